@@ -1,0 +1,211 @@
+"""Tasks of lm-eval that draw K completions per problem and score them all.
+
+lm-eval 0.4.13 has `repeats`, but keeps one of the K completions unless told
+otherwise, has no command-line flag for K, and reports no estimator over samples.
+`PassKTask` is the class behind every YAML in `lm_eval_tasks/`. Only the format of
+lm-eval is known here; estimators and answers are elsewhere.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+from lm_eval.api.metrics import mean
+from lm_eval.api.task import ConfigurableTask
+
+from wise_merge import answers, countdown
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators import majority_at_n, pass_at_k, reported_k
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+#: From (document, completion) to (class of the answer or None, whether it is correct).
+Reader = Callable[[Document, str], tuple[Hashable | None, bool]]
+
+
+def tasks_directory() -> str:
+    """Return the folder of our task YAMLs: within the package if installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    for directory in (package / "lm_eval_tasks", package.parent / "lm_eval_tasks"):
+        if directory.is_dir():
+            return str(directory)
+    raise WiseMergeError(f"the task files are missing from {package}; reinstall wise-merge")
+
+
+def add_tasks_directory(manager_module: Any) -> None:
+    """Make every `TaskManager` of lm-eval look into `tasks_directory` too.
+
+    As if `--include_path` had named it as well; a user's own include path comes
+    later and wins. Where lm-eval finds our tasks by the `lm_eval.tasks` entry
+    point, nothing is added.
+    """
+    directory = tasks_directory()
+    original = manager_module.TaskManager.__init__
+
+    @functools.cache
+    def finds_them_by_itself() -> bool:
+        manager = object.__new__(manager_module.TaskManager)
+        original(manager, include_defaults=False)
+        return "countdown_passk" in manager.all_tasks
+
+    @functools.wraps(original)
+    def with_our_tasks(self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
+        paths = include_path if isinstance(include_path, (list, tuple)) else [include_path] if include_path else []
+        if not finds_them_by_itself():
+            paths = [directory, *paths]
+        original(self, verbosity, paths, *args, **kwargs)
+
+    manager_module.TaskManager.__init__ = with_our_tasks
+
+
+def read_gsm8k(document: Document, completion: str) -> tuple[Hashable | None, bool]:
+    """Read the final number and compare it with the one behind `####` in the reference solution."""
+    number = answers.read_number(completion)
+    return number, number is not None and number == answers.read_number(document["answer"])
+
+
+def read_countdown(document: Document, completion: str) -> tuple[Hashable | None, bool]:
+    """Read the expression and check it against the rules of the game."""
+    answer = countdown.read_answer(completion)
+    # One vote has one verdict: forms that are equal have equal numbers and value.
+    return answer and answer.form, countdown.is_solution(answer, tuple(document["numbers"]), document["target"])
+
+
+def countdown_problems(
+    *, numbers: int, largest: int, problems: int, problem_seed: int, **_: Any
+) -> dict[str, datasets.Dataset]:
+    """Return the problems of `countdown_passk` and a few others for the few-shot examples."""
+    # The examples are drawn together with the problems, so that none of them is a problem too.
+    generated = countdown.generate_problems(problems + 16, numbers=numbers, largest=largest, seed=problem_seed)
+    rows = [{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated]
+    return {"test": datasets.Dataset.from_list(rows[:problems]), "train": datasets.Dataset.from_list(rows[problems:])}
+
+
+class PassKTask(ConfigurableTask):
+    """K completions per problem, all of them scored: unbiased pass@k and the majority vote.
+
+    Understands in the YAML's metadata, and so in `--metadata` of the command line:
+    `repeats` (K, how many completions per problem) and `data_file` (a JSON Lines
+    file of problems to take instead, or a mapping from task names to such files).
+    The YAML also names `read_answer`, a `Reader`, and the `columns` it needs.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        config = {key: value for key, value in config.items() if key != "class"}
+        metadata = config.get("metadata") or {}
+        config["repeats"] = _positive_integer(metadata.get("repeats", config.get("repeats", 1)), "repeats")
+        self._reader: Reader = config.pop("read_answer")
+        self._columns: list[str] = config.pop("columns")
+        files = metadata.get("data_file")
+        self._data_file: str | None = files.get(config["task"]) if isinstance(files, dict) else files
+        super().__init__(config=config)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Load the data as the YAML says, with the problems from `data_file` if one is given."""
+        if self._data_file is None:
+            super().download(dataset_kwargs, **kwargs)
+            return
+        self.dataset = {}
+        if self.config.custom_dataset is not None:
+            self.dataset = self.config.custom_dataset(**(self.config.metadata or {}))
+        self.dataset["test"] = _load_problems(Path(self._data_file).expanduser(), self.config.task, self._columns)
+
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """Refuse settings under which the K completions would be copies of one, then go on as usual."""
+        settings = self.config.generation_kwargs or {}
+        greedy = not settings.get("do_sample", False) or float(settings.get("temperature", 1.0)) == 0.0
+        if greedy and self.config.repeats > 1:
+            raise WiseMergeError(
+                f"{self.config.task}: {self.config.repeats} greedy completions of a problem are one and the same; "
+                "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
+            )
+        if kwargs.get("cache_requests"):
+            raise WiseMergeError(
+                f"{self.config.task}: --cache_requests is refused, because its key holds neither K nor the sampling "
+                "settings: a second run would silently use those of the first"
+            )
+        super().build_all_requests(**kwargs)
+
+    def apply_filters(self) -> Any:
+        """Warn if problems got K identical completions, then filter as usual."""
+        settings = self.config.generation_kwargs or {}
+        completions = [instance.resps for instance in self._instances]
+        identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
+        if identical:
+            log.warning(
+                "%s\n%s: ALL %d COMPLETIONS ARE IDENTICAL in %d of %d problems, at temperature %s.\n"
+                "Pass@k of such a problem is that of a single completion. Either the model has collapsed onto one "
+                "completion, or the backend returned copies: a `seed` in --gen_kwargs, an API server that is sent "
+                "the same seed each time (--gen_kwargs seed=None), --use_cache, or vLLM's data_parallel_size.\n%s",
+                "!" * 80,
+                self.config.task,
+                self.config.repeats,
+                identical,
+                len(completions),
+                settings.get("temperature"),
+                "!" * 80,
+            )
+        return super().apply_filters()
+
+    def process_results(self, doc: Document, results: Sequence[Any]) -> dict[str, float]:
+        """Return the scores of one problem from its K completions."""
+        if self._predict_only:
+            return {"bypass": 0.0}
+        # lm-eval 0.4 hands over [[first, ..., Kth]], 0.5 will hand over [first, ..., Kth].
+        completions = list(results[0] if len(results) == 1 and isinstance(results[0], (list, tuple)) else results)
+        k_drawn = self.config.repeats
+        if len(completions) < k_drawn:
+            raise WiseMergeError(
+                f"{self.config.task}: a problem has {len(completions)} completions where {k_drawn} were asked for; "
+                "the model backend lost some"
+            )
+        # Data-parallel padding appends a second set of K to the last problem of a short rank.
+        completions = completions[:k_drawn]
+        read = [self._reader(doc, completion) for completion in completions]
+        correct = [verdict for _, verdict in read]
+        scores = {f"pass@{k}": pass_at_k(k_drawn, sum(correct), k) for k in reported_k(k_drawn)}
+        scores[f"maj@{k_drawn}"] = majority_at_n([answer for answer, _ in read], correct)
+        scores["answered"] = sum(answer is not None for answer, _ in read) / k_drawn
+        scores["identical"] = float(k_drawn > 1 and len(set(completions)) == 1)
+        return scores
+
+    @property
+    def _predict_only(self) -> bool:
+        return "bypass" in self._metric_fn_list
+
+    def _metrics(self) -> list[str]:
+        k_drawn = self.config.repeats
+        return [*(f"pass@{k}" for k in reported_k(k_drawn)), f"maj@{k_drawn}", "answered", "identical"]
+
+    def aggregation(self) -> dict[str, Callable[..., float]]:
+        """Return the mean over problems for every metric; lm-eval knows its standard error."""
+        return dict(super().aggregation()) if self._predict_only else dict.fromkeys(self._metrics(), mean)
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Return the direction of every metric: only identical completions are bad."""
+        return {metric: metric != "identical" for metric in self._metrics()}
+
+
+def _load_problems(path: Path, task: str, columns: Sequence[str]) -> datasets.Dataset:
+    if not path.is_file():
+        raise WiseMergeError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
+    try:
+        rows = datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise WiseMergeError(f"{task}: {path} is not a JSON Lines file: {error.__cause__}") from error
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing:
+        raise WiseMergeError(
+            f"{task}: {path} lacks the column {', '.join(missing)}; it has {', '.join(rows.column_names)}"
+        )
+    return rows
+
+
+def _positive_integer(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise WiseMergeError(f"{name} must be a positive integer; got {value!r}")
+    return value
