@@ -55,7 +55,7 @@ def add_tasks_directory(manager_module: Any) -> None:
     @functools.wraps(original)
     def with_our_tasks(self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
         paths = include_path if isinstance(include_path, (list, tuple)) else [include_path] if include_path else []
-        if not finds_them_by_itself():
+        if not finds_them_by_itself() and Path(directory) not in map(Path, paths):
             paths = [directory, *paths]
         original(self, verbosity, paths, *args, **kwargs)
 

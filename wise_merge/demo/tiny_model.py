@@ -12,35 +12,25 @@ import json
 import random
 import re
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wise_merge.countdown import Problem, generate_problems, is_solution, random_problems, read_answer
+from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.errors import WiseMergeError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 #: One token each; everything else is read character by character.
 WORDS = ("Numbers:", "Target:", "Expression:")
 CHARACTERS = "0123456789+-*() \n"
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 
-#: Every prompt and solution of three one-digit numbers fits: 17 tokens and 9.
-LENGTH = 28
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of training: `steps` of `batch` examples, at a peak `learning_rate`, saved after the steps in `save`."""
-
-    steps: int
-    batch: int
-    learning_rate: float
-    schedule: str
-    save: tuple[int, ...]
+#: Label of a token that is not learned, as `transformers` has it.
+NOT_LEARNED = -100
 
 
 def prompt_of(problem: Problem) -> str:
@@ -82,16 +72,22 @@ def canonical_solution(problem: Problem) -> str:
     raise WiseMergeError(f"{problem.numbers} cannot reach {problem.target}; the demo's problems must be solvable")
 
 
-def pretraining_problems(count: int, held_out: Iterable[Problem], *, largest: int, seed: int) -> list[Problem]:
-    """Return `count` random problems with random solutions, none of them (in any order of numbers) held out."""
-    return list(itertools.islice(_not_held_out(held_out, largest, f"pre-training {seed}"), count))
+def held_out_problems(recipe: Recipe) -> list[Problem]:
+    """Return the problems that the lm-eval task will ask."""
+    return generate_problems(recipe.problems, numbers=3, largest=recipe.largest, seed=recipe.problem_seed)
 
 
-def sft_problems(count: int, held_out: Iterable[Problem], *, largest: int, seed: int) -> list[Problem]:
-    """Return `count` different problems, none of them held out, each with its canonical solution."""
+def pretraining_problems(recipe: Recipe) -> list[Problem]:
+    """Return one random problem with a random solution per example, none of them held out."""
+    return list(itertools.islice(_not_held_out(recipe, "pre-training"), recipe.pretraining.steps * recipe.pretraining.batch))
+
+
+def sft_problems(recipe: Recipe) -> list[Problem]:
+    """Return different problems, none of them held out, each with its canonical solution."""
+    count = recipe.sft_problems
     found: dict[Any, Problem] = {}
     # A hundred draws for each, as `generate_problems` does: past that, there are not so many.
-    for problem in itertools.islice(_not_held_out(held_out, largest, f"sft {seed}"), 100 * count):
+    for problem in itertools.islice(_not_held_out(recipe, "sft"), 100 * count):
         if problem.key not in found:
             found[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
         if len(found) == count:
@@ -99,7 +95,137 @@ def sft_problems(count: int, held_out: Iterable[Problem], *, largest: int, seed:
     raise WiseMergeError(f"only {len(found)} problems are left for SFT, {count} wanted; hold out fewer")
 
 
-def _not_held_out(held_out: Iterable[Problem], largest: int, seed: str) -> Iterable[Problem]:
-    keys = {problem.key for problem in held_out}
-    draws = random_problems(random.Random(f"demo {seed}"), numbers=3, largest=largest)
+def _not_held_out(recipe: Recipe, stage: str) -> Iterator[Problem]:
+    # `key` forgets the order of the numbers, so a held-out problem is not shown in another order either.
+    keys = {problem.key for problem in held_out_problems(recipe)}
+    draws = random_problems(random.Random(f"demo {stage} {recipe.seed}"), numbers=3, largest=recipe.largest)
     return (problem for problem in draws if problem.key not in keys)
+
+
+def train(recipe: Recipe, directory: Path) -> None:
+    """Leave the checkpoints of both stages in `pretrained` and `sft` within the directory.
+
+    Finished checkpoints are reused; a stage that was interrupted goes on from the last one.
+    """
+    pretrained, sft = directory / "pretrained", directory / "sft"
+    if not _finished(sft, recipe.sft):
+        if not _finished(pretrained, recipe.pretraining):
+            _run_stage(_new_model(recipe), pretraining_problems(recipe), recipe.pretraining, pretrained, recipe.seed)
+        from transformers import AutoModelForCausalLM
+
+        model = AutoModelForCausalLM.from_pretrained(_checkpoint(pretrained, recipe.pretraining.steps))
+        _run_stage(model, sft_problems(recipe), recipe.sft, sft, recipe.seed)
+
+
+def _new_model(recipe: Recipe) -> "PreTrainedModel":
+    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+
+    tokenizer = make_tokenizer()
+    set_seed(recipe.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=recipe.hidden,
+            intermediate_size=3 * recipe.hidden,
+            num_hidden_layers=recipe.layers,
+            num_attention_heads=recipe.heads,
+            max_position_embeddings=128,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, directory: Path, seed: int) -> None:
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from tqdm import tqdm
+
+    class SaveAndShow(TrainerCallback):  # type: ignore[misc]
+        """Keeps the checkpoints of the recipe and shows a bar of one line; the Trainer's own prints its logs too."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar = tqdm(total=stage.steps, initial=state.global_step, desc=directory.name, unit="step")
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.update()
+            control.should_save = state.global_step in stage.save
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    tokenizer = make_tokenizer()
+    inputs, labels = encode(tokenizer, problems)
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(directory),
+            max_steps=stage.steps,
+            per_device_train_batch_size=stage.batch,
+            learning_rate=stage.learning_rate,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=stage.steps // 30,
+            weight_decay=0.0,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+            seed=seed,
+        ),
+        # The data set is the row numbers, the collator looks the rows up: at this size, time goes into Python.
+        train_dataset=list(range(len(problems))),
+        data_collator=lambda rows: {"input_ids": inputs[rows], "labels": labels[rows]},
+        processing_class=tokenizer,
+        callbacks=[SaveAndShow()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(directory, stage))
+
+
+def encode(tokenizer: "PreTrainedTokenizerFast", problems: list[Problem]) -> tuple["Tensor", "Tensor"]:
+    """Return input ids and labels, one padded row per problem; only the solution and its end are learned."""
+    import torch
+
+    prompts = tokenizer([prompt_of(problem) for problem in problems])["input_ids"]
+    solutions = tokenizer([f" {problem.solution}{EOS}" for problem in problems])["input_ids"]
+    width = max(len(prompt) + len(solution) for prompt, solution in zip(prompts, solutions, strict=True))
+    inputs = torch.full((len(problems), width), tokenizer.pad_token_id)
+    labels = torch.full((len(problems), width), NOT_LEARNED)
+    for row, (prompt, solution) in enumerate(zip(prompts, solutions, strict=True)):
+        end = len(prompt) + len(solution)
+        inputs[row, :end] = torch.tensor(prompt + solution)
+        labels[row, len(prompt) : end] = torch.tensor(solution)
+    return inputs, labels
+
+
+def _checkpoint(directory: Path, step: int) -> Path:
+    return directory / f"checkpoint-{step}"
+
+
+def _finished(directory: Path, stage: Stage) -> bool:
+    return all(_is_whole(_checkpoint(directory, step)) for step in stage.save)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    # The Trainer writes this file last.
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _last_checkpoint(directory: Path, stage: Stage) -> str | None:
+    """Return the checkpoint to go on from; a torn one and all after it are removed."""
+    last = None
+    torn = False
+    for step in sorted(stage.save):
+        checkpoint = _checkpoint(directory, step)
+        torn = torn or not _is_whole(checkpoint)
+        if torn:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        else:
+            last = str(checkpoint)
+    return last

@@ -1,0 +1,96 @@
+"""Tiny checkpoints, made once, and the one way to the real evaluation data."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+# No test may depend on a network, and torch's threads only get in each other's way on tiny models.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real evaluation data, which is not part of this repository."""
+    directory = Path(os.environ.get("WISE_MERGE_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not directory.is_dir():
+        pytest.skip(f"needs real evaluation data in {directory}; set WISE_MERGE_TEST_DATA to its folder")
+    return directory.resolve()
+
+
+@pytest.fixture(scope="session")
+def console_script():
+    """Runs a console script of this environment as a user would, and returns the finished process."""
+    scripts = Path(sysconfig.get_path("scripts"))
+
+    def run(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+        command = [str(scripts / name), *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}, check=False
+        )
+
+    return run
+
+
+def make_checkpoint(directory: Path, *, seed: int, config=None, dtype="float32", max_shard_size="1GB") -> Path:
+    """Save a random tiny Llama (or the model of `config`) with a character tokenizer that loads by itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config or tiny_llama()).to(getattr(torch, dtype))
+    # Transformers starts normalisations at 1, the same in every model: a merge of equals shows nothing.
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+    character_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def tiny_llama(**changes):
+    """The configuration of a Llama with 0.03 M parameters."""
+    from transformers import LlamaConfig
+
+    settings = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "vocab_size": 99,
+        "max_position_embeddings": 8192,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+        "bos_token_id": None,
+    }
+    return LlamaConfig(**{**settings, **changes})
+
+
+def character_tokenizer():
+    """A fast tokenizer over the printable ASCII characters and the newline."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = ["<pad>", "<eos>", "<unk>", "\n", *map(chr, range(32, 127))]
+    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory) -> Path:
+    """A training run with checkpoint-1 (early) and checkpoint-2 (late), float32, one file each."""
+    run = tmp_path_factory.mktemp("run")
+    make_checkpoint(run / "checkpoint-1", seed=1)
+    make_checkpoint(run / "checkpoint-2", seed=2)
+    return run

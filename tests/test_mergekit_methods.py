@@ -1,0 +1,314 @@
+"""`wise_ft` and `bang` through the real `mergekit-yaml`, on tiny checkpoints."""
+
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from click.testing import CliRunner
+from conftest import make_checkpoint, tiny_llama
+from safetensors.torch import load_file, save_file
+from test_averaging import one_rounding
+
+from wise_merge.errors import WiseMergeError
+
+
+def merge(recipe, out, *options):
+    """Run the command behind `mergekit-yaml` on a recipe; return click's result."""
+    from mergekit.scripts.run_yaml import main
+
+    path = out.with_suffix(".yml")
+    path.write_text(yaml.safe_dump(recipe))
+    return CliRunner().invoke(main, [str(path), str(out), "--quiet", *options])
+
+
+def wise_ft(run, *, alpha=0.5, **changes):
+    """The recipe of the README for a run with checkpoint-1 and checkpoint-2."""
+    recipe = {
+        "merge_method": "wise_ft",
+        "base_model": str(run / "checkpoint-1"),
+        "models": [{"model": str(run / "checkpoint-2")}],
+        "parameters": {"alpha": alpha},
+    }
+    return {**recipe, **changes}
+
+
+def weights(directory):
+    """All tensors of a checkpoint, from however many files."""
+    tensors = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        tensors.update(load_file(file))
+    return tensors
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("shard", ["1GB", "20kB"])
+def test_merged_tensors_equal_float64_arithmetic(dtype, shard, tmp_path):
+    """Every tensor lies within one rounding of the output dtype, for one and for several files."""
+    for seed in (1, 2):
+        make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed, dtype=dtype, max_shard_size=shard)
+    result = merge(wise_ft(tmp_path, alpha=0.3), tmp_path / "out", "--out-shard-size", {"1GB": "1B", "20kB": "20k"}[shard])
+    assert result.exit_code == 0, result.output
+    assert (len(list((tmp_path / "out").glob("*.safetensors"))) > 1) == (shard == "20kB")
+    early, late, merged = (weights(tmp_path / name) for name in ("checkpoint-1", "checkpoint-2", "out"))
+    assert merged.keys() == early.keys()
+    for name, tensor in merged.items():
+        exact = 0.7 * early[name].double() + 0.3 * late[name].double()
+        assert tensor.dtype == getattr(torch, dtype)
+        assert ((tensor.double() - exact).abs() <= one_rounding(early[name], late[name], tensor.dtype)).all(), name
+
+
+@pytest.mark.parametrize(("alpha", "end"), [(0, "checkpoint-1"), (1, "checkpoint-2")])
+@pytest.mark.parametrize("method", ["wise_ft", "bang"])
+def test_the_ends_are_the_checkpoints_bit_for_bit(method, alpha, end, tiny_run, tmp_path):
+    """alpha 0 returns the early checkpoint and alpha 1 the late one."""
+    assert merge(wise_ft(tiny_run, alpha=alpha, merge_method=method), tmp_path / "out").exit_code == 0
+    merged = weights(tmp_path / "out")
+    for name, tensor in weights(tiny_run / end).items():
+        assert torch.equal(merged[name], tensor), name
+
+
+def test_the_merged_model_loads_and_says_how_it_was_made(tiny_run, tmp_path):
+    """transformers loads model and tokenizer; the card links the paper and holds the recipe."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    assert merge(wise_ft(tiny_run, dtype="bfloat16"), tmp_path / "out").exit_code == 0
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.dtype == torch.bfloat16
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").decode([5 + 1]) == '"'
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "[WiSE-FT](https://arxiv.org/abs/2504.10478)" in card
+    assert "alpha: 0.5" in card
+
+
+def test_alpha_takes_gradients_and_filters(tiny_run, tmp_path):
+    """A list runs over the layers, a filter picks tensors; the first match wins."""
+    alpha = [{"filter": "mlp", "value": [0.0, 1.0]}, {"value": 0.5}]
+    assert merge(wise_ft(tiny_run, alpha=alpha), tmp_path / "out").exit_code == 0
+    early, late, merged = (weights(d) for d in (tiny_run / "checkpoint-1", tiny_run / "checkpoint-2", tmp_path / "out"))
+    first, last = "model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"
+    assert torch.equal(merged[first], early[first])
+    assert torch.equal(merged[last], late[last])
+    other = "model.layers.0.self_attn.q_proj.weight"
+    assert torch.allclose(merged[other], (early[other] + late[other]) / 2)
+
+
+def test_paths_relative_to_the_current_folder_need_no_network(tiny_run, tmp_path, console_script):
+    """`runs/checkpoint-1` is a folder here, not a name to look up on the Hub: the merge ends whole."""
+    (tmp_path / "runs").symlink_to(tiny_run)
+    recipe = wise_ft(tiny_run) | {"base_model": "runs/checkpoint-1", "models": [{"model": "runs/checkpoint-2"}]}
+    (tmp_path / "wise.yml").write_text(yaml.safe_dump(recipe))
+    result = console_script("mergekit-yaml", "wise.yml", "out/", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "README.md", "mergekit_config.yml"):
+        assert (tmp_path / "out" / file).is_file()
+
+
+@torch.no_grad()
+def logits(directory):
+    """The logits of a checkpoint for a fixed input."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(directory).eval()(torch.arange(1, 13).view(1, -1)).logits
+
+
+def bang(run, *, alpha, early=1.0, late=1.0):
+    """A recipe with one temperature per checkpoint."""
+    models = [
+        {"model": str(run / "checkpoint-1"), "parameters": {"temperature": early}},
+        {"model": str(run / "checkpoint-2"), "parameters": {"temperature": late}},
+    ]
+    return wise_ft(run, alpha=alpha, merge_method="bang", models=models)
+
+
+def test_bang_divides_the_logits_of_each_end_by_its_temperature(tiny_run, tmp_path):
+    """alpha 0 is the early checkpoint at temperature 2, alpha 1 the late one at 0.5."""
+    for alpha, end, temperature in ((0, "checkpoint-1", 2.0), (1, "checkpoint-2", 0.5)):
+        out = tmp_path / end
+        assert merge(bang(tiny_run, alpha=alpha, early=2.0, late=0.5), out).exit_code == 0
+        assert torch.allclose(logits(out) * temperature, logits(tiny_run / end), rtol=1e-4, atol=1e-5)
+
+
+def test_bang_folds_before_it_averages(tiny_run, tmp_path):
+    """The last gain is the average of the divided gains; every other tensor is that of wise_ft."""
+    assert merge(bang(tiny_run, alpha=0.25, early=2.0, late=0.5), tmp_path / "bang").exit_code == 0
+    assert merge(wise_ft(tiny_run, alpha=0.25), tmp_path / "wise").exit_code == 0
+    balanced, plain = weights(tmp_path / "bang"), weights(tmp_path / "wise")
+    early, late = (weights(tiny_run / name)["model.norm.weight"] for name in ("checkpoint-1", "checkpoint-2"))
+    assert torch.allclose(balanced["model.norm.weight"], 0.75 * early / 2.0 + 0.25 * late / 0.5)
+    assert not torch.equal(balanced["model.norm.weight"], plain["model.norm.weight"])
+    for name in plain.keys() - {"model.norm.weight"}:
+        assert torch.equal(balanced[name], plain[name]), name
+
+
+def test_bang_at_temperature_one_is_wise_ft(tiny_run, tmp_path):
+    """The neutral temperature changes no bit."""
+    assert merge(bang(tiny_run, alpha=0.4), tmp_path / "bang").exit_code == 0
+    assert merge(wise_ft(tiny_run, alpha=0.4), tmp_path / "wise").exit_code == 0
+    plain = weights(tmp_path / "wise")
+    assert all(torch.equal(tensor, plain[name]) for name, tensor in weights(tmp_path / "bang").items())
+
+
+def test_the_methods_work_on_tensors_in_memory():
+    """mergekit's own in-memory interface checks alpha and finds NaN as well."""
+    from mergekit.merge_methods import merge_state_dicts
+
+    models = {"early": {"w": torch.zeros(3)}, "late": {"w": torch.ones(3)}}
+    merged = merge_state_dicts(models, "wise_ft", base="early", parameters={"alpha": 0.25})
+    assert torch.equal(merged["w"], torch.full((3,), 0.25))
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        merge_state_dicts(models, "wise_ft", base="early", parameters={"alpha": 1.5})
+    models["late"]["w"][1] = torch.nan
+    with pytest.raises(WiseMergeError, match="tensor w of late contains nan"):
+        merge_state_dicts(models, "wise_ft", base="early", parameters={"alpha": 0.5})
+
+
+# --- what bad input gets --------------------------------------------------------------------------
+
+
+def change(**changes):
+    """A case that changes keys of the recipe; `...` removes a key."""
+
+    def apply(recipe, run):
+        for key, value in changes.items():
+            if value is ...:
+                del recipe[key]
+            else:
+                recipe[key] = value(run) if callable(value) else value
+
+    return apply
+
+
+def replace_late(make):
+    """A case in which checkpoint-2 is a copy that `make` has changed."""
+
+    def apply(recipe, run):
+        late = run / "changed"
+        shutil.copytree(run / "checkpoint-2", late)
+        make(late)
+        recipe["models"] = [{"model": str(late)}]
+
+    return apply
+
+
+def truncate(directory):
+    file = directory / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def with_value(value):
+    def apply(directory):
+        tensors = load_file(directory / "model.safetensors")
+        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
+        save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+    return apply
+
+
+def without_tensor(directory):
+    tensors = load_file(directory / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+
+
+def other_shapes(directory):
+    shutil.rmtree(directory)
+    make_checkpoint(directory, seed=2, config=tiny_llama(intermediate_size=80))
+
+
+def other_architecture(directory):
+    config = json.loads((directory / "config.json").read_text())
+    config["architectures"] = ["MistralForCausalLM"]
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def without_shard(directory):
+    shutil.rmtree(directory)
+    make_checkpoint(directory, seed=2, max_shard_size="20kB")
+    min(directory.glob("model-*-of-*.safetensors")).unlink()
+
+
+BAD_INPUT = {
+    "a missing folder": (change(models=[{"model": "/nowhere/checkpoint-9"}]), ["/nowhere/checkpoint-9", "late", "path"]),
+    "a missing relative folder": (change(base_model="runs/checkpoint-9"), ["runs/checkpoint-9", "early", "path"]),
+    "no alpha": (change(parameters=...), ["alpha is missing", "0 (early)", "1 (late)"]),
+    "a misspelt alpha": (change(parameters={"alhpa": 0.5}), ["alhpa", "did you mean alpha"]),
+    "alpha 1.7": (change(parameters={"alpha": 1.7}), ["alpha", "[0, 1]", "1.7"]),
+    "alpha nan": (change(parameters={"alpha": float("nan")}), ["alpha", "[0, 1]", "nan"]),
+    "alpha in words": (change(parameters={"alpha": "half"}), ["alpha", "number", "'half'"]),
+    "alpha 2 in a gradient": (change(parameters={"alpha": [0, 2]}), ["alpha", "[0, 1]", "2"]),
+    "alpha for some tensors": (change(parameters={"alpha": [{"filter": "mlp", "value": 1}]}), ["alpha", "without filter"]),
+    "alpha at a model": (
+        change(
+            parameters=...,
+            models=lambda run: [{"model": str(run / "checkpoint-2"), "parameters": {"alpha": 0.5}}],
+        ),
+        ["alpha", "checkpoint-2", "top-level"],
+    ),
+    "two late models": (
+        change(models=lambda run: [{"model": str(run / "checkpoint-2")}, {"model": str(run)}]),
+        ["exactly one late", "checkpoint-2", "linear"],
+    ),
+    "no late model": (
+        change(models=lambda run: [{"model": str(run / "checkpoint-1")}]),
+        ["exactly one late", "none but base_model"],
+    ),
+    "no base model": (change(base_model=...), ["base_model is missing", "early"]),
+    "a temperature of 0": (
+        change(merge_method="bang", parameters={"alpha": 0.5, "temperature": 0}),
+        ["temperature", "positive", "0"],
+    ),
+    "a temperature for wise_ft": (
+        change(parameters={"alpha": 0.5, "temperature": 2}),
+        ["unknown parameter temperature", "alpha"],
+    ),
+    "another architecture": (replace_late(other_architecture), ["LlamaForCausalLM", "MistralForCausalLM"]),
+    "other shapes": (replace_late(other_shapes), ["mlp.down_proj", "(32, 64)", "(32, 80)", "changed"]),
+    "a tensor less": (replace_late(without_tensor), ["model.layers.1.mlp.up_proj.weight", "missing in", "changed"]),
+    "a truncated file": (replace_late(truncate), ["changed/model.safetensors", "not a whole safetensors file"]),
+    "a missing shard": (replace_late(without_shard), ["model-00001-of-", "missing", "index"]),
+    "no config": (replace_late(lambda d: (d / "config.json").unlink()), ["changed", "config.json"]),
+    "a broken config": (replace_late(lambda d: (d / "config.json").write_text("{")), ["config.json", "JSON"]),
+    "no weights": (replace_late(lambda d: (d / "model.safetensors").unlink()), ["changed", "no weights"]),
+    "NaN": (replace_late(with_value(float("nan"))), ["model.layers.1.mlp.up_proj.weight", "changed", "nan", "finite"]),
+    "infinity": (replace_late(with_value(float("inf"))), ["model.layers.1.mlp.up_proj.weight", "changed", "inf"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_gets_one_line(case, tiny_run, tmp_path):
+    """Exit code 1, one line that names what was wrong, no traceback, and nothing that could pass for a model."""
+    apply, words = BAD_INPUT[case]
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    recipe = wise_ft(run)
+    apply(recipe, run)
+    result = merge(recipe, tmp_path / "out")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    lines = [line for line in result.output.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, result.output
+    assert result.output.strip().endswith(lines[0])
+    for word in words:
+        assert word in lines[0]
+    assert not (tmp_path / "out" / "config.json").exists()
+    assert not list((tmp_path / "out").glob("*.safetensors*"))
+
+
+def test_other_merge_methods_are_left_alone(tiny_run, tmp_path):
+    """The checks are for our own methods: mergekit's linear still takes its own parameters."""
+    models = [{"model": str(tiny_run / f"checkpoint-{i}"), "parameters": {"weight": 0.5}} for i in (1, 2)]
+    result = merge({"merge_method": "linear", "models": models, "parameters": {"normalize": False}}, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+
+
+def test_registering_twice_is_harmless():
+    """mergekit refuses a second method of one name; we do not offer it one."""
+    from mergekit.merge_methods import registered_methods
+
+    from wise_merge import mergekit_methods
+
+    mergekit_methods.register()
+    mergekit_methods.register()
+    assert [method.spec.name for method in registered_methods()].count("wise_ft") == 1

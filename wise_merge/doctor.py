@@ -1,0 +1,94 @@
+"""Does this environment's `mergekit-yaml` see the merge methods, and its `lm_eval` the tasks?
+
+Asks the hosts themselves: each is imported by the very Python that its console
+script runs, because that may belong to another environment than this one.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import wise_merge
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one host: whether it `sees` the plugin, and what to tell the user."""
+
+    host: str
+    sees: bool
+    message: str
+
+
+_PROBE_MERGEKIT = """
+import importlib.metadata, json
+from mergekit.merge_methods import registered_methods
+found = sorted({"wise_ft", "bang"} & {method.spec.name for method in registered_methods()})
+print(json.dumps([importlib.metadata.version("mergekit"), found]))
+"""
+
+_PROBE_LM_EVAL = """
+import importlib.metadata, json
+from lm_eval.tasks import TaskManager
+found = sorted(name for name in TaskManager(include_defaults=False).all_tasks if name.endswith("_passk"))
+print(json.dumps([importlib.metadata.version("lm_eval"), found]))
+"""
+
+
+def examine() -> list[Finding]:
+    """Return the findings for mergekit and lm-eval, in this order. Takes seconds: the hosts are imported."""
+    return [
+        _ask("mergekit-yaml", _PROBE_MERGEKIT, "merge methods"),
+        _ask("lm_eval", _PROBE_LM_EVAL, "tasks"),
+    ]
+
+
+def _ask(script: str, probe: str, what: str) -> Finding:
+    where = _console_script(script)
+    if where is None:
+        return Finding(
+            script, False, f"{script} is not on the PATH; activate the environment where wise-merge is installed"
+        )
+    python = _interpreter_of(where)
+    answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
+        return Finding(script, False, f"{where} does not start: {last}; reinstall it")
+    version, found = json.loads(answer.stdout.strip().splitlines()[-1])
+    about = f"{where} (version {version})"
+    if found:
+        return Finding(script, True, f"{about} sees the {what} {', '.join(found)}")
+    return Finding(script, False, f"{about} does not see the {what}; {_remedy(python, answer.stderr)}")
+
+
+def _console_script(name: str) -> Path | None:
+    # The one a user gets by typing the name; failing that, the one installed beside this Python.
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    return Path(found) if found else None
+
+
+def _interpreter_of(script: Path) -> str:
+    with script.open("rb") as file:
+        first = file.readline().decode(errors="replace").strip()
+    return first[2:].strip() if first.startswith("#!") and Path(first[2:].strip()).exists() else sys.executable
+
+
+def _remedy(python: str, stderr: str) -> str:
+    warning = next((line for line in stderr.splitlines() if line.startswith("wise-merge: ")), None)
+    if warning:
+        return warning
+    if os.environ.get("WISE_MERGE_AUTOLOAD") == "0":
+        return "WISE_MERGE_AUTOLOAD=0 turned the start-up file off: unset it"
+    if Path(python).resolve().parent != Path(sys.executable).resolve().parent or (
+        Path(python).parent != Path(sys.executable).parent
+    ):
+        return f"it runs on {python}: install wise-merge there (`{python} -m pip install wise-merge`)"
+    root = Path(wise_merge.__file__).parent.parent
+    return (
+        f"the start-up file wise_merge.pth is missing from site-packages (the package is at {root}): "
+        "reinstall with `pip install --force-reinstall --no-deps wise-merge`"
+    )
