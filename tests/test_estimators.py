@@ -76,7 +76,9 @@ def test_one_answer_cannot_be_right_and_wrong():
         majority_at_n(["a", "a"], [True, False])
 
 
-@pytest.mark.parametrize(("n", "ks"), [(1, [1]), (2, [1, 2]), (32, [1, 2, 4, 8, 16, 32]), (48, [1, 2, 4, 8, 16, 32, 48])])
+@pytest.mark.parametrize(
+    ("n", "ks"), [(1, [1]), (2, [1, 2]), (32, [1, 2, 4, 8, 16, 32]), (48, [1, 2, 4, 8, 16, 32, 48])]
+)
 def test_the_curve_is_reported_at_powers_of_two_and_n(n, ks):
     """k = 1, 2, 4, ... and always n itself."""
     assert reported_k(n) == ks

@@ -48,7 +48,12 @@ def test_merged_tensors_equal_float64_arithmetic(dtype, shard, tmp_path):
     """Every tensor lies within one rounding of the output dtype, for one and for several files."""
     for seed in (1, 2):
         make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed, dtype=dtype, max_shard_size=shard)
-    result = merge(wise_ft(tmp_path, alpha=0.3), tmp_path / "out", "--out-shard-size", {"1GB": "1B", "20kB": "20k"}[shard])
+    result = merge(
+        wise_ft(tmp_path, alpha=0.3),
+        tmp_path / "out",
+        "--out-shard-size",
+        {"1GB": "1B", "20kB": "20k"}[shard],
+    )
     assert result.exit_code == 0, result.output
     assert (len(list((tmp_path / "out").glob("*.safetensors"))) > 1) == (shard == "20kB")
     early, late, merged = (weights(tmp_path / name) for name in ("checkpoint-1", "checkpoint-2", "out"))
@@ -97,7 +102,10 @@ def test_alpha_takes_gradients_and_filters(tiny_run, tmp_path):
 def test_paths_relative_to_the_current_folder_need_no_network(tiny_run, tmp_path, console_script):
     """`runs/checkpoint-1` is a folder here, not a name to look up on the Hub: the merge ends whole."""
     (tmp_path / "runs").symlink_to(tiny_run)
-    recipe = wise_ft(tiny_run) | {"base_model": "runs/checkpoint-1", "models": [{"model": "runs/checkpoint-2"}]}
+    recipe = wise_ft(tiny_run) | {
+        "base_model": "runs/checkpoint-1",
+        "models": [{"model": "runs/checkpoint-2"}],
+    }
     (tmp_path / "wise.yml").write_text(yaml.safe_dump(recipe))
     result = console_script("mergekit-yaml", "wise.yml", "out/", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -230,15 +238,24 @@ def without_shard(directory):
 
 
 BAD_INPUT = {
-    "a missing folder": (change(models=[{"model": "/nowhere/checkpoint-9"}]), ["/nowhere/checkpoint-9", "late", "path"]),
-    "a missing relative folder": (change(base_model="runs/checkpoint-9"), ["runs/checkpoint-9", "early", "path"]),
+    "a missing folder": (
+        change(models=[{"model": "/nowhere/checkpoint-9"}]),
+        ["/nowhere/checkpoint-9", "late", "path"],
+    ),
+    "a missing relative folder": (
+        change(base_model="runs/checkpoint-9"),
+        ["runs/checkpoint-9", "early", "path"],
+    ),
     "no alpha": (change(parameters=...), ["alpha is missing", "0 (early)", "1 (late)"]),
     "a misspelt alpha": (change(parameters={"alhpa": 0.5}), ["alhpa", "did you mean alpha"]),
     "alpha 1.7": (change(parameters={"alpha": 1.7}), ["alpha", "[0, 1]", "1.7"]),
     "alpha nan": (change(parameters={"alpha": float("nan")}), ["alpha", "[0, 1]", "nan"]),
     "alpha in words": (change(parameters={"alpha": "half"}), ["alpha", "number", "'half'"]),
     "alpha 2 in a gradient": (change(parameters={"alpha": [0, 2]}), ["alpha", "[0, 1]", "2"]),
-    "alpha for some tensors": (change(parameters={"alpha": [{"filter": "mlp", "value": 1}]}), ["alpha", "without filter"]),
+    "alpha for some tensors": (
+        change(parameters={"alpha": [{"filter": "mlp", "value": 1}]}),
+        ["alpha", "without filter"],
+    ),
     "alpha at a model": (
         change(
             parameters=...,
@@ -265,14 +282,26 @@ BAD_INPUT = {
     ),
     "another architecture": (replace_late(other_architecture), ["LlamaForCausalLM", "MistralForCausalLM"]),
     "other shapes": (replace_late(other_shapes), ["mlp.down_proj", "(32, 64)", "(32, 80)", "changed"]),
-    "a tensor less": (replace_late(without_tensor), ["model.layers.1.mlp.up_proj.weight", "missing in", "changed"]),
-    "a truncated file": (replace_late(truncate), ["changed/model.safetensors", "not a whole safetensors file"]),
+    "a tensor less": (
+        replace_late(without_tensor),
+        ["model.layers.1.mlp.up_proj.weight", "missing in", "changed"],
+    ),
+    "a truncated file": (
+        replace_late(truncate),
+        ["changed/model.safetensors", "not a whole safetensors file"],
+    ),
     "a missing shard": (replace_late(without_shard), ["model-00001-of-", "missing", "index"]),
     "no config": (replace_late(lambda d: (d / "config.json").unlink()), ["changed", "config.json"]),
     "a broken config": (replace_late(lambda d: (d / "config.json").write_text("{")), ["config.json", "JSON"]),
     "no weights": (replace_late(lambda d: (d / "model.safetensors").unlink()), ["changed", "no weights"]),
-    "NaN": (replace_late(with_value(float("nan"))), ["model.layers.1.mlp.up_proj.weight", "changed", "nan", "finite"]),
-    "infinity": (replace_late(with_value(float("inf"))), ["model.layers.1.mlp.up_proj.weight", "changed", "inf"]),
+    "NaN": (
+        replace_late(with_value(float("nan"))),
+        ["model.layers.1.mlp.up_proj.weight", "changed", "nan", "finite"],
+    ),
+    "infinity": (
+        replace_late(with_value(float("inf"))),
+        ["model.layers.1.mlp.up_proj.weight", "changed", "inf"],
+    ),
 }
 
 

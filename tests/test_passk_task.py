@@ -79,7 +79,9 @@ def test_the_standard_error_is_that_of_the_mean_over_problems(two_problems):
     """Samples of one problem are not independent problems."""
     script = {"24": ["(9-5)*6"] * 2, "6": ["1+2"] * 2}
     scores, _ = evaluate(
-        Scripted(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]), repeats=2, data_file=two_problems
+        Scripted(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]),
+        repeats=2,
+        data_file=two_problems,
     )
     assert scores[f"pass@1_stderr,{FILTER}"] == pytest.approx(0.5)  # values 1 and 0: sd 0.7071 / sqrt(2)
 
@@ -97,7 +99,9 @@ def test_identical_samples_are_reported_loudly(two_problems, caplog):
     """A problem whose K completions are one and the same is counted, and the warning names causes."""
     script = {"24": ["(9-5)*6"] * 3, "6": ["1", "2", "3"]}
     scores, _ = evaluate(
-        Scripted(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]), repeats=3, data_file=two_problems
+        Scripted(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]),
+        repeats=3,
+        data_file=two_problems,
     )
     assert values(scores)["identical"] == 0.5
     assert "ALL 3 COMPLETIONS ARE IDENTICAL in 1 of 2 problems" in caplog.text
@@ -115,9 +119,7 @@ def test_k_greedy_completions_are_refused(two_problems, settings):
     """Greedy decoding gives one completion; asking for K of it is a mistake, asking for one is not."""
     with pytest.raises(WiseMergeError, match="--metadata repeats=1"):
         evaluate(Scripted(lambda prompt: ["1"] * 4), repeats=4, data_file=two_problems, gen_kwargs=settings)
-    scores, _ = evaluate(
-        Scripted(lambda prompt: ["1+2+3"]), repeats=1, data_file=two_problems, gen_kwargs=settings
-    )
+    scores, _ = evaluate(Scripted(lambda prompt: ["1+2+3"]), repeats=1, data_file=two_problems, gen_kwargs=settings)
     assert values(scores)["pass@1"] == 0.5
 
 
@@ -201,10 +203,15 @@ def test_gsm8k_compares_numbers_however_they_are_written(tmp_path):
 def test_predict_only_keeps_the_completions_and_scores_nothing(two_problems):
     """lm-eval's --predict_only works with our tasks."""
     manager = TaskManager(
-        include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 2, "data_file": two_problems}
+        include_defaults=False,
+        include_path=tasks_directory(),
+        metadata={"repeats": 2, "data_file": two_problems},
     )
     results = simple_evaluate(
-        Scripted(lambda prompt: ["1", "2"]), tasks=["countdown_passk"], task_manager=manager, predict_only=True
+        Scripted(lambda prompt: ["1", "2"]),
+        tasks=["countdown_passk"],
+        task_manager=manager,
+        predict_only=True,
     )
     assert [row["resps"] for row in results["samples"]["countdown_passk"]] == [[["1", "2"]]] * 2
     assert "bypass,samples" in results["results"]["countdown_passk"]
@@ -215,7 +222,10 @@ def test_cached_requests_are_refused(two_problems):
     manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"data_file": two_problems})
     with pytest.raises(WiseMergeError, match="--cache_requests is refused"):
         simple_evaluate(
-            Scripted(lambda prompt: ["1"] * 32), tasks=["countdown_passk"], task_manager=manager, cache_requests=True
+            Scripted(lambda prompt: ["1"] * 32),
+            tasks=["countdown_passk"],
+            task_manager=manager,
+            cache_requests=True,
         )
 
 
@@ -224,8 +234,26 @@ def test_gsm8k_runs_on_real_data_from_the_plain_command_line(shared_data, tiny_r
     metadata = json.dumps({"repeats": 4, "data_file": str(shared_data / "gsm8k" / "test.jsonl")})
     result = console_script(
         *("lm_eval", "--model", "hf", "--model_args", f"pretrained={tiny_run / 'checkpoint-1'}"),
-        *("--tasks", "gsm8k_passk", "--metadata", metadata, "--gen_kwargs", "temperature=0.8", "max_gen_toks=16"),
-        *("--limit", "3", "--batch_size", "12", "--device", "cpu", "--output_path", "results", "--log_samples"),
+        *(
+            "--tasks",
+            "gsm8k_passk",
+            "--metadata",
+            metadata,
+            "--gen_kwargs",
+            "temperature=0.8",
+            "max_gen_toks=16",
+        ),
+        *(
+            "--limit",
+            "3",
+            "--batch_size",
+            "12",
+            "--device",
+            "cpu",
+            "--output_path",
+            "results",
+            "--log_samples",
+        ),
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr

@@ -32,7 +32,7 @@ def uninstall() -> None:
 class _HostFinder:
     """Hands the two modules on to the finders behind it and acts after their code has run."""
 
-    def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(self, name, path=None, target=None):
         if name != MERGEKIT_REGISTRY and name != LM_EVAL_TASKS:
             return None
         for finder in sys.meta_path:
@@ -49,16 +49,16 @@ class _HostFinder:
 class _ThenRegister:
     """The host's own loader, followed by our registration."""
 
-    def __init__(self, loader):  # type: ignore[no-untyped-def]
+    def __init__(self, loader):
         self._loader = loader
 
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
+    def __getattr__(self, name):
         return getattr(self._loader, name)
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
+    def create_module(self, spec):
         return self._loader.create_module(spec)
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module):
         # The module carries its real loader from here on: nobody who inspects it meets us.
         module.__loader__ = module.__spec__.loader = self._loader
         self._loader.exec_module(module)
@@ -73,7 +73,7 @@ class _ThenRegister:
             )
 
 
-def _register(module) -> None:  # type: ignore[no-untyped-def]
+def _register(module) -> None:
     if module.__name__ == MERGEKIT_REGISTRY:
         from wise_merge import mergekit_methods
 

@@ -60,7 +60,7 @@ def _interpolate_in_blocks(early: Tensor, late: Tensor, alpha: float) -> Tensor:
     wide = torch.float64 if exact else torch.promote_types(early.dtype, torch.float32)
     merged = torch.empty_like(late, memory_format=torch.contiguous_format)
     flat = (early.reshape(-1), late.reshape(-1), merged.view(-1))
-    for early_block, late_block, out in zip(*(tensor.split(_BLOCK) for tensor in flat), strict=True):
+    for early_block, late_block, out in zip(*(torch.split(tensor, _BLOCK) for tensor in flat), strict=True):
         out.copy_(torch.lerp(early_block.to(wide), late_block.to(wide), alpha))
     return merged
 

@@ -51,7 +51,9 @@ def _ask(script: str, probe: str, what: str) -> Finding:
     where = _console_script(script)
     if where is None:
         return Finding(
-            script, False, f"{script} is not on the PATH; activate the environment where wise-merge is installed"
+            script,
+            False,
+            f"{script} is not on the PATH; activate the environment where wise-merge is installed",
         )
     python = _interpreter_of(where)
     answer = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)

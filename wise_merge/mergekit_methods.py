@@ -29,7 +29,13 @@ from mergekit.merge_methods.base import (
 from mergekit.merge_methods.easy_define import merge_method
 from pydantic import Field
 
-from wise_merge.averaging import check_alpha, check_temperature, first_non_finite, fold_temperature, interpolate
+from wise_merge.averaging import (
+    check_alpha,
+    check_temperature,
+    first_non_finite,
+    fold_temperature,
+    interpolate,
+)
 from wise_merge.checkpoints import check_same_model, read_config, read_headers
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import final_norm
@@ -57,7 +63,7 @@ def _one_line_errors() -> Iterator[None]:
 # --- the methods ----------------------------------------------------------------------------------
 
 
-class _FiniteInputs(BatchedMergeMethod):  # type: ignore[misc]
+class _FiniteInputs(BatchedMergeMethod):
     """A batch kernel whose inputs are checked first, here where their names are still known."""
 
     def _execute(self, groups: Sequence[TensorGroup], *args: Any, **kwargs: Any) -> Any:
@@ -67,7 +73,10 @@ class _FiniteInputs(BatchedMergeMethod):  # type: ignore[misc]
 
 
 @merge_method(
-    name="wise_ft", pretty_name="WiSE-FT", reference_url="https://arxiv.org/abs/2504.10478", contract=EARLY_AND_LATE
+    name="wise_ft",
+    pretty_name="WiSE-FT",
+    reference_url="https://arxiv.org/abs/2504.10478",
+    contract=EARLY_AND_LATE,
 )
 def _wise_ft(batch: TensorBatch, alpha: Alpha) -> torch.Tensor:
     early, late = batch.tensors  # mergekit puts the base model first
@@ -87,7 +96,10 @@ def _bang(group: TensorGroup, alpha: Alpha, temperature: PerInput[Temperature] =
         return interpolate(early, late, alpha)
 
 
-METHODS: dict[str, MergeMethod] = {"wise_ft": _FiniteInputs(_wise_ft.spec, _wise_ft.implementation), "bang": _bang}
+METHODS: dict[str, MergeMethod] = {
+    "wise_ft": _FiniteInputs(_wise_ft.spec, _wise_ft.implementation),
+    "bang": _bang,
+}
 
 
 def register() -> None:
@@ -241,7 +253,7 @@ def _check_parameters(config: MergeConfiguration) -> None:
     settings_of_alpha = [settings["alpha"] for settings in shared.values() if "alpha" in settings]
     if not settings_of_alpha:
         raise WiseMergeError(
-            "alpha is missing; set it between 0 (early) and 1 (late) at the top level, such as `parameters: {alpha: 0.5}`"
+            "alpha is missing; set it from 0 (early) to 1 (late) at the top level, such as `parameters: {alpha: 0.5}`"
         )
     if not any(_covers_all_tensors(setting) for setting in settings_of_alpha):
         raise WiseMergeError(
@@ -260,7 +272,10 @@ def _parameter_scopes(
         shared[f"{place}.parameters"] = module.parameters or {}
         for entry in module.models or ():
             per_model[f"{place}: parameters of model {entry.model}"] = entry.parameters or {}
-    slices = {"slices": config.slices or [], **{f"{place}.slices": m.slices or [] for place, m in modules.items()}}
+    slices = {
+        "slices": config.slices or [],
+        **{f"{place}.slices": m.slices or [] for place, m in modules.items()},
+    }
     for place, slice_list in slices.items():
         for index, piece in enumerate(slice_list):
             shared[f"{place}[{index}].parameters"] = piece.parameters or {}

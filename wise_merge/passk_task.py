@@ -82,7 +82,10 @@ def countdown_problems(
     # The examples are drawn together with the problems, so that none of them is a problem too.
     generated = countdown.generate_problems(problems + 16, numbers=numbers, largest=largest, seed=problem_seed)
     rows = [{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated]
-    return {"test": datasets.Dataset.from_list(rows[:problems]), "train": datasets.Dataset.from_list(rows[problems:])}
+    return {
+        "test": datasets.Dataset.from_list(rows[:problems]),
+        "train": datasets.Dataset.from_list(rows[problems:]),
+    }
 
 
 class PassKTask(ConfigurableTask):

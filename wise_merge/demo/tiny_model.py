@@ -79,7 +79,9 @@ def held_out_problems(recipe: Recipe) -> list[Problem]:
 
 def pretraining_problems(recipe: Recipe) -> list[Problem]:
     """Return one random problem with a random solution per example, none of them held out."""
-    return list(itertools.islice(_not_held_out(recipe, "pre-training"), recipe.pretraining.steps * recipe.pretraining.batch))
+    return list(
+        itertools.islice(_not_held_out(recipe, "pre-training"), recipe.pretraining.steps * recipe.pretraining.batch)
+    )
 
 
 def sft_problems(recipe: Recipe) -> list[Problem]:
@@ -139,8 +141,8 @@ def _new_model(recipe: Recipe) -> "PreTrainedModel":
 
 
 def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, directory: Path, seed: int) -> None:
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from tqdm import tqdm
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     class SaveAndShow(TrainerCallback):  # type: ignore[misc]
         """Keeps the checkpoints of the recipe and shows a bar of one line; the Trainer's own prints its logs too."""

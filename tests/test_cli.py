@@ -1,0 +1,48 @@
+"""The command line itself: help, errors, exit codes."""
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from wise_merge import __version__, cli
+from wise_merge.errors import WiseMergeError
+
+
+def test_the_version_is_printed():
+    """`wise-merge --version` names the package and its version."""
+    result = CliRunner().invoke(cli.main, ["--version"])
+    assert result.output == f"wise-merge, version {__version__}\n"
+
+
+@pytest.mark.parametrize("name", sorted(cli.main.commands))
+def test_every_command_explains_itself(name):
+    """Each command has a help text of more than one sentence."""
+    result = CliRunner().invoke(cli.main, [name, "--help"])
+    assert result.exit_code == 0
+    assert result.output.count(".") >= 2
+
+
+def test_a_mistake_of_the_user_is_one_line():
+    """A `WiseMergeError` becomes one line and exit code 1; a bug keeps its traceback."""
+
+    @click.command(cls=cli._Command)
+    def mistaken():
+        raise WiseMergeError("alpha is missing")
+
+    @click.command(cls=cli._Command)
+    def buggy():
+        raise ZeroDivisionError
+
+    result = CliRunner().invoke(mistaken)
+    assert (result.exit_code, result.output) == (1, "Error: alpha is missing\n")
+    assert isinstance(CliRunner().invoke(buggy).exception, ZeroDivisionError)
+
+
+def test_the_doctor_finds_the_plugin(console_script, tmp_path):
+    """In the environment of the tests both hosts see it; with the start-up file off, neither does."""
+    healthy = console_script("wise-merge", "doctor", cwd=tmp_path)
+    assert healthy.returncode == 0, healthy.stdout
+    assert healthy.stdout.count("ok ") == 2
+    off = console_script("wise-merge", "doctor", cwd=tmp_path, WISE_MERGE_AUTOLOAD="0")
+    assert off.returncode == 1
+    assert off.stdout.count("unset it") == 2

@@ -1,0 +1,80 @@
+"""The import order of the package: down only, and nothing heavy before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wise_merge"
+
+#: From top to bottom. A module may import from rows below its own only.
+ROWS = [
+    {"cli"},
+    {"demo", "doctor"},
+    {"mergekit_methods", "passk_task", "autoload"},
+    {"checkpoints"},
+    {"averaging", "final_norms", "estimators", "answers", "countdown"},
+    {"errors"},
+]
+
+#: The only modules that may know another program.
+HOSTS = {"mergekit": {"mergekit_methods"}, "lm_eval": {"passk_task"}}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def row_of(module):
+    return next(i for i, row in enumerate(ROWS) if module in row)
+
+
+def imports(path):
+    """Every module that the file imports, at its top or within a function."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down_only(path):
+    """A module knows those below it; one exception: the start-up hook may name the adapters beside it."""
+    module = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if module in ("__init__", "autoload"):
+        return
+    for name in imports(path):
+        if name.startswith("wise_merge."):
+            imported = name.split(".")[1]
+            if imported == module or imported.startswith("__"):
+                continue
+            assert row_of(imported) > row_of(module), f"{module} imports {imported}"
+        host = name.split(".")[0]
+        assert module in HOSTS.get(host, {module}), f"{module} imports {host}"
+
+
+def test_every_module_has_its_row():
+    """A new module must be placed."""
+    placed = set.union(*ROWS)
+    found = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert found == placed
+
+
+@pytest.mark.parametrize("module", sorted(ROWS[4]))
+def test_the_pure_functions_import_no_host(module):
+    """The bottom row works where neither mergekit nor lm-eval nor transformers can be imported."""
+    blocked = "import sys\nfor host in ('mergekit', 'lm_eval', 'transformers', 'datasets'): sys.modules[host] = None\n"
+    subprocess.run([sys.executable, "-c", f"{blocked}import wise_merge.{module}"], check=True)
+
+
+def test_the_help_needs_nothing_heavy():
+    """`wise-merge --help` and `--version` load neither torch nor a host."""
+    code = (
+        "import sys; from click.testing import CliRunner; from wise_merge.cli import main\n"
+        "assert CliRunner().invoke(main, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'numpy', 'transformers', 'mergekit', 'lm_eval', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
