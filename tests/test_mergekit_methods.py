@@ -113,6 +113,19 @@ def test_paths_relative_to_the_current_folder_need_no_network(tiny_run, tmp_path
         assert (tmp_path / "out" / file).is_file()
 
 
+def test_slices_pick_layers(tiny_run, tmp_path):
+    """mergekit's slices work: one layer of the two, averaged."""
+    sources = [{"model": str(tiny_run / f"checkpoint-{i}"), "layer_range": [1, 2]} for i in (1, 2)]
+    recipe = wise_ft(tiny_run) | {"slices": [{"sources": sources}]}
+    del recipe["models"]
+    result = merge(recipe, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    early, late, merged = (weights(d) for d in (tiny_run / "checkpoint-1", tiny_run / "checkpoint-2", tmp_path / "out"))
+    taken = "model.layers.1.mlp.up_proj.weight"
+    assert torch.allclose(merged["model.layers.0.mlp.up_proj.weight"], (early[taken] + late[taken]) / 2)
+    assert taken not in merged
+
+
 @torch.no_grad()
 def logits(directory):
     """The logits of a checkpoint for a fixed input."""

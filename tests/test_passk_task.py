@@ -164,6 +164,7 @@ def test_the_prompt_ends_where_the_answer_begins():
         ({"repeats": 0}, "repeats must be a positive integer; got 0"),
         ({"repeats": "many"}, "repeats must be a positive integer; got 'many'"),
         ({"data_file": "nowhere.jsonl"}, "nowhere.jsonl.*does not exist"),
+        ({"problems": "all"}, "problems must be a positive integer; got 'all'"),
         ({"numbers": 5}, "3 or 4 numbers; got numbers=5"),
     ],
 )

@@ -66,8 +66,9 @@ class _ThenRegister:
             _register(module)
         except Exception as cause:
             host = module.__name__.partition(".")[0]
+            reason = " ".join(str(cause).split())  # some explain a failed import in paragraphs
             print(
-                f"wise-merge: could not register with {host} ({type(cause).__name__}: {cause}). "
+                f"wise-merge: could not register with {host} ({type(cause).__name__}: {reason}). "
                 f"{host} goes on without it; `wise-merge doctor` tells more.",
                 file=sys.stderr,
             )

@@ -85,9 +85,7 @@ def _remedy(python: str, stderr: str) -> str:
         return warning
     if os.environ.get("WISE_MERGE_AUTOLOAD") == "0":
         return "WISE_MERGE_AUTOLOAD=0 turned the start-up file off: unset it"
-    if Path(python).resolve().parent != Path(sys.executable).resolve().parent or (
-        Path(python).parent != Path(sys.executable).parent
-    ):
+    if Path(python).parent != Path(sys.executable).parent:
         return f"it runs on {python}: install wise-merge there (`{python} -m pip install wise-merge`)"
     root = Path(wise_merge.__file__).parent.parent
     return (

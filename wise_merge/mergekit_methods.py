@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import click
 import torch
+import transformers
 from mergekit.common import ModelPath, ModelReference
 from mergekit.config import ConditionalParameter, MergeConfiguration
 from mergekit.merge_methods.base import (
@@ -136,7 +137,7 @@ def _architecture_of(model: Any) -> str:
         raise WiseMergeError(
             "bang needs the config of a checkpoint to fold its temperature; merge by YAML, not from tensors in memory"
         )
-    return str(model.config().architectures[0])
+    return str(_config_of(model)["architectures"][0])
 
 
 # --- the checks before a merge --------------------------------------------------------------------
@@ -191,22 +192,28 @@ def _early_and_late(config: MergeConfiguration) -> tuple[ModelReference, ModelRe
 
 
 def _check_checkpoint(role: str, model: ModelReference) -> None:
-    path = Path(model.model.path)
-    if path.exists():
-        read_config(path)
-        if not model.lora:
-            read_headers(path)
-        return
     try:
-        if path.is_absolute() or model.model.path.startswith((".", "~")) or len(path.parts) > 2:
-            raise OSError("the name has the form of a path")
-        model.config()
-    except (OSError, ValueError) as error:
+        _config_of(model)
+    except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise WiseMergeError(
             f"the {role} checkpoint {model.model} is neither a directory here nor a model on the Hub ({reason}); "
             "correct the path"
         ) from error
+    if _is_local(model):
+        read_headers(Path(model.model.path))
+
+
+def _config_of(model: ModelReference) -> dict[str, Any]:
+    """Return config.json of a checkpoint here or on the Hub; OSError if it is in neither place."""
+    path = Path(model.model.path)
+    if path.exists():
+        return read_config(path)
+    if path.is_absolute() or model.model.path.startswith((".", "~")) or len(path.parts) > 2:
+        raise FileNotFoundError("the name has the form of a path, and nothing is there")
+    # Not AutoConfig: it refuses models with code of their own, which --trust-remote-code allows.
+    file = transformers.utils.cached_file(model.model.path, "config.json", revision=model.model.revision)
+    return read_config(Path(file).parent)
 
 
 def _is_local(model: ModelReference) -> bool:
@@ -227,9 +234,14 @@ def _mark_local_paths(config: MergeConfiguration) -> None:
             return model
         return model.model_copy(update={"model": ModelPath(path=f"./{path}")})
 
-    if config.base_model is not None:
-        config.base_model = marked(config.base_model)
-    for entry in config.models or ():
+    holders: list[Any] = [config, *(config.modules or {}).values()]
+    slices = [piece for holder in holders for piece in holder.slices or ()]
+    for owner in (config, *slices):
+        if owner.base_model is not None:
+            owner.base_model = marked(owner.base_model)
+    for entry in [entry for holder in holders for entry in holder.models or ()] + [
+        source for piece in slices for source in piece.sources
+    ]:
         entry.model = marked(entry.model)
 
 

@@ -79,6 +79,8 @@ def countdown_problems(
     *, numbers: int, largest: int, problems: int, problem_seed: int, **_: Any
 ) -> dict[str, datasets.Dataset]:
     """Return the problems of `countdown_passk` and a few others for the few-shot examples."""
+    for name, value in {"numbers": numbers, "largest": largest, "problems": problems}.items():
+        _positive_integer(value, name)
     # The examples are drawn together with the problems, so that none of them is a problem too.
     generated = countdown.generate_problems(problems + 16, numbers=numbers, largest=largest, seed=problem_seed)
     rows = [{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated]

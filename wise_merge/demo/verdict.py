@@ -65,8 +65,8 @@ class Difference:
 
 def paired_difference(better: Sampled, worse: Sampled, k: int) -> Difference:
     """Return by how much `better` exceeds `worse` in Pass@k on the same problems."""
-    values = [[pass_at_k(model.samples, c, k) for c in model.correct] for model in (better, worse)]
-    differences = np.subtract(*values)
+    counts = zip(better.correct, worse.correct, strict=True)
+    differences = np.array([pass_at_k(better.samples, b, k) - pass_at_k(worse.samples, w, k) for b, w in counts])
     error = float(differences.std(ddof=1) / np.sqrt(len(differences)))
     return Difference(better.name, worse.name, k, float(differences.mean()), error)
 
@@ -94,7 +94,6 @@ def judge(models: Sequence[Sampled]) -> dict[str, Any]:
     Pass@K than late at every temperature tried. The model is the one for which
     the least certain of these differences is the most certain.
     """
-    by_name = {model.name: model for model in models}
     early = next(model for model in models if model.alpha == 0)
     lates = [model for model in models if model.alpha == 1]
     late = next(model for model in lates if model.temperature == 1)
@@ -114,7 +113,6 @@ def judge(models: Sequence[Sampled]) -> dict[str, Any]:
     lost = paired_difference(early, late, samples)
     pass_1 = [difference for difference in over_lates if difference.k == 1]
     pass_k = [difference for difference in over_lates if difference.k == samples]
-    del by_name
     return {
         "best": best.name,
         "differences": [vars(difference) for difference in (lost, over_early, *over_lates)],
@@ -127,9 +125,11 @@ def judge(models: Sequence[Sampled]) -> dict[str, Any]:
 
 
 def _diversity_sentence(lost: Difference, early: Sampled, late: Sampled) -> str:
-    k = lost.k
-    values = f"Pass@{k} is {early.metrics[f'pass@{k}']:.3f} early and {late.metrics[f'pass@{k}']:.3f} late (early - late: {lost})"
-    return f"Fine-tuning {'costs' if lost.is_real else 'does NOT clearly cost'} diversity: {values}."
+    metric = f"pass@{lost.k}"
+    return (
+        f"Fine-tuning {'costs' if lost.is_real else 'does NOT clearly cost'} diversity: Pass@{lost.k} is "
+        f"{early.metrics[metric]:.3f} early and {late.metrics[metric]:.3f} late (early - late: {lost})."
+    )
 
 
 def _both_ends_sentence(best: Sampled, over_early: Difference, over_late: Difference, tried: int) -> str:
@@ -146,7 +146,9 @@ def _temperature_sentence(
     beats = all(difference.is_real for difference in (*pass_1, *pass_k))
     temperatures = ", ".join(f"{model.temperature:g}" for model in lates)
     closest = [min(differences, key=lambda difference: difference.errors) for differences in (pass_1, pass_k)]
-    margins = " and ".join(f"{difference} in Pass@{difference.k} (against {difference.worse})" for difference in closest)
+    margins = " and ".join(
+        f"{difference} in Pass@{difference.k} (against {difference.worse})" for difference in closest
+    )
     return (
         f"It {'beats' if beats else 'does NOT clearly beat'} late in both at every temperature tried "
         f"({temperatures}); the closest calls are {margins}."

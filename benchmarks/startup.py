@@ -1,0 +1,52 @@
+"""What the start-up file costs every interpreter of the environment: run it with the Python in question.
+
+Two views of the same cost. `-X importtime` counts what Python spends on our two modules; whole starts
+with the hook on and off, taken in turn, show the rest of it in the noise of a real start.
+"""
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+RUNS = 40
+OURS = ("wise_merge", "wise_merge.autoload")
+
+
+def import_times() -> dict[str, int]:
+    """Return the cumulative microseconds that one start spends on each of our modules."""
+    run = subprocess.run([sys.executable, "-X", "importtime", "-c", "pass"], capture_output=True, text=True, check=True)
+    lines = re.findall(r"import time:\s*\d+ \|\s*(\d+) \|\s*(\S+)", run.stderr)
+    found = {module: int(microseconds) for microseconds, module in lines if module in OURS}
+    if set(found) != set(OURS):
+        raise SystemExit(f"{sys.executable} does not run the start-up file; install wise-merge there")
+    return found
+
+
+def start_time(autoload: str) -> float:
+    """Return the wall time in microseconds of one start, with WISE_MERGE_AUTOLOAD set to `autoload`."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], env={**os.environ, "WISE_MERGE_AUTOLOAD": autoload}, check=True)
+    return 1e6 * (time.perf_counter() - begin)
+
+
+def main() -> None:
+    """Print the table."""
+    import_times()  # compiles, if nobody has yet
+    counted = [import_times() for _ in range(RUNS)]
+    # In turn, so that a machine that slows down slows both.
+    starts = [(start_time("1"), start_time("0")) for _ in range(RUNS)]
+    package, hook = (statistics.median(run[module] for run in counted) for module in OURS)
+    # The package is imported on the way to the hook, so the second figure contains the first.
+    rows = {"of which wise_merge": package, "import wise_merge.autoload": hook}
+    rows["python -c pass"] = statistics.median(on for on, _ in starts)
+    rows["python -c pass, WISE_MERGE_AUTOLOAD=0"] = statistics.median(off for _, off in starts)
+    print(f"Python {sys.version.split()[0]}, median of {RUNS} starts")
+    for what, microseconds in rows.items():
+        print(f"{what:40}{microseconds / 1000:9.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Every command block of the README and the pages runs as it stands."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+from conftest import REPOSITORY, make_checkpoint
+
+README = REPOSITORY / "README.md"
+PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+#: Run elsewhere: the installation in test_installation.py, the make targets by .ci/run and by hand.
+ELSEWHERE = {"pip install wise-merge", "make demo", "make test"}
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(page):
+    """Each command of the page's shell blocks, continuation lines joined."""
+    for block in blocks(page, "sh"):
+        yield from (line for line in block.replace("\\\n", " ").splitlines() if line.strip())
+
+
+ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page) if command not in ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder as a reader may have it: the README's recipe, its checkpoints, GSM8K, a merged model."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "wise.yml").write_text(blocks(README, "yaml")[0])
+    make_checkpoint(folder / "runs/sft/checkpoint-25", seed=1)
+    make_checkpoint(folder / "runs/sft/checkpoint-600", seed=2)
+    rows = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i in range(1, 5)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "gsm8k.jsonl").write_text(lines)
+    # What `datasets` loads under this name while the Hub is out of reach.
+    hub = folder / "openai" / "gsm8k"
+    hub.mkdir(parents=True)
+    (hub / "test.jsonl").write_text(lines)
+    (hub / "README.md").write_text(
+        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: test.jsonl\n---\n"
+    )
+    run("mergekit-yaml wise.yml out/", folder)
+    return folder
+
+
+def run(command, folder, **environment):
+    scripts = sysconfig.get_path("scripts")
+    paths = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, **paths, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("page", "command"), ALL_COMMANDS, ids=lambda value: getattr(value, "name", None))
+def test_the_command_runs_as_it_stands(page, command, workplace):
+    """Typed as in the text; evaluations are only cut to two problems and eight new tokens."""
+    if "lm_eval " in command:
+        command += " --limit 2 --device cpu --gen_kwargs max_gen_toks=8"
+    output = run(command, workplace)
+    if "lm_eval " in command:
+        assert "pass@32" in output
+
+
+def test_the_first_commands_are_the_ones_that_are_tested():
+    """The three lines on the first screen, word for word."""
+    assert blocks(README, "sh")[0].splitlines() == [
+        "pip install wise-merge",
+        "mergekit-yaml wise.yml out/",
+        "lm_eval --model hf --model_args pretrained=out --tasks gsm8k_passk",
+    ]
+
+
+def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
+    """Every YAML block that names a merge method is a recipe that works, and so is a block of parameters."""
+    recipes = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
+    assert len(recipes) >= 3
+    for number, (_, block) in enumerate(recipes):
+        text = block
+        if "merge_method" not in text:
+            text = re.sub(r"^parameters:.*", "", blocks(README, "yaml")[0], flags=re.DOTALL | re.MULTILINE) + block
+        (workplace / f"recipe{number}.yml").write_text(text)
+        run(f"mergekit-yaml recipe{number}.yml {tmp_path}/out{number}", workplace)
+
+
+def test_the_python_of_the_pages_runs_without_the_start_up_file(workplace, tmp_path):
+    """The explicit way registers by itself."""
+    (block,) = blocks(REPOSITORY / "docs/startup-file.md", "python")
+    script = tmp_path / "explicit.py"
+    script.write_text(block.replace('"out"', '"explicit"'))
+    run(f"{sys.executable} {script}", workplace, WISE_MERGE_AUTOLOAD="0")
+    assert (workplace / "explicit" / "config.json").is_file()
+
+
+def test_the_pages_of_the_commands_are_up_to_date():
+    """docs/commands is what `make docs` writes from the live --help."""
+    script = REPOSITORY / "docs" / "write_command_pages.py"
+    subprocess.run([sys.executable, script, "--check"], check=True)
+
+
+def test_links_between_pages_lead_somewhere():
+    """Every relative link of README and pages names a file of the repository."""
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_wheel_and_the_repository_know_one_version():
+    """CHANGELOG names the version of the package first."""
+    from wise_merge import __version__
+
+    first = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert first
+    assert first[1] == __version__

@@ -1,0 +1,119 @@
+"""The demo's figure, drawn from `results.json`; plots read results and compute nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito's palette, told apart by colour-blind readers too; shapes and dashes differ as well.
+EARLY, LATE, WISE = "#0072B2", "#D55E00", "#009E73"
+INK = "#444444"
+
+
+def draw(results: Path, figure: Path) -> None:
+    """Draw Pass@K against K (left) and the plane of Pass@1 and Pass@K (right) into a PNG file."""
+    # The object interface: no global state of pyplot, and no display is looked for.
+    from matplotlib.figure import Figure
+
+    gathered = json.loads(results.read_text())
+    models = gathered["models"]
+    samples = models[0]["samples"]
+    drawing = Figure(figsize=(10, 4.3), dpi=180, layout="constrained")
+    left, right = drawing.subplots(1, 2)
+    _draw_curves(left, models, gathered["verdict"]["best"])
+    _draw_plane(right, models, samples)
+    for axes in (left, right):
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    partial = figure.with_name("partial." + figure.name)
+    drawing.savefig(partial)
+    partial.replace(figure)
+
+
+def _draw_curves(axes: Any, models: list[dict[str, Any]], best: str) -> None:
+    ks = sorted(int(key.split("@")[1]) for key in models[0]["metrics"] if key.startswith("pass@") and "_" not in key)
+    for model in models:
+        if 0 < model["alpha"] < 1 and model["name"] != best:
+            continue
+        colour = _colour(model)
+        hot = model["alpha"] == 1 and model["temperature"] != 1
+        if model["alpha"] == 1 and model["temperature"] < 1:
+            continue
+        values = [model["metrics"][f"pass@{k}"] for k in ks]
+        errors = [model["metrics"][f"pass@{k}_stderr"] for k in ks]
+        # The hotter, the shorter the dashes.
+        style: Any = (0, (4 / model["temperature"] ** 3, 1.2)) if hot else "-"
+        width, marker = (1.4, None) if hot else (2.2, "o")
+        axes.plot(
+            ks, values, color=colour, linestyle=style, linewidth=width, marker=marker, markersize=4, label=_label(model)
+        )
+        low = [value - error for value, error in zip(values, errors, strict=True)]
+        high = [value + error for value, error in zip(values, errors, strict=True)]
+        axes.fill_between(ks, low, high, color=colour, alpha=0.1 if hot else 0.2, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.set_xlabel("K")
+    axes.set_ylabel("Pass@K")
+    axes.set_title("Problems solved by at least one of K samples", fontsize=11)
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+
+
+def _draw_plane(axes: Any, models: list[dict[str, Any]], samples: int) -> None:
+    y_name = f"pass@{samples}"
+
+    def path(chosen: list[dict[str, Any]], colour: str, style: str) -> None:
+        xs = [model["metrics"]["pass@1"] for model in chosen]
+        ys = [model["metrics"][y_name] for model in chosen]
+        axes.plot(xs, ys, color=colour, linestyle=style, linewidth=1.4, zorder=1)
+
+    merged = [model for model in models if 0 < model["alpha"] < 1]
+    early = [model for model in models if model["alpha"] == 0]
+    lates = sorted((model for model in models if model["alpha"] == 1), key=lambda model: float(model["temperature"]))
+    late = [model for model in lates if model["temperature"] == 1]
+    path([*early, *sorted(merged, key=lambda model: float(model["alpha"])), *late], WISE, "-")
+    path(lates, LATE, "--")
+    for model in models:
+        x, y = model["metrics"]["pass@1"], model["metrics"][y_name]
+        axes.errorbar(
+            x,
+            y,
+            xerr=model["metrics"]["pass@1_stderr"],
+            yerr=model["metrics"][f"{y_name}_stderr"],
+            fmt="s" if model["alpha"] in (0, 1) else "o",
+            markersize=6,
+            color=_colour(model),
+            ecolor=_colour(model),
+            elinewidth=0.9,
+            alpha=0.9,
+        )
+        text, offset, side = _label_beside(model)
+        axes.annotate(
+            text, (x, y), xytext=offset, textcoords="offset points", ha=side, fontsize=9, color=_colour(model)
+        )
+    axes.set_xlabel("Pass@1")
+    axes.set_ylabel(f"Pass@{samples}")
+    axes.margins(0.12)
+    axes.set_title("WiSE-FT from early to late, against heating late", fontsize=11)
+    axes.text(0.02, 0.02, "error bars and bands: one standard error", transform=axes.transAxes, fontsize=8, color=INK)
+
+
+def _colour(model: dict[str, Any]) -> str:
+    return EARLY if model["alpha"] == 0 else LATE if model["alpha"] == 1 else WISE
+
+
+def _label(model: dict[str, Any]) -> str:
+    if model["alpha"] == 0:
+        return "early checkpoint"
+    if model["alpha"] == 1:
+        return "late checkpoint" if model["temperature"] == 1 else f"late, temperature {model['temperature']:g}"
+    return f"WiSE-FT, alpha = {model['alpha']:g}"
+
+
+def _label_beside(model: dict[str, Any]) -> tuple[str, tuple[int, int], str]:
+    """Return text, offset in points and alignment: the merges to the upper right, late to the lower left."""
+    if model["alpha"] == 0:
+        return "early", (8, 7), "left"
+    if model["alpha"] == 1:
+        name = "late" if model["temperature"] == 1 else f"T={model['temperature']:g}"
+        return name, (-7, -13), "right"
+    return f"{model['alpha']:g}", (7, 5), "left"
