@@ -17,7 +17,10 @@ PTH = REPOSITORY / "startup" / "wise_merge.pth"
 START = REPOSITORY / "startup" / "wise_merge.start"
 
 COUNT_FINDERS = "import sys; print([type(finder).__name__ for finder in sys.meta_path].count('_HostFinder'))"
-SPY = "import wise_merge.autoload as autoload; autoload._register = lambda module: print('registering', module.__name__)\n"
+SPY = """
+import wise_merge.autoload as autoload
+autoload._register = lambda module: print('registering', module.__name__)
+"""
 REGISTRY = "mergekit.merge_methods.registry"
 MANAGER = "lm_eval.tasks.manager"
 
@@ -241,8 +244,8 @@ def test_the_host_module_carries_its_own_loader(start, stand_in):
     """Whoever inspects the module, while it runs or later, finds Python's loader and not ours."""
     loaders = "print(type(__loader__).__name__, type(__spec__.loader).__name__)\n"
     folder = stand_in(REGISTRY, loaders)
-    code = f"import inspect, sys, {REGISTRY} as host\nexec({loaders!r}, vars(host))\nprint(inspect.getsource(host), end='')"
-    run = start(SPY + code, PYTHONPATH=folder)
+    look = f"import {REGISTRY} as host\nexec({loaders!r}, vars(host))\n"
+    run = start(f"{SPY}{look}import inspect; print(inspect.getsource(host), end='')", PYTHONPATH=folder)
     own = "SourceFileLoader SourceFileLoader\n"
     assert run.stdout == f"{own}registering {REGISTRY}\n{own}{loaders}"
 

@@ -174,6 +174,18 @@ def test_bad_settings_are_named(metadata, message):
         evaluate(Scripted(lambda prompt: ["1"] * 32), **metadata)
 
 
+def test_a_mistake_on_the_command_line_is_one_line(tiny_run, tmp_path, console_script):
+    """`lm_eval` ends with exit code 1 and our message, without a traceback."""
+    result = console_script(
+        *("lm_eval", "--model", "hf", "--model_args", f"pretrained={tiny_run / 'checkpoint-1'}", "--device", "cpu"),
+        *("--tasks", "gsm8k_passk", "--metadata", "data_file=nowhere.jsonl"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("gsm8k_passk: data_file 'nowhere.jsonl' does not exist")
+    assert "Traceback" not in result.stderr
+
+
 def test_a_data_file_of_another_task_is_named(tmp_path):
     """A file without the columns of the task is refused with those that it has."""
     path = tmp_path / "gsm8k.jsonl"

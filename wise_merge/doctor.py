@@ -6,6 +6,7 @@ script runs, because that may belong to another environment than this one.
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -75,8 +76,12 @@ def _console_script(name: str) -> Path | None:
 
 def _interpreter_of(script: Path) -> str:
     with script.open("rb") as file:
-        first = file.readline().decode(errors="replace").strip()
-    return first[2:].strip() if first.startswith("#!") and Path(first[2:].strip()).exists() else sys.executable
+        first, second = (file.readline().decode(errors="replace").strip() for _ in range(2))
+    interpreter = first[2:].strip() if first.startswith("#!") else ""
+    # Where the path is too long for a #! line or holds a space, installers let sh start Python.
+    if interpreter == "/bin/sh" and second.startswith("'''exec' "):
+        interpreter = shlex.split(second.removeprefix("'''exec' "))[0]
+    return interpreter if Path(interpreter).is_file() else sys.executable
 
 
 def _remedy(python: str, stderr: str) -> str:

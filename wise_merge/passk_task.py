@@ -27,6 +27,14 @@ Document = dict[str, Any]
 Reader = Callable[[Document, str], tuple[Hashable | None, bool]]
 
 
+class TaskInputError(WiseMergeError, SystemExit):
+    """A `WiseMergeError` that ends `lm_eval` with one line and exit code 1 instead of a traceback."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = message
+
+
 def tasks_directory() -> str:
     """Return the folder of our task YAMLs: within the package if installed, beside it in a checkout."""
     package = Path(__file__).parent
@@ -107,7 +115,12 @@ class PassKTask(ConfigurableTask):
         self._columns: list[str] = config.pop("columns")
         files = metadata.get("data_file")
         self._data_file: str | None = files.get(config["task"]) if isinstance(files, dict) else files
-        super().__init__(config=config)
+        try:
+            super().__init__(config=config)
+        except TaskInputError:
+            raise
+        except WiseMergeError as error:
+            raise TaskInputError(f"{config['task']}: {error}") from error
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Load the data as the YAML says, with the problems from `data_file` if one is given."""
@@ -124,12 +137,12 @@ class PassKTask(ConfigurableTask):
         settings = self.config.generation_kwargs or {}
         greedy = not settings.get("do_sample", False) or float(settings.get("temperature", 1.0)) == 0.0
         if greedy and self.config.repeats > 1:
-            raise WiseMergeError(
+            raise TaskInputError(
                 f"{self.config.task}: {self.config.repeats} greedy completions of a problem are one and the same; "
                 "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
             )
         if kwargs.get("cache_requests"):
-            raise WiseMergeError(
+            raise TaskInputError(
                 f"{self.config.task}: --cache_requests is refused, because its key holds neither K nor the sampling "
                 "settings: a second run would silently use those of the first"
             )
@@ -164,7 +177,7 @@ class PassKTask(ConfigurableTask):
         completions = list(results[0] if len(results) == 1 and isinstance(results[0], (list, tuple)) else results)
         k_drawn = self.config.repeats
         if len(completions) < k_drawn:
-            raise WiseMergeError(
+            raise TaskInputError(
                 f"{self.config.task}: a problem has {len(completions)} completions where {k_drawn} were asked for; "
                 "the model backend lost some"
             )
@@ -197,14 +210,14 @@ class PassKTask(ConfigurableTask):
 
 def _load_problems(path: Path, task: str, columns: Sequence[str]) -> datasets.Dataset:
     if not path.is_file():
-        raise WiseMergeError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
+        raise TaskInputError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
     try:
         rows = datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
     except datasets.exceptions.DatasetGenerationError as error:
-        raise WiseMergeError(f"{task}: {path} is not a JSON Lines file: {error.__cause__}") from error
+        raise TaskInputError(f"{task}: {path} is not a JSON Lines file: {error.__cause__}") from error
     missing = [column for column in columns if column not in rows.column_names]
     if missing:
-        raise WiseMergeError(
+        raise TaskInputError(
             f"{task}: {path} lacks the column {', '.join(missing)}; it has {', '.join(rows.column_names)}"
         )
     return rows
@@ -212,5 +225,5 @@ def _load_problems(path: Path, task: str, columns: Sequence[str]) -> datasets.Da
 
 def _positive_integer(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise WiseMergeError(f"{name} must be a positive integer; got {value!r}")
+        raise TaskInputError(f"{name} must be a positive integer; got {value!r}")
     return value
