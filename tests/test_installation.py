@@ -72,8 +72,10 @@ def changed(path, text):
     path.unlink()
     if text is not None:
         path.write_text(text)
-    yield
-    path.write_bytes(original)
+    try:
+        yield
+    finally:
+        path.write_bytes(original)
 
 
 def warnings_of_ours(run):
@@ -221,8 +223,10 @@ def test_a_host_starts_when_the_package_is_gone(installed):
     """Someone deleted the folder and left the start-up files: mergekit-yaml does not notice."""
     package = installed.packages / "wise_merge"
     package.rename(installed.root / "taken away")
-    run = installed.run("mergekit-yaml", "--help")
-    (installed.root / "taken away").rename(package)
+    try:
+        run = installed.run("mergekit-yaml", "--help")
+    finally:
+        (installed.root / "taken away").rename(package)
     assert "wise" not in run.stderr
 
 

@@ -62,10 +62,11 @@ def add_tasks_directory(manager_module: Any) -> None:
 
     @functools.wraps(original)
     def with_our_tasks(self: Any, verbosity: Any = None, include_path: Any = None, *args: Any, **kwargs: Any) -> None:
-        paths = include_path if isinstance(include_path, (list, tuple)) else [include_path] if include_path else []
-        if not finds_them_by_itself() and Path(directory) not in map(Path, paths):
-            paths = [directory, *paths]
-        original(self, verbosity, paths, *args, **kwargs)
+        if not finds_them_by_itself():
+            paths = include_path if isinstance(include_path, (list, tuple)) else [include_path] if include_path else []
+            if Path(directory) not in map(Path, paths):
+                include_path = [directory, *paths]
+        original(self, verbosity, include_path, *args, **kwargs)
 
     manager_module.TaskManager.__init__ = with_our_tasks
 
