@@ -87,14 +87,21 @@ def test_the_first_commands_are_the_ones_that_are_tested():
 
 def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
     """Every YAML block that names a merge method is a recipe that works, and so is a block of parameters."""
-    recipes = [(page, block) for page in PAGES for block in blocks(page, "yaml")]
+    recipes = [block for page in PAGES for block in blocks(page, "yaml")]
     assert len(recipes) >= 3
-    for number, (_, block) in enumerate(recipes):
+    for number, block in enumerate(recipes):
         text = block
         if "merge_method" not in text:
             text = re.sub(r"^parameters:.*", "", blocks(README, "yaml")[0], flags=re.DOTALL | re.MULTILINE) + block
         (workplace / f"recipe{number}.yml").write_text(text)
         run(f"mergekit-yaml recipe{number}.yml {tmp_path}/out{number}", workplace)
+
+
+@pytest.mark.parametrize("example", sorted((REPOSITORY / "examples").glob("*.yml")), ids=lambda path: path.name)
+def test_the_example_merges(example, workplace, tmp_path):
+    """Every recipe in examples/ runs on a run laid out like the README's."""
+    run(f"mergekit-yaml {example} {tmp_path}/out", workplace)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_the_python_of_the_pages_runs_without_the_start_up_file(workplace, tmp_path):

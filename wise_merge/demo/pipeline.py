@@ -154,7 +154,7 @@ def _commands(model: _Model) -> list[Command]:
 
 def _script(models: Sequence[_Model]) -> str:
     lines = ["# The commands that `wise-merge demo` ran after training, to rerun by hand in this directory:"]
-    lines += ["# each one stands alone, once the environment is set.", 'cd "$(dirname "$0")" || exit']
+    lines += ["# each one stands alone, once the environment is set (and activated).", 'cd "$(dirname "$0")" || exit']
     lines += [f"export {name}={value}" for name, value in ENVIRONMENT.items()]
     lines += [shlex.join(command.arguments) for model in models for command in _commands(model)]
     return "\n".join(lines) + "\n"
@@ -271,8 +271,9 @@ def _gather(directory: Path, recipe: Recipe, models: Sequence[_Model]) -> dict[s
 def _read(directory: Path, recipe: Recipe, model: _Model) -> Sampled:
     """Return what lm-eval wrote about a model."""
     output = directory / model.sample.output
-    [summary] = output.rglob("results_*.json")
-    [rows] = output.rglob("samples_countdown_passk_*.jsonl")
+    # The names end in the time: whoever reran a command by hand left more than one.
+    summary = max(output.rglob("results_*.json"))
+    rows = max(output.rglob("samples_countdown_passk_*.jsonl"))
     reported = json.loads(summary.read_text())["results"]["countdown_passk"]
     # lm-eval writes "pass@1,samples" and "pass@1_stderr,samples": the metric, then the filter.
     metrics = {key.split(",")[0]: value for key, value in reported.items() if key.endswith(",samples")}

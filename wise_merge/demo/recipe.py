@@ -48,8 +48,8 @@ class Recipe:
     layers: int = 2
     heads: int = 4
     pretraining: Stage = field(default=Stage(1500, 128, 3e-3, (500, 1000, 1500)))
-    sft: Stage = field(default=Stage(600, 64, 1e-3, (25, 600)))
-    sft_problems: int = 400
+    sft: Stage = field(default=Stage(800, 64, 1e-3, (25, 800)))
+    sft_problems: int = 800
     early: int = 25
     alphas: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.3, 1.6)

@@ -110,13 +110,21 @@ def train(recipe: Recipe, directory: Path) -> None:
     Finished checkpoints are reused; a stage that was interrupted goes on from the last one.
     """
     pretrained, sft = directory / "pretrained", directory / "sft"
-    if not _finished(sft, recipe.sft):
+    if _finished(sft, recipe.sft):
+        return
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    threads = torch.get_num_threads()
+    # At this size a second thread gains nothing, and the weights would depend on the number of cores.
+    torch.set_num_threads(1)
+    try:
         if not _finished(pretrained, recipe.pretraining):
             _run_stage(_new_model(recipe), pretraining_problems(recipe), recipe.pretraining, pretrained, recipe.seed)
-        from transformers import AutoModelForCausalLM
-
         model = AutoModelForCausalLM.from_pretrained(_checkpoint(pretrained, recipe.pretraining.steps))
         _run_stage(model, sft_problems(recipe), recipe.sft, sft, recipe.seed)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _new_model(recipe: Recipe) -> "PreTrainedModel":
