@@ -205,6 +205,10 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
     results = json.loads((directory / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == ["early", "late", "WiSE-FT 0.5"]
     assert all(len(model["correct"]) == SMALL.problems for model in results["models"])
+    [rows] = (directory / "samples" / "early-T1").rglob("samples_*.jsonl")
+    asked = [json.loads(row)["doc"] for row in rows.read_text().splitlines()]
+    held_out = [(list(p.numbers), p.target) for p in tiny_model.held_out_problems(SMALL)]
+    assert [(document["numbers"], document["target"]) for document in asked] == held_out
     assert figure.read_bytes().startswith(b"\x89PNG")
     commands = (directory / "commands.sh").read_text()
     assert commands.count("\nlm_eval ") == 3

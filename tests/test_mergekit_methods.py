@@ -1,7 +1,10 @@
 """`wise_ft` and `bang` through the real `mergekit-yaml`, on tiny checkpoints."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -354,3 +357,16 @@ def test_registering_twice_is_harmless():
     mergekit_methods.register()
     mergekit_methods.register()
     assert [method.spec.name for method in registered_methods()].count("wise_ft") == 1
+
+
+@pytest.mark.parametrize("autoload", ["1", "0"])
+def test_importing_our_module_first_registers_too(autoload, tmp_path):
+    """Whatever is imported first, and with the start-up file off as well, the methods are there without a word."""
+    code = (
+        "import wise_merge.mergekit_methods, mergekit.merge_methods as m\n"
+        "print(*sorted({'wise_ft', 'bang'} & {method.spec.name for method in m.registered_methods()}))"
+    )
+    environment = {**os.environ, "WISE_MERGE_AUTOLOAD": autoload}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "bang wise_ft\n"
+    assert "wise-merge" not in done.stderr

@@ -78,7 +78,9 @@ def _register(module) -> None:
     if module.__name__ == MERGEKIT_REGISTRY:
         from wise_merge import mergekit_methods
 
-        mergekit_methods.register()
+        # Whoever imports our module first has it import mergekit half way down: it registers at its end then.
+        if hasattr(mergekit_methods, "register"):
+            mergekit_methods.register()
     else:
         from wise_merge import passk_task
 

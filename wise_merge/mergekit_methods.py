@@ -321,3 +321,7 @@ def _covers_all_tensors(setting: Any) -> bool:
     return any(
         not isinstance(condition, ConditionalParameter) or condition.filter in (None, "*") for condition in conditions
     )
+
+
+# Imported before mergekit, this module is not ready when the start-up hook calls (wise_merge/autoload.py).
+register()

@@ -93,7 +93,7 @@ def _draw_plane(axes: Any, models: list[dict[str, Any]], samples: int) -> None:
     axes.set_xlabel("Pass@1")
     axes.set_ylabel(f"Pass@{samples}")
     axes.margins(0.12)
-    axes.set_title("WiSE-FT from early to late, against heating late", fontsize=11)
+    axes.set_title("WiSE-FT from early to late; late at temperature T", fontsize=11)
     axes.text(0.02, 0.02, "error bars and bands: one standard error", transform=axes.transAxes, fontsize=8, color=INK)
 
 
@@ -106,14 +106,15 @@ def _label(model: dict[str, Any]) -> str:
         return "early checkpoint"
     if model["alpha"] == 1:
         return "late checkpoint" if model["temperature"] == 1 else f"late, temperature {model['temperature']:g}"
-    return f"WiSE-FT, alpha = {model['alpha']:g}"
+    return rf"WiSE-FT, $\alpha$ = {model['alpha']:g}"
 
 
 def _label_beside(model: dict[str, Any]) -> tuple[str, tuple[int, int], str]:
-    """Return text, offset in points and alignment: the merges to the upper right, late to the lower left."""
+    """Return text, offset in points and alignment, such that the texts keep clear of the two paths."""
     if model["alpha"] == 0:
         return "early", (8, 7), "left"
     if model["alpha"] == 1:
         name = "late" if model["temperature"] == 1 else f"T={model['temperature']:g}"
         return name, (-7, -13), "right"
-    return f"{model['alpha']:g}", (7, 5), "left"
+    # The path leaves early to the lower right and turns back to late on the lower left.
+    return rf"$\alpha$={model['alpha']:g}", (7, 5 if model["alpha"] <= 0.5 else -13), "left"
