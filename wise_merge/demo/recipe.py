@@ -51,7 +51,7 @@ class Recipe:
     sft: Stage = field(default=Stage(800, 64, 1e-3, (25, 800)))
     sft_problems: int = 800
     early: int = 25
-    alphas: tuple[float, ...] = (0.3, 0.5, 0.7, 0.9)
+    alphas: tuple[float, ...] = (0.3, 0.5, 0.7)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.3, 1.6)
     problems: int = 1000
     problem_seed: int = 0

@@ -116,8 +116,8 @@ def train(recipe: Recipe, directory: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     threads = torch.get_num_threads()
-    # At this size a second thread gains nothing, and the weights would depend on the number of cores.
-    torch.set_num_threads(1)
+    # Always two: with as many as there are cores, the weights would depend on their number.
+    torch.set_num_threads(2)
     try:
         if not _finished(pretrained, recipe.pretraining):
             _run_stage(_new_model(recipe), pretraining_problems(recipe), recipe.pretraining, pretrained, recipe.seed)
