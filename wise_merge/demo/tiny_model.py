@@ -152,7 +152,7 @@ def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, 
     from tqdm import tqdm
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-    class SaveAndShow(TrainerCallback):  # type: ignore[misc]
+    class SaveAndShow(TrainerCallback):
         """Keeps the checkpoints of the recipe and shows a bar of one line; the Trainer's own prints its logs too."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
