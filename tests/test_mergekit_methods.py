@@ -174,6 +174,20 @@ def test_bang_at_temperature_one_is_wise_ft(tiny_run, tmp_path):
     assert all(torch.equal(tensor, plain[name]) for name, tensor in weights(tmp_path / "bang").items())
 
 
+def test_bang_refuses_what_it_cannot_fold_exactly(tmp_path):
+    """A temperature for Gemma-2, which caps its logits, is one line and no model; without one the merge works."""
+    from transformers import Gemma2Config
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 99, "head_dim": 16}
+    config = Gemma2Config(**sizes, num_attention_heads=2, num_key_value_heads=2)
+    for seed in (1, 2):
+        make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed, config=config)
+    result = merge(bang(tmp_path, alpha=0.5, late=2.0), tmp_path / "out")
+    assert (result.exit_code, list((tmp_path / "out").glob("*"))) == (1, [])
+    assert "Error: a temperature cannot be folded into Gemma2ForCausalLM" in result.output
+    assert merge(bang(tmp_path, alpha=0.5), tmp_path / "neutral").exit_code == 0
+
+
 def test_the_methods_work_on_tensors_in_memory():
     """mergekit's own in-memory interface checks alpha and finds NaN as well."""
     from mergekit.merge_methods import merge_state_dicts

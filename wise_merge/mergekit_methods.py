@@ -1,23 +1,12 @@
-"""The merge methods `wise_ft` and `bang` for mergekit 0.1.5.
+"""The merge methods `wise_ft` and `bang` for mergekit 0.1.5: its kernels around `averaging`."""
 
-Translates between mergekit's kernels and `averaging`, and checks a configuration
-before mergekit starts on it: mergekit itself ignores unknown parameters, passes
-NaN on in silence, and shows most mistakes as a traceback without a file name.
-Errors are click exceptions, so `mergekit-yaml` prints one line.
-"""
-
-import contextlib
-import difflib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-import click
 import torch
-import transformers
-from mergekit.common import ModelPath, ModelReference
-from mergekit.config import ConditionalParameter, MergeConfiguration
+from mergekit.common import ModelReference
+from mergekit.config import MergeConfiguration
 from mergekit.merge_methods.base import (
     BasePolicy,
     BatchedMergeMethod,
@@ -30,38 +19,15 @@ from mergekit.merge_methods.base import (
 from mergekit.merge_methods.easy_define import merge_method
 from pydantic import Field
 
-from wise_merge.averaging import (
-    check_alpha,
-    check_temperature,
-    first_non_finite,
-    fold_temperature,
-    interpolate,
-)
-from wise_merge.checkpoints import check_same_model, read_config, read_headers
+from wise_merge.averaging import first_non_finite, fold_temperature, interpolate
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import final_norm
+from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 EARLY_AND_LATE = InputContract(base=BasePolicy.REQUIRED, min_non_base=1, max_non_base=1)
-
-
-class MergeInputError(click.ClickException, WiseMergeError):
-    """A `WiseMergeError` that `mergekit-yaml` prints as one line, with exit code 1."""
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except MergeInputError:
-        raise
-    except WiseMergeError as error:
-        raise MergeInputError(str(error)) from error
-
-
-# --- the methods ----------------------------------------------------------------------------------
 
 
 class _FiniteInputs(BatchedMergeMethod):
@@ -89,7 +55,7 @@ def _wise_ft(batch: TensorBatch, alpha: Alpha) -> torch.Tensor:
 )
 def _bang(group: TensorGroup, alpha: Alpha, temperature: PerInput[Temperature] = 1.0) -> torch.Tensor:
     _check_finite(group)
-    with _one_line_errors():
+    with one_line_errors():
         early, late = (
             _folded(entry.tensor, group.metadata.name, entry.id, temperature[entry.id])
             for entry in (group.base, *group.non_base)
@@ -112,6 +78,19 @@ def register() -> None:
             registry.register(method)
     if not hasattr(MergeConfiguration.referenced_models, "__wrapped__"):
         MergeConfiguration.referenced_models = _checking_first(MergeConfiguration.referenced_models)
+
+
+def _checking_first(referenced_models: Any) -> Any:
+    # mergekit offers no place for a check before it loads configs. This method is the first
+    # thing that run_merge asks of a configuration, and nothing asks it before.
+    @functools.wraps(referenced_models)
+    def checked(self: MergeConfiguration) -> list[ModelReference]:
+        if self.merge_method in METHODS:
+            parameters = METHODS[self.merge_method].spec.parameters
+            check_configuration(self, [parameter.name for parameter in parameters])
+        return list(referenced_models(self))
+
+    return checked
 
 
 def _check_finite(group: TensorGroup) -> None:
@@ -137,190 +116,7 @@ def _architecture_of(model: Any) -> str:
         raise WiseMergeError(
             "bang needs the config of a checkpoint to fold its temperature; merge by YAML, not from tensors in memory"
         )
-    return str(_config_of(model)["architectures"][0])
-
-
-# --- the checks before a merge --------------------------------------------------------------------
-
-
-def _checking_first(referenced_models: Any) -> Any:
-    # mergekit offers no place for a check before it loads configs. This method is the first
-    # thing that run_merge asks of a configuration, and nothing asks it before.
-    @functools.wraps(referenced_models)
-    def checked(self: MergeConfiguration) -> list[ModelReference]:
-        if self.merge_method in METHODS:
-            check_configuration(self)
-        return list(referenced_models(self))
-
-    return checked
-
-
-def check_configuration(config: MergeConfiguration) -> None:
-    """Raise `MergeInputError` for a `wise_ft` or `bang` configuration that cannot give the right model.
-
-    Looks at parameters, configs and safetensors headers; reads no weight.
-    Checkpoints that are still on the Hub are checked as far as their config.
-    """
-    with _one_line_errors():
-        _mark_local_paths(config)
-        _check_parameters(config)
-        if config.models is None:
-            # Slices and modules name layers, which only mergekit can match; it checks the number of inputs.
-            return
-        early, late = _early_and_late(config)
-        for role, model in (("early", early), ("late", late)):
-            _check_checkpoint(role, model)
-        if all(_is_local(model) for model in (early, late)):
-            one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
-            check_same_model(Path(early.model.path), Path(late.model.path), ignore_vocabulary=one_tokenizer)
-
-
-def _early_and_late(config: MergeConfiguration) -> tuple[ModelReference, ModelReference]:
-    if config.base_model is None:
-        raise WiseMergeError(
-            f"base_model is missing; {config.merge_method} takes the early checkpoint from it, "
-            "and the late one from models"
-        )
-    late = [entry.model for entry in config.models or () if entry.model != config.base_model]
-    if len(late) != 1:
-        listed = ", ".join(map(str, late)) or "none but base_model itself"
-        raise WiseMergeError(
-            f"models must name exactly one late checkpoint for {config.merge_method}; it names {listed}. "
-            "For several models use mergekit's linear"
-        )
-    return config.base_model, late[0]
-
-
-def _check_checkpoint(role: str, model: ModelReference) -> None:
-    try:
-        _config_of(model)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise WiseMergeError(
-            f"the {role} checkpoint {model.model} is neither a directory here nor a model on the Hub ({reason}); "
-            "correct the path"
-        ) from error
-    if _is_local(model):
-        read_headers(Path(model.model.path))
-
-
-def _config_of(model: ModelReference) -> dict[str, Any]:
-    """Return config.json of a checkpoint here or on the Hub; OSError if it is in neither place."""
-    path = Path(model.model.path)
-    if path.exists():
-        return read_config(path)
-    if path.is_absolute() or model.model.path.startswith((".", "~")) or len(path.parts) > 2:
-        raise FileNotFoundError("the name has the form of a path, and nothing is there")
-    # Not AutoConfig: it refuses models with code of their own, which --trust-remote-code allows.
-    file = transformers.utils.cached_file(model.model.path, "config.json", revision=model.model.revision)
-    return read_config(Path(file).parent)
-
-
-def _is_local(model: ModelReference) -> bool:
-    return model.lora is None and Path(model.model.path).is_dir()
-
-
-def _mark_local_paths(config: MergeConfiguration) -> None:
-    """Write `a/b` as `./a/b` where it is a directory.
-
-    mergekit asks the Hub whether `a/b` is a repository there when it writes the
-    model card: that tells the Hub private names and, without a network, ends the
-    merge with the weights written and tokenizer and config missing.
-    """
-
-    def marked(model: ModelReference) -> ModelReference:
-        path = model.model.path
-        if path.startswith(("/", "~", "./", "../")) or model.model.revision or not Path(path).is_dir():
-            return model
-        return model.model_copy(update={"model": ModelPath(path=f"./{path}")})
-
-    holders: list[Any] = [config, *(config.modules or {}).values()]
-    slices = [piece for holder in holders for piece in holder.slices or ()]
-    for owner in (config, *slices):
-        if owner.base_model is not None:
-            owner.base_model = marked(owner.base_model)
-    for entry in [entry for holder in holders for entry in holder.models or ()] + [
-        source for piece in slices for source in piece.sources
-    ]:
-        entry.model = marked(entry.model)
-
-
-def _check_parameters(config: MergeConfiguration) -> None:
-    known = [parameter.name for parameter in METHODS[config.merge_method].spec.parameters]
-    shared, per_model = _parameter_scopes(config)
-    for place, settings in {**shared, **per_model}.items():
-        for name, setting in settings.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"{config.merge_method} knows {', '.join(known)}"
-                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
-            for value in _scalars(setting):
-                _check_value(name, value, place)
-    for place, settings in per_model.items():
-        if "alpha" in settings:
-            raise WiseMergeError(
-                f"alpha stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
-                "move it to the top-level parameters"
-            )
-    settings_of_alpha = [settings["alpha"] for settings in shared.values() if "alpha" in settings]
-    if not settings_of_alpha:
-        raise WiseMergeError(
-            "alpha is missing; set it from 0 (early) to 1 (late) at the top level, such as `parameters: {alpha: 0.5}`"
-        )
-    if not any(_covers_all_tensors(setting) for setting in settings_of_alpha):
-        raise WiseMergeError(
-            "alpha has values for some tensors only; end its list with an entry without filter, such as `- value: 0.5`"
-        )
-
-
-def _parameter_scopes(
-    config: MergeConfiguration,
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
-    """Return the parameters by where they stand: those of the whole merge and those of one model."""
-    shared: dict[str, Mapping[str, Any]] = {"parameters": config.parameters or {}}
-    per_model = {f"parameters of model {entry.model}": entry.parameters or {} for entry in config.models or ()}
-    modules = {f"modules.{name}": module for name, module in (config.modules or {}).items()}
-    for place, module in modules.items():
-        shared[f"{place}.parameters"] = module.parameters or {}
-        for entry in module.models or ():
-            per_model[f"{place}: parameters of model {entry.model}"] = entry.parameters or {}
-    slices = {
-        "slices": config.slices or [],
-        **{f"{place}.slices": m.slices or [] for place, m in modules.items()},
-    }
-    for place, slice_list in slices.items():
-        for index, piece in enumerate(slice_list):
-            shared[f"{place}[{index}].parameters"] = piece.parameters or {}
-            for source in piece.sources:
-                per_model[f"{place}[{index}]: parameters of model {source.model}"] = source.parameters or {}
-    return shared, per_model
-
-
-def _scalars(setting: Any) -> Iterator[Any]:
-    if isinstance(setting, ConditionalParameter):
-        yield from _scalars(setting.value)
-    elif isinstance(setting, list):
-        for item in setting:
-            yield from _scalars(item)
-    else:
-        yield setting
-
-
-def _check_value(name: str, value: Any, place: str) -> None:
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise WiseMergeError(f"{name} in {place} must be a number; got {value!r}") from None
-    {"alpha": check_alpha, "temperature": check_temperature}[name](number)
-
-
-def _covers_all_tensors(setting: Any) -> bool:
-    conditions = setting if isinstance(setting, list) else [setting]
-    return any(
-        not isinstance(condition, ConditionalParameter) or condition.filter in (None, "*") for condition in conditions
-    )
+    return str(config_of(model)["architectures"][0])
 
 
 # Imported before mergekit, this module is not ready when the start-up hook calls (wise_merge/autoload.py).
