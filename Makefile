@@ -1,4 +1,5 @@
-# `make demo` and `make test` set everything up first: all they need is Python >= 3.10.
+# `make demo` and `make test` set everything up first: all they need is Python >= 3.11, for the versions in
+# constraints.txt; the package itself runs on 3.10 too.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -49,3 +49,21 @@ def test_every_gold_answer_of_gsm8k_is_read(shared_data):
         answer = json.loads(line)["answer"]
         gold = answer.split("####")[1].strip().replace(",", "")
         assert read_number(answer) == Decimal(gold)
+
+
+def test_the_published_verdicts_on_real_completions_are_reproduced(shared_data):
+    """All 5276 labels of four GPT-3 systems on GSM8K agree one by one, and so do the published accuracies."""
+    correct = dict.fromkeys(("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"), 0)
+    rows = [json.loads(line) for line in (shared_data / "completions" / "gpt3_gsm8k.jsonl").open()]
+    for row in rows:
+        for model, completion, label in zip(row["models"], row["completions"], row["labels"], strict=True):
+            verdict = read_number(completion) == read_number(row["answer"])
+            assert verdict == bool(label), row["id"]
+            correct[model] += verdict
+    percent = {model: round(100 * count / len(rows), 2) for model, count in correct.items()}
+    assert percent == {
+        "6b_finetuning": 21.68,
+        "6b_verification": 39.04,
+        "175b_finetuning": 34.72,
+        "175b_verification": 56.25,
+    }
