@@ -302,6 +302,7 @@ BAD_INPUT = {
         ["exactly one late", "none but base_model"],
     ),
     "no base model": (change(base_model=...), ["base_model is missing", "early"]),
+    "a dtype by its short name": (change(dtype="bf16"), ["dtype", "bfloat16", "got bf16"]),
     "a temperature of 0": (
         change(merge_method="bang", parameters={"alpha": 0.5, "temperature": 0}),
         ["temperature", "positive", "0"],

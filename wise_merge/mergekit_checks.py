@@ -21,6 +21,9 @@ from wise_merge.averaging import check_alpha, check_temperature
 from wise_merge.checkpoints import check_same_model, read_config, read_headers
 from wise_merge.errors import WiseMergeError
 
+#: What mergekit can cast weights to, as it spells it.
+FLOATING_DTYPES = ("bfloat16", "float16", "float32", "float64")
+
 
 class MergeInputError(click.ClickException, WiseMergeError):
     """A `WiseMergeError` that `mergekit-yaml` prints as one line, with exit code 1."""
@@ -46,6 +49,7 @@ def check_configuration(config: MergeConfiguration, known_parameters: Sequence[s
     with one_line_errors():
         _mark_local_paths(config)
         _check_parameters(config, known_parameters)
+        _check_dtypes(config)
         if config.models is None:
             # Slices and modules name layers, which only mergekit can match; it checks the number of inputs.
             return
@@ -152,6 +156,13 @@ def _check_parameters(config: MergeConfiguration, known: Sequence[str]) -> None:
         raise WiseMergeError(
             "alpha has values for some tensors only; end its list with an entry without filter, such as `- value: 0.5`"
         )
+
+
+def _check_dtypes(config: MergeConfiguration) -> None:
+    for key in ("dtype", "out_dtype"):
+        name = getattr(config, key)
+        if name is not None and name.removeprefix("torch.") not in FLOATING_DTYPES:
+            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {name}")
 
 
 def _parameter_scopes(
