@@ -22,6 +22,12 @@ from wise_merge.answers import read_number
         ("It takes 5 minutes and 12 seconds", 12),
         ("#### 3\n#### 4", 4),
         ("#### 18.00", 18),
+        (r"\boxed{-\$5}", -5),
+        (r"\boxed{1{,}000}", 1000),
+        ("so 20-5", 5),
+        ("it takes 3-4 days", 4),
+        ("the numbers 1,2,3", 3),
+        ("a loss of -7", -7),
         ("I do not know", None),
         ("", None),
         ("The answer is unclear. Maybe 3", 3),
@@ -35,6 +41,13 @@ def test_the_final_number_is_read(text, number):
 def test_a_number_has_one_form_however_it_is_written():
     """Votes for 1,000, 1000 and $1000.00 are votes for one answer."""
     assert len({read_number(text) for text in ("#### 1,000", "1000", "The answer is $1000.00", "#### 1000.")}) == 1
+
+
+def test_long_numbers_are_compared_to_the_last_digit():
+    """35 digits are not rounded to the 28 of decimal's default."""
+    assert read_number("#### 12345678901234567890123456789012345") != read_number(
+        "#### 12345678901234567890123456789012346"
+    )
 
 
 @pytest.mark.parametrize("text", ["9" * 10**6, "#### " + "1," * 10**5, "1e" * 10**5, "-" * 10**6])

@@ -54,8 +54,14 @@ def test_the_ends_are_the_checkpoints_bit_for_bit(dtype):
     """alpha = 0 is early and alpha = 1 is late, also for values that lose digits in a difference."""
     early, late = pair(dtype)
     early[0], late[0] = 1e-3, 3e4
-    assert torch.equal(interpolate(early, late, 0.0), early)
-    assert torch.equal(interpolate(early, late, 1.0), late)
+    early[1], late[1] = -0.0, -0.0
+    early[2], late[2] = torch.finfo(dtype).max, torch.finfo(dtype).min
+    for alpha, end in ((0.0, early), (1.0, late)):
+        merged = interpolate(early, late, alpha)
+        # The sign of zero is a bit too, which == does not see.
+        assert torch.equal(merged, end)
+        assert torch.equal(torch.signbit(merged), torch.signbit(end))
+        assert merged.data_ptr() != end.data_ptr()
 
 
 def test_mixed_dtypes_end_in_that_of_late():

@@ -38,6 +38,21 @@ def test_a_mistake_of_the_user_is_one_line():
     assert isinstance(CliRunner().invoke(buggy).exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("settings", [None, "[]", "[1]", "{"])
+def test_a_place_where_no_demo_can_be_is_one_line(settings, tmp_path):
+    """A folder below a file, and a folder whose settings are not ours: exit code 1, no traceback."""
+    place = tmp_path / "file" / "below"
+    if settings is None:
+        (tmp_path / "file").touch()
+    else:
+        place.mkdir(parents=True)
+        (place / "settings.json").write_text(settings)
+    result = CliRunner().invoke(cli.main, ["demo", str(place)])
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert result.output.startswith("Error: ")
+    assert str(place) in result.output
+
+
 def test_the_doctor_finds_the_plugin(console_script, tmp_path):
     """In the environment of the tests both hosts see it; with the start-up file off, neither does."""
     healthy = console_script("wise-merge", "doctor", cwd=tmp_path)

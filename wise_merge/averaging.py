@@ -40,12 +40,13 @@ def interpolate(early: Tensor, late: Tensor, alpha: float) -> Tensor:
             f"early has shape {tuple(early.shape)} but late has {tuple(late.shape)}; "
             "both checkpoints must come from the same architecture"
         )
+    if alpha in (0.0, 1.0):
+        # Not left to lerp, which turns -0 into +0 and overflows where late - early does.
+        return (late if alpha else early).to(late.dtype, copy=True)
     if early.dtype == late.dtype and late.dtype != torch.float32:
         # lerp computes bfloat16 and float16 in float32 and rounds once: the same bits
         # as the explicit upcast below, without its temporary copies.
         return torch.lerp(early, late, alpha)
-    if alpha in (0.0, 1.0):
-        return (late if alpha else early).to(late.dtype, copy=True)
     return _interpolate_in_blocks(early, late, alpha)
 
 

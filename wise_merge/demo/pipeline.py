@@ -91,8 +91,8 @@ def _open(directory: Path, recipe: Recipe) -> None:
     path = directory / "settings.json"
     if path.exists():
         try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
+            found = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
             raise WiseMergeError(f"{path} cannot be read ({error}); delete {directory} or name another") from error
         changed = sorted(key for key in {*settings, *found} if settings.get(key) != found.get(key))
         if changed:
@@ -103,8 +103,11 @@ def _open(directory: Path, recipe: Recipe) -> None:
         return
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise WiseMergeError(f"{directory} exists and holds no demo; name a new or empty directory")
-    directory.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, json.dumps(settings, indent=1))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _write_whole(path, json.dumps(settings, indent=1))
+    except OSError as error:
+        raise WiseMergeError(f"{directory} cannot be made ({error.strerror}); name another directory") from error
 
 
 def _write_whole(path: Path, text: str) -> None:
