@@ -102,6 +102,14 @@ def test_alpha_takes_gradients_and_filters(tiny_run, tmp_path):
     assert torch.allclose(merged[other], (early[other] + late[other]) / 2)
 
 
+def test_a_filter_that_matches_nothing_is_a_warning(tiny_run, tmp_path, caplog):
+    """A misspelt name would otherwise leave its value unused in silence; one that matches says nothing."""
+    alpha = [{"filter": "mpl", "value": 1}, {"filter": "mlp", "value": 1}, {"value": 0.5}]
+    assert merge(wise_ft(tiny_run, alpha=alpha), tmp_path / "out").exit_code == 0
+    messages = {record.getMessage() for record in caplog.records if record.name.startswith("wise_merge")}
+    assert messages == {"alpha in parameters: no tensor's name contains 'mpl', so its value is not used"}
+
+
 def test_paths_relative_to_the_current_folder_need_no_network(tiny_run, tmp_path, console_script):
     """`runs/checkpoint-1` is a folder here, not a name to look up on the Hub: the merge ends whole."""
     (tmp_path / "runs").symlink_to(tiny_run)
@@ -218,6 +226,20 @@ def change(**changes):
     return apply
 
 
+def slices(ranges=((0, 2), (0, 2)), **names):
+    """A case in which the recipe names slices of early and late, or of other folders; None leaves one out."""
+
+    def apply(recipe, run):
+        del recipe["models"]
+        paths = {"early": run / "checkpoint-1", "late": run / "checkpoint-2", **names}
+        sources = [
+            (path, {"model": str(path), "layer_range": list(r)}) for path, r in zip(paths.values(), ranges, strict=True)
+        ]
+        recipe["slices"] = [{"sources": [source for path, source in sources if path]}]
+
+    return apply
+
+
 def replace_late(make):
     """A case in which checkpoint-2 is a copy that `make` has changed."""
 
@@ -302,6 +324,29 @@ BAD_INPUT = {
         ["exactly one late", "none but base_model"],
     ),
     "no base model": (change(base_model=...), ["base_model is missing", "early"]),
+    "a misspelt filter": (
+        change(parameters={"alpha": [{"fitler": "mlp", "value": 0.1}, {"value": 0.5}]}),
+        ["entry 1 of alpha", "no filter", "never used"],
+    ),
+    "a gradient of temperatures": (
+        change(merge_method="bang", parameters={"alpha": 0.5, "temperature": [2, 4]}),
+        ["temperature", "one number"],
+    ),
+    "slices of a missing folder": (slices(late="/nowhere/checkpoint-9"), ["/nowhere/checkpoint-9", "late"]),
+    "slices of different layers": (slices(((0, 1), (1, 2))), ["slice 0", "different layers", "layer_range"]),
+    "slices without the early one": (slices(early=None), ["slice 0", "early", "checkpoint-1", "sources"]),
+    "the early one twice": (
+        change(models=lambda run: [{"model": str(run / f"checkpoint-{i}")} for i in (1, 1, 2)]),
+        ["checkpoint-1", "named twice"],
+    ),
+    "a temperature that overflows": (
+        change(merge_method="bang", parameters={"alpha": 0.5, "temperature": 1e-45}),
+        ["temperature 1e-45", "model.norm.weight", "overflow"],
+    ),
+    "no architecture": (
+        replace_late(lambda d: (d / "config.json").write_text('{"model_type": "llama"}')),
+        ["changed/config.json", "architectures"],
+    ),
     "a dtype by its short name": (change(dtype="bf16"), ["dtype", "bfloat16", "got bf16"]),
     "a temperature of 0": (
         change(merge_method="bang", parameters={"alpha": 0.5, "temperature": 0}),

@@ -123,6 +123,13 @@ def test_k_greedy_completions_are_refused(two_problems, settings):
     assert values(scores)["pass@1"] == 0.5
 
 
+def test_temperature_zero_means_greedy(two_problems):
+    """The backend is told not to sample: at temperature 0 the hf backend would refuse to."""
+    model = Scripted(lambda prompt: ["1"])
+    evaluate(model, repeats=1, data_file=two_problems, gen_kwargs={"temperature": 0})
+    assert model.requests[0][1]["do_sample"] is False
+
+
 def test_padding_of_data_parallel_runs_is_cut_off():
     """A problem that was handed 2K completions is scored on its first K, and one with fewer is refused."""
     manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 2})
@@ -164,6 +171,9 @@ def test_the_prompt_ends_where_the_answer_begins():
         ({"repeats": 0}, "repeats must be a positive integer; got 0"),
         ({"repeats": "many"}, "repeats must be a positive integer; got 'many'"),
         ({"data_file": "nowhere.jsonl"}, "nowhere.jsonl.*does not exist"),
+        ({"data_file": 5}, "data_file must be the path.*got 5"),
+        ({"data_file": {"countdown_pask": "x"}}, "countdown_pask, which is no task; .*countdown_passk"),
+        ({"problems": 1810}, "1810 problems and 16 few-shot examples: .*ask for fewer"),
         ({"problems": "all"}, "problems must be a positive integer; got 'all'"),
         ({"numbers": 5}, "3 or 4 numbers; got numbers=5"),
     ],
@@ -200,6 +210,49 @@ def test_a_malformed_data_file_is_named(tmp_path):
     path.write_text('{"numbers": [1, 2\n')
     with pytest.raises(WiseMergeError, match=r"broken\.jsonl is not a JSON Lines file"):
         evaluate(Scripted(lambda prompt: ["1"] * 32), data_file=str(path))
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "message"),
+    [
+        (
+            "countdown_passk",
+            {"numbers": ["3", "4", "5"], "target": 12},
+            "problem 2 .*must be a list of integers",
+        ),
+        ("countdown_passk", {"numbers": [3, 4, 5], "target": None}, "problem 2 .*target must be an integer; got None"),
+        ("gsm8k_passk", {"question": "2 + 2?", "answer": "four"}, "problem 2 .*a number; got 'four'"),
+    ],
+)
+def test_a_problem_that_nothing_can_solve_is_refused_before_the_sampling(task, row, message, tmp_path):
+    """Its line is named; it would otherwise count as wrong for ever."""
+    good = {"countdown_passk": {"numbers": [1, 2, 3], "target": 6}, "gsm8k_passk": {"question": "?", "answer": "4"}}
+    # One type per column, or the reader of JSON Lines itself refuses the file.
+    first = {"numbers": ["1"], "target": 6} if row.get("numbers") == ["3", "4", "5"] else good[task]
+    path = tmp_path / "problems.jsonl"
+    path.write_text(json.dumps(first) + "\n" + json.dumps(row) + "\n")
+    message = message.replace("problem 2", "problem 1") if first is not good[task] else message
+    with pytest.raises(WiseMergeError, match=message):
+        evaluate(Scripted(lambda prompt: ["1"] * 32), task, data_file=str(path))
+
+
+def test_an_empty_data_file_is_named(tmp_path):
+    """No problems, no run."""
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(WiseMergeError, match=r"empty\.jsonl is empty"):
+        evaluate(Scripted(lambda prompt: ["1"] * 32), data_file=str(tmp_path / "empty.jsonl"))
+
+
+@pytest.mark.parametrize("temperature", ["hot", -1.0, True])
+def test_an_impossible_temperature_is_named(temperature, two_problems):
+    """Before a model has worked for hours."""
+    with pytest.raises(WiseMergeError, match=f"temperature must be a number of at least 0.*{temperature}"):
+        evaluate(
+            Scripted(lambda prompt: ["1"] * 4),
+            repeats=4,
+            data_file=two_problems,
+            gen_kwargs={"temperature": temperature},
+        )
 
 
 def test_gsm8k_compares_numbers_however_they_are_written(tmp_path):

@@ -60,6 +60,11 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
     because a tokenizer that both share will be laid over them.
     """
     early_config, late_config = read_config(early), read_config(late)
+    for directory, config in ((early, early_config), (late, late_config)):
+        if not config.get("architectures"):
+            raise WiseMergeError(
+                f"{directory}/config.json names no architectures; save the checkpoint with transformers"
+            )
     if early_config.get("architectures") != late_config.get("architectures"):
         raise WiseMergeError(
             f"early and late are different architectures: {early} is {_architecture(early_config)}, "
@@ -116,4 +121,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _architecture(config: dict[str, Any]) -> str:
-    return ", ".join(config.get("architectures") or ["unnamed"])
+    return ", ".join(config["architectures"])

@@ -8,7 +8,8 @@ safetensors headers; reads no weight. Errors are click exceptions, so that
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mergekit.config import ConditionalParameter, MergeConfiguration
 from wise_merge.averaging import check_alpha, check_temperature
 from wise_merge.checkpoints import check_same_model, read_config, read_headers
 from wise_merge.errors import WiseMergeError
+
+log = logging.getLogger(__name__)
 
 #: What mergekit can cast weights to, as it spells it.
 FLOATING_DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -50,31 +53,53 @@ def check_configuration(config: MergeConfiguration, known_parameters: Sequence[s
         _mark_local_paths(config)
         _check_parameters(config, known_parameters)
         _check_dtypes(config)
-        if config.models is None:
-            # Slices and modules name layers, which only mergekit can match; it checks the number of inputs.
-            return
-        early, late = _early_and_late(config)
-        for role, model in (("early", early), ("late", late)):
-            _check_checkpoint(role, model)
-        if all(_is_local(model) for model in (early, late)):
-            one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
-            check_same_model(Path(early.model.path), Path(late.model.path), ignore_vocabulary=one_tokenizer)
+        one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
+        for early, late in _pairs(config):
+            for role, model in (("early", early), ("late", late)):
+                _check_checkpoint(role, model)
+            if _is_local(early) and _is_local(late):
+                check_same_model(Path(early.model.path), Path(late.model.path), ignore_vocabulary=one_tokenizer)
+                _warn_of_idle_filters(config, read_headers(Path(early.model.path)))
 
 
-def _early_and_late(config: MergeConfiguration) -> tuple[ModelReference, ModelReference]:
+def _pairs(config: MergeConfiguration) -> list[tuple[ModelReference, ModelReference]]:
+    """Return the different (early, late) that the configuration averages, from models, slices or modules."""
     if config.base_model is None:
         raise WiseMergeError(
             f"base_model is missing; {config.merge_method} takes the early checkpoint from it, "
             "and the late one from models"
         )
-    late = [entry.model for entry in config.models or () if entry.model != config.base_model]
+    pairs = []
+    for holder in (config, *(config.modules or {}).values()):
+        if holder.models is not None:
+            pairs.append(_early_and_late(config, config.base_model, [entry.model for entry in holder.models]))
+        for index, piece in enumerate(holder.slices or ()):
+            early = piece.base_model or config.base_model
+            if early not in [source.model for source in piece.sources]:
+                raise WiseMergeError(
+                    f"slice {index} does not name the early checkpoint {early} among its sources; add it"
+                )
+            if len({tuple(source.layer_range) for source in piece.sources}) > 1:
+                raise WiseMergeError(
+                    f"slice {index} averages different layers with each other; give its sources one layer_range"
+                )
+            pairs.append(_early_and_late(config, early, [source.model for source in piece.sources]))
+    return list(dict.fromkeys(pairs))
+
+
+def _early_and_late(
+    config: MergeConfiguration, early: ModelReference, models: Sequence[ModelReference]
+) -> tuple[ModelReference, ModelReference]:
+    late = [model for model in models if model != early]
     if len(late) != 1:
         listed = ", ".join(map(str, late)) or "none but base_model itself"
         raise WiseMergeError(
             f"models must name exactly one late checkpoint for {config.merge_method}; it names {listed}. "
             "For several models use mergekit's linear"
         )
-    return config.base_model, late[0]
+    if len(models) - len(late) > 1:
+        raise WiseMergeError(f"the early checkpoint {early} is named twice; name it once")
+    return early, late[0]
 
 
 def _check_checkpoint(role: str, model: ModelReference) -> None:
@@ -141,21 +166,60 @@ def _check_parameters(config: MergeConfiguration, known: Sequence[str]) -> None:
                 raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
             for value in _scalars(setting):
                 _check_value(name, value, place)
+            _check_conditions(name, setting, place)
     for place, settings in per_model.items():
         if "alpha" in settings:
             raise WiseMergeError(
                 f"alpha stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
                 "move it to the top-level parameters"
             )
-    settings_of_alpha = [settings["alpha"] for settings in shared.values() if "alpha" in settings]
-    if not settings_of_alpha:
-        raise WiseMergeError(
-            "alpha is missing; set it from 0 (early) to 1 (late) at the top level, such as `parameters: {alpha: 0.5}`"
-        )
-    if not any(_covers_all_tensors(setting) for setting in settings_of_alpha):
-        raise WiseMergeError(
-            "alpha has values for some tensors only; end its list with an entry without filter, such as `- value: 0.5`"
-        )
+    for place, scopes in _alpha_scopes(config):
+        alphas = [scope["alpha"] for scope in scopes if scope and "alpha" in scope]
+        if not alphas:
+            raise WiseMergeError(
+                f"alpha is missing{place}; set it from 0 (early) to 1 (late) at the top level, "
+                "such as `parameters: {alpha: 0.5}`"
+            )
+        if not any(_covers_all_tensors(alpha) for alpha in alphas):
+            raise WiseMergeError(
+                f"alpha has values for some tensors only{place}; "
+                "end its list with an entry without filter, such as `- value: 0.5`"
+            )
+
+
+def _alpha_scopes(config: MergeConfiguration) -> Iterator[tuple[str, list[Mapping[str, Any] | None]]]:
+    """Yield, for each part of the model, the parameters in which mergekit looks for alpha."""
+    if config.modules is None and config.slices is None:
+        yield "", [config.parameters]
+    modules = [("", config), *((f" of module {name}", module) for name, module in (config.modules or {}).items())]
+    for place, holder in modules:
+        if holder is not config and holder.models:
+            yield f" for the models{place}", [holder.parameters, config.parameters]
+        for index, piece in enumerate(holder.slices or ()):
+            yield f" for slice {index}{place}", [piece.parameters, holder.parameters, config.parameters]
+
+
+def _check_conditions(name: str, setting: Any, place: str) -> None:
+    if name == "temperature" and not isinstance(setting, (int, float, str)):
+        raise WiseMergeError(f"temperature in {place} must be one number, which holds for the whole checkpoint")
+    conditions = (
+        [entry for entry in setting if isinstance(entry, ConditionalParameter)] if isinstance(setting, list) else []
+    )
+    for number, condition in enumerate(conditions[:-1], start=1):
+        if condition.filter in (None, "*"):
+            raise WiseMergeError(
+                f"entry {number} of {name} in {place} has no filter (or a misspelt one), "
+                "so it holds for every tensor and those after it are never used; put it last"
+            )
+
+
+def _warn_of_idle_filters(config: MergeConfiguration, names: Collection[str]) -> None:
+    for place, settings in _parameter_scopes(config)[0].items():
+        setting = settings.get("alpha")
+        for condition in setting if isinstance(setting, list) else [setting]:
+            text = condition.filter if isinstance(condition, ConditionalParameter) else None
+            if text not in (None, "*") and not any(text in name for name in names):
+                log.warning("alpha in %s: no tensor's name contains %r, so its value is not used", place, text)
 
 
 def _check_dtypes(config: MergeConfiguration) -> None:

@@ -98,8 +98,8 @@ def _check_finite(group: TensorGroup) -> None:
         value = first_non_finite(entry.tensor)
         if value is not None:
             raise MergeInputError(
-                f"tensor {group.metadata.name} of {entry.id} contains {value}; every weight must be finite. "
-                "Choose a checkpoint from before the training diverged"
+                f"tensor {group.metadata.name} of {entry.id} contains {value} in {entry.tensor.dtype}; every weight "
+                "must be finite. Choose a checkpoint from before the training diverged, or a wider dtype"
             )
 
 
@@ -107,7 +107,12 @@ def _folded(tensor: torch.Tensor, name: str | None, model: Any, temperature: flo
     if temperature == 1.0:
         return tensor
     norm = final_norm(_architecture_of(model))
-    return fold_temperature(tensor, temperature, offset=norm.offset) if name in norm.tensors else tensor
+    if name not in norm.tensors:
+        return tensor
+    folded = fold_temperature(tensor, temperature, offset=norm.offset)
+    if first_non_finite(folded) is not None:
+        raise WiseMergeError(f"temperature {temperature} of {model} makes {name} overflow {tensor.dtype}; raise it")
+    return folded
 
 
 @functools.cache

@@ -22,6 +22,9 @@ from wise_merge.estimators import majority_at_n, pass_at_k, reported_k
 
 log = logging.getLogger(__name__)
 
+#: Examples that are generated beside the problems of CountDown, so --num_fewshot goes up to this.
+FEWSHOT_EXAMPLES = 16
+
 Document = dict[str, Any]
 #: From (document, completion) to (class of the answer or None, whether it is correct).
 Reader = Callable[[Document, str], tuple[Hashable | None, bool]]
@@ -74,7 +77,14 @@ def add_tasks_directory(manager_module: Any) -> None:
 def read_gsm8k(document: Document, completion: str) -> tuple[Hashable | None, bool]:
     """Read the final number and compare it with the one behind `####` in the reference solution."""
     number = answers.read_number(completion)
-    return number, number is not None and number == answers.read_number(document["answer"])
+    return number, number is not None and number == answers.read_number(str(document["answer"]))
+
+
+def unusable_gsm8k(row: Document) -> str | None:
+    """Return what is wrong with a row of a GSM8K file, or None."""
+    if answers.read_number(str(row["answer"])) is None:
+        return f"its answer must be or end in a number; got {row['answer']!r}"
+    return None if isinstance(row["question"], str) else f"its question must be a text; got {row['question']!r}"
 
 
 def read_countdown(document: Document, completion: str) -> tuple[Hashable | None, bool]:
@@ -84,6 +94,14 @@ def read_countdown(document: Document, completion: str) -> tuple[Hashable | None
     return answer and answer.form, countdown.is_solution(answer, tuple(document["numbers"]), document["target"])
 
 
+def unusable_countdown(row: Document) -> str | None:
+    """Return what is wrong with a row of a CountDown file, or None."""
+    numbers, target = row["numbers"], row["target"]
+    if not isinstance(numbers, list) or not numbers or not all(type(number) is int for number in numbers):
+        return f"its numbers must be a list of integers; got {numbers!r}"
+    return None if type(target) is int else f"its target must be an integer; got {target!r}"
+
+
 def countdown_problems(
     *, numbers: int, largest: int, problems: int, problem_seed: int, **_: Any
 ) -> dict[str, datasets.Dataset]:
@@ -91,7 +109,12 @@ def countdown_problems(
     for name, value in {"numbers": numbers, "largest": largest, "problems": problems}.items():
         _positive_integer(value, name)
     # The examples are drawn together with the problems, so that none of them is a problem too.
-    generated = countdown.generate_problems(problems + 16, numbers=numbers, largest=largest, seed=problem_seed)
+    try:
+        generated = countdown.generate_problems(
+            problems + FEWSHOT_EXAMPLES, numbers=numbers, largest=largest, seed=problem_seed
+        )
+    except WiseMergeError as error:
+        raise WiseMergeError(f"{problems} problems and {FEWSHOT_EXAMPLES} few-shot examples: {error}") from error
     rows = [{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated]
     return {
         "test": datasets.Dataset.from_list(rows[:problems]),
@@ -105,7 +128,8 @@ class PassKTask(ConfigurableTask):
     Understands in the YAML's metadata, and so in `--metadata` of the command line:
     `repeats` (K, how many completions per problem) and `data_file` (a JSON Lines
     file of problems to take instead, or a mapping from task names to such files).
-    The YAML also names `read_answer`, a `Reader`, and the `columns` it needs.
+    The YAML also names `read_answer`, a `Reader`, the `columns` it needs, and
+    `unusable_row`, which says what is wrong with a row of a data file, or None.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -114,8 +138,8 @@ class PassKTask(ConfigurableTask):
         config["repeats"] = _positive_integer(metadata.get("repeats", config.get("repeats", 1)), "repeats")
         self._reader: Reader = config.pop("read_answer")
         self._columns: list[str] = config.pop("columns")
-        files = metadata.get("data_file")
-        self._data_file: str | None = files.get(config["task"]) if isinstance(files, dict) else files
+        self._unusable: Callable[[Document], str | None] = config.pop("unusable_row")
+        self._data_file = _data_file(metadata.get("data_file"), config["task"])
         try:
             super().__init__(config=config)
         except TaskInputError:
@@ -131,13 +155,21 @@ class PassKTask(ConfigurableTask):
         self.dataset = {}
         if self.config.custom_dataset is not None:
             self.dataset = self.config.custom_dataset(**(self.config.metadata or {}))
-        self.dataset["test"] = _load_problems(Path(self._data_file).expanduser(), self.config.task, self._columns)
+        self.dataset["test"] = _load_problems(self._data_file, self.config.task, self._columns, self._unusable)
+        log.info("%s: %d problems from %s", self.config.task, len(self.dataset["test"]), self._data_file)
 
     def build_all_requests(self, **kwargs: Any) -> None:
         """Refuse settings under which the K completions would be copies of one, then go on as usual."""
-        settings = self.config.generation_kwargs or {}
-        greedy = not settings.get("do_sample", False) or float(settings.get("temperature", 1.0)) == 0.0
-        if greedy and self.config.repeats > 1:
+        settings = self.config.generation_kwargs
+        temperature = settings.get("temperature", 1.0)
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or temperature < 0:
+            raise TaskInputError(
+                f"{self.config.task}: temperature must be a number of at least 0 (0 = greedy); got {temperature!r}"
+            )
+        if temperature == 0:
+            # What everybody means by it; the hf backend would refuse to sample at 0.
+            settings["do_sample"] = False
+        if not settings.get("do_sample") and self.config.repeats > 1:
             raise TaskInputError(
                 f"{self.config.task}: {self.config.repeats} greedy completions of a problem are one and the same; "
                 "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
@@ -209,9 +241,28 @@ class PassKTask(ConfigurableTask):
         return {metric: metric != "identical" for metric in self._metrics()}
 
 
-def _load_problems(path: Path, task: str, columns: Sequence[str]) -> datasets.Dataset:
+def _data_file(setting: Any, task: str) -> Path | None:
+    """Return the file that the metadata names for a task: one path for all, or a mapping from tasks to paths."""
+    if isinstance(setting, dict):
+        ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
+        unknown = sorted(set(setting) - ours)
+        if unknown:
+            raise TaskInputError(
+                f"data_file names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"
+            )
+        setting = setting.get(task)
+    if setting is not None and not isinstance(setting, str):
+        raise TaskInputError(f"{task}: data_file must be the path of a JSON Lines file; got {setting!r}")
+    return None if setting is None else Path(setting).expanduser()
+
+
+def _load_problems(
+    path: Path, task: str, columns: Sequence[str], unusable: Callable[[Document], str | None]
+) -> datasets.Dataset:
     if not path.is_file():
         raise TaskInputError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
+    if not path.read_text(encoding="utf-8", errors="replace").strip():
+        raise TaskInputError(f"{task}: {path} is empty")
     try:
         rows = datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
     except datasets.exceptions.DatasetGenerationError as error:
@@ -221,6 +272,11 @@ def _load_problems(path: Path, task: str, columns: Sequence[str]) -> datasets.Da
         raise TaskInputError(
             f"{task}: {path} lacks the column {', '.join(missing)}; it has {', '.join(rows.column_names)}"
         )
+    # Before the sampling: a problem that nothing can solve would only lower every figure.
+    for number, row in enumerate(rows, start=1):
+        problem = unusable(row)
+        if problem:
+            raise TaskInputError(f"{task}: problem {number} of {path} cannot be used: {problem}")
     return rows
 
 
