@@ -15,8 +15,8 @@ ROWS = [
     {"demo", "doctor"},
     {"mergekit_methods", "passk_task", "autoload"},
     {"mergekit_checks"},
-    {"checkpoints"},
-    {"averaging", "final_norms", "estimators", "answers", "countdown"},
+    {"checkpoints", "answers"},
+    {"averaging", "final_norms", "estimators", "countdown"},
     {"errors"},
 ]
 

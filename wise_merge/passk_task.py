@@ -16,9 +16,10 @@ import datasets
 from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
-from wise_merge import answers, countdown
+from wise_merge import countdown
+from wise_merge.answers import numbers
 from wise_merge.errors import WiseMergeError
-from wise_merge.estimators import majority_at_n, pass_at_k, reported_k
+from wise_merge.estimators.pass_at_k import majority_at_n, pass_at_k, reported_k
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +77,13 @@ def add_tasks_directory(manager_module: Any) -> None:
 
 def read_gsm8k(document: Document, completion: str) -> tuple[Hashable | None, bool]:
     """Read the final number and compare it with the one behind `####` in the reference solution."""
-    number = answers.read_number(completion)
-    return number, number is not None and number == answers.read_number(str(document["answer"]))
+    number = numbers.read_number(completion)
+    return number, number is not None and number == numbers.read_number(str(document["answer"]))
 
 
 def unusable_gsm8k(row: Document) -> str | None:
     """Return what is wrong with a row of a GSM8K file, or None."""
-    if answers.read_number(str(row["answer"])) is None:
+    if numbers.read_number(str(row["answer"])) is None:
         return f"its answer must be or end in a number; got {row['answer']!r}"
     return None if isinstance(row["question"], str) else f"its question must be a text; got {row['question']!r}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wise_merge.estimators import pass_at_k
+from wise_merge.estimators.pass_at_k import pass_at_k
 
 #: A difference counts as real beyond this many standard errors.
 BEYOND = 2.0

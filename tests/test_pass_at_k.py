@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.estimators import majority_at_n, pass_at_k, reported_k
+from wise_merge.estimators.pass_at_k import majority_at_n, pass_at_k, reported_k
 
 
 @pytest.mark.parametrize("n", range(1, 8))

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from wise_merge.answers import read_number
+from wise_merge.answers.numbers import read_number
 
 
 @pytest.mark.parametrize(

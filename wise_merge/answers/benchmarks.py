@@ -1,0 +1,146 @@
+"""The benchmarks whose completions can be judged, and the one way to judge them.
+
+A benchmark says what it needs of a problem, how the final answer is found in a
+completion (cheap, once per completion), and which answers are equal and right (possibly
+expensive, once per distinct answer of a problem).
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wise_merge import countdown
+from wise_merge.answers import numbers
+from wise_merge.errors import WiseMergeError
+
+#: A problem as it stands in a data file.
+Document = Mapping[str, Any]
+#: What the answers to a problem are compared with.
+Gold = Hashable
+#: A distinct answer's class (a readable label, equal for equal answers; None = no answer after all) and its verdict.
+Verdict = tuple[str | None, bool]
+#: The distinct answers to one problem, as `extract` gave them.
+Question = tuple[Gold, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A kind of problem and answer.
+
+    Attributes:
+        name: as on the command line.
+        columns: that a problem must have.
+        gold: from a problem to what its answers are compared with; raises a `WiseMergeError`
+            that says what is wrong with a problem that nothing can solve.
+        extract: from a completion to the text of its final answer, or None. Fast; never raises.
+        classify: from (gold, distinct answers) of many problems to a `Verdict` per answer, in
+            order; `processes` is how many it may use. All answers of one class have one verdict.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    gold: Callable[[Document], Gold]
+    extract: Callable[[str], str | None]
+    classify: Callable[[Sequence[Question], int | None], list[list[Verdict]]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The n samples of one problem: the class of each answer (None = no answer) and whether it is correct."""
+
+    answers: tuple[str | None, ...]
+    correct: tuple[bool, ...]
+
+
+def judge(
+    benchmark: Benchmark, problems: Iterable[tuple[Gold, Sequence[str]]], *, processes: int | None = None
+) -> list[Judged]:
+    """Return the answers and verdicts of all completions of all problems.
+
+    Args:
+        benchmark: see `find`.
+        problems: pairs of gold and completions, read once and not kept.
+        processes: that may be used; None means one per core.
+    """
+    golds: list[Gold] = []
+    extracted: list[list[str | None]] = []
+    for gold, completions in problems:
+        golds.append(gold)
+        extracted.append([benchmark.extract(completion) for completion in completions])
+    return classify(benchmark, golds, extracted, processes=processes)
+
+
+def classify(
+    benchmark: Benchmark,
+    golds: Sequence[Gold],
+    extracted: Sequence[Sequence[str | None]],
+    *,
+    processes: int | None = None,
+) -> list[Judged]:
+    """Return the classes and verdicts of answers that have been extracted; each distinct one is looked at once."""
+    distinct = [list(dict.fromkeys(text for text in texts if text is not None)) for texts in extracted]
+    verdicts = benchmark.classify(list(zip(golds, distinct, strict=True)), processes)
+    judged = []
+    for texts, known, of_problem in zip(extracted, distinct, verdicts, strict=True):
+        table: dict[str | None, Verdict] = {None: (None, False), **dict(zip(known, of_problem, strict=True))}
+        judged.append(Judged(tuple(table[text][0] for text in texts), tuple(table[text][1] for text in texts)))
+    return judged
+
+
+def find(name: str) -> Benchmark:
+    """Return the benchmark of that name."""
+    if name not in BENCHMARKS:
+        raise WiseMergeError(f"there is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
+
+
+def one_by_one(verdict: Callable[[Any, str], Verdict]) -> Callable[[Sequence[Question], int | None], list[list[Verdict]]]:
+    """Return the `classify` of a benchmark whose answers are cheap to look at, each by itself."""
+
+    def classify(questions: Sequence[Question], processes: int | None) -> list[list[Verdict]]:
+        return [[verdict(gold, text) for text in texts] for gold, texts in questions]
+
+    return classify
+
+
+def _gsm8k_gold(document: Document) -> Gold:
+    number = numbers.read_number(str(document["answer"]))
+    if number is None:
+        raise WiseMergeError(f"its answer must be or end in a number; got {document['answer']!r}")
+    return str(number)
+
+
+def _number_text(completion: str) -> str | None:
+    number = numbers.read_number(completion)
+    return None if number is None else str(number)
+
+
+def _countdown_gold(document: Document) -> Gold:
+    drawn, target = document["numbers"], document["target"]
+    if not isinstance(drawn, (list, tuple)) or not drawn or not all(type(number) is int for number in drawn):
+        raise WiseMergeError(f"its numbers must be a list of integers; got {drawn!r}")
+    if type(target) is not int:
+        raise WiseMergeError(f"its target must be an integer; got {target!r}")
+    return (tuple(drawn), target)
+
+
+def _countdown_verdict(gold: tuple[tuple[int, ...], int], text: str) -> Verdict:
+    answer = countdown.read_answer(text)
+    if answer is None:
+        return None, False
+    return str(answer.form), countdown.is_solution(answer, *gold)
+
+
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "gsm8k",
+            ("question", "answer"),
+            _gsm8k_gold,
+            _number_text,
+            one_by_one(lambda gold, text: (text, text == gold)),
+        ),
+        Benchmark("countdown", ("numbers", "target"), _countdown_gold, lambda text: text, one_by_one(_countdown_verdict)),
+    )
+}
