@@ -94,7 +94,9 @@ def find(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
-def one_by_one(verdict: Callable[[Any, str], Verdict]) -> Callable[[Sequence[Question], int | None], list[list[Verdict]]]:
+def one_by_one(
+    verdict: Callable[[Any, str], Verdict],
+) -> Callable[[Sequence[Question], int | None], list[list[Verdict]]]:
     """Return the `classify` of a benchmark whose answers are cheap to look at, each by itself."""
 
     def classify(questions: Sequence[Question], processes: int | None) -> list[list[Verdict]]:
@@ -141,6 +143,8 @@ BENCHMARKS = {
             _number_text,
             one_by_one(lambda gold, text: (text, text == gold)),
         ),
-        Benchmark("countdown", ("numbers", "target"), _countdown_gold, lambda text: text, one_by_one(_countdown_verdict)),
+        Benchmark(
+            "countdown", ("numbers", "target"), _countdown_gold, lambda text: text, one_by_one(_countdown_verdict)
+        ),
     )
 }
