@@ -1,14 +1,16 @@
-"""The estimators against counting every case."""
+"""Pass@k and pass^k against counting every case."""
 
 import itertools
+from fractions import Fraction
 from math import comb
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.estimators.pass_at_k import majority_at_n, pass_at_k, reported_k
+from wise_merge.estimators.pass_at_k import all_correct_curves, pass_at_k, pass_at_k_curves, reported_k
 
 
 @pytest.mark.parametrize("n", range(1, 8))
@@ -45,35 +47,44 @@ def test_impossible_counts_are_refused(n, c, k):
         pass_at_k(n, c, k)
 
 
-def test_the_most_frequent_answer_decides():
-    """Two votes for 18 beat one for 7."""
-    assert majority_at_n(["18", "7", "18"], [True, False, True]) == 1.0
-    assert majority_at_n(["7", "18", "7"], [False, True, False]) == 0.0
+def test_impossible_counts_are_refused_in_curves():
+    """More correct samples than samples, or no samples at all."""
+    with pytest.raises(WiseMergeError, match=r"must lie in \[0, 4\]; got 5"):
+        pass_at_k_curves(4, np.array([1, 5]))
+    with pytest.raises(WiseMergeError, match="at least one sample"):
+        all_correct_curves(0, np.array([0]))
 
 
-def test_tied_answers_share_the_credit():
-    """Of three tied answers one is right."""
-    assert majority_at_n(["a", "b", "c"], [True, False, False]) == pytest.approx(1 / 3)
+@given(st.integers(1, 40), st.data())
+def test_the_curves_are_the_estimates_for_each_k(n, data):
+    """All k at once equals one at a time, and pass^k is the share of draws without a failure."""
+    c = np.array(data.draw(st.lists(st.integers(0, n), min_size=1, max_size=5)))
+    some, all_right = pass_at_k_curves(n, c), all_correct_curves(n, c)
+    for problem, count in enumerate(c.tolist()):
+        for k in range(1, n + 1):
+            assert some[problem, k - 1] == pytest.approx(pass_at_k(n, count, k), abs=1e-12)
+            assert all_right[problem, k - 1] == pytest.approx(comb(count, k) / comb(n, k), abs=1e-12)
 
 
-def test_samples_without_an_answer_do_not_vote():
-    """Three abstentions do not outvote one answer, and nothing but abstentions is wrong."""
-    assert majority_at_n([None, None, None, "18"], [False, False, False, True]) == 1.0
-    assert majority_at_n([None, None], [False, False]) == 0.0
+@pytest.mark.parametrize("n", range(1, 8))
+def test_all_correct_is_the_share_of_draws_without_a_failure(n):
+    """pass^k by counting all ways to draw k of n samples."""
+    for c, k in itertools.product(range(n + 1), range(1, n + 1)):
+        draws = list(itertools.combinations([True] * c + [False] * (n - c), k))
+        expected = sum(map(all, draws)) / len(draws)
+        assert all_correct_curves(n, np.array([c]))[0, k - 1] == pytest.approx(expected, abs=1e-12)
 
 
-@given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=12), st.randoms())
-def test_the_vote_does_not_depend_on_the_order(answers, random):
-    """Shuffling the samples changes nothing."""
-    shuffled = random.sample(answers, len(answers))
-    right = lambda sample: [answer == "a" for answer in sample]  # noqa: E731
-    assert majority_at_n(answers, right(answers)) == majority_at_n(shuffled, right(shuffled))
-
-
-def test_one_answer_cannot_be_right_and_wrong():
-    """A vote needs one verdict per answer."""
-    with pytest.raises(WiseMergeError, match="both correct and wrong"):
-        majority_at_n(["a", "a"], [True, False])
+def test_the_curves_hold_to_ten_thousand_samples():
+    """Against exact integers at a few k, and without a step down."""
+    n, counts = 10_000, np.array([0, 1, 37, 5000, 9999, 10_000])
+    some, all_right = pass_at_k_curves(n, counts), all_correct_curves(n, counts)
+    for problem, k in itertools.product(range(len(counts)), (1, 2, 100, 5000, 9999, 10_000)):
+        c = int(counts[problem])
+        assert some[problem, k - 1] == pytest.approx(1 - Fraction(comb(n - c, k), comb(n, k)), abs=1e-11)
+        assert all_right[problem, k - 1] == pytest.approx(Fraction(comb(c, k), comb(n, k)), abs=1e-11)
+    assert (np.diff(some) >= 0).all()
+    assert (np.diff(all_right) <= 0).all()
 
 
 @pytest.mark.parametrize(

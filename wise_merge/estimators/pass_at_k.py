@@ -1,10 +1,8 @@
-"""Estimates of what K independent samples of a problem are worth.
+"""Pass@k and pass^k: the chance that some, or all, of k samples are correct.
 
-Every estimator uses all n samples of a problem, not the first K, and does not
-depend on their order. Pure functions; no host is imported.
+Both follow from n samples of a problem of which c are correct (arXiv 2107.03374,
+equation 1), for every k from 1 to n at once.
 """
-
-from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -20,8 +18,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     >>> pass_at_k(4, 1, 2)
     0.5
     """
-    if not 0 <= c <= n:
-        raise WiseMergeError(f"the number of correct samples must lie in [0, {n}]; got {c}")
+    check_counts(n, np.array([c]))
     if not 1 <= k <= n:
         raise WiseMergeError(f"pass@{k} needs 1 <= k <= n, but there are n = {n} samples; draw more or lower k")
     if n - c < k:
@@ -30,29 +27,44 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
 
 
-def majority_at_n(answers: Sequence[Hashable | None], correct: Sequence[bool]) -> float:
-    """Return the score in [0, 1] of the most frequent answer among all n samples.
+def pass_at_k_curves(n: int, c: np.ndarray) -> np.ndarray:
+    """Return Pass@k of every problem for k = 1, ..., n.
 
-    `answers` are hashable classes: equal means the same vote; None, a sample
-    without an answer, does not vote. Tied answers share the credit equally, so
-    the score is the share of the tied answers that are correct, and 0 if no
-    sample has an answer. All samples of one class must have one verdict.
+    Args:
+        n: samples per problem.
+        c: (problems,) integers, how many of them are correct.
+
+    Returns:
+        (problems, n) float64; column k - 1 is pass@k, estimated without bias.
     """
-    if len(answers) != len(correct):
-        raise WiseMergeError(f"there are {len(answers)} answers but {len(correct)} verdicts")
-    votes: dict[Hashable, int] = {}
-    verdicts: dict[Hashable, bool] = {}
-    for answer, verdict in zip(answers, correct, strict=True):
-        if answer is None:
-            continue
-        votes[answer] = votes.get(answer, 0) + 1
-        if verdicts.setdefault(answer, verdict) != verdict:
-            raise WiseMergeError(f"answer {answer!r} was judged both correct and wrong")
-    if not votes:
-        return 0.0
-    most = max(votes.values())
-    winners = [answer for answer, count in votes.items() if count == most]
-    return sum(verdicts[answer] for answer in winners) / len(winners)
+    check_counts(n, c)
+    # k correct samples are avoided one draw after the other: C(n-c, k) / C(n, k).
+    return 1.0 - _all_drawn(n, n - np.asarray(c))
+
+
+def all_correct_curves(n: int, c: np.ndarray) -> np.ndarray:
+    """Return pass^k, the chance that all of k samples are correct, for k = 1, ..., n.
+
+    C(c, k) / C(n, k), unbiased like pass@k (arXiv 2406.12045).
+
+    Args:
+        n: samples per problem.
+        c: (problems,) integers, how many of them are correct.
+
+    Returns:
+        (problems, n) float64; column k - 1 is pass^k.
+    """
+    check_counts(n, c)
+    return _all_drawn(n, np.asarray(c))
+
+
+def check_counts(n: int, c: np.ndarray) -> None:
+    """Refuse counts that no n samples can have."""
+    if n < 1:
+        raise WiseMergeError(f"estimates need at least one sample per problem; got n = {n}")
+    wrong = [count for count in np.ravel(c) if not 0 <= count <= n]
+    if wrong:
+        raise WiseMergeError(f"the number of correct samples must lie in [0, {n}]; got {wrong[0]}")
 
 
 def reported_k(n: int) -> list[int]:
@@ -63,3 +75,12 @@ def reported_k(n: int) -> list[int]:
     """
     powers = [2**i for i in range(n.bit_length()) if 2**i < n]
     return [*powers, n]
+
+
+def _all_drawn(n: int, m: np.ndarray) -> np.ndarray:
+    """Return (problems, n): the chance C(m, k) / C(n, k) that all of k samples are among m of the n."""
+    # Many problems share a count, so each count is computed once.
+    counts, problem = np.unique(m, return_inverse=True)
+    drawn = np.arange(n)
+    left = np.maximum(counts[:, None] - drawn, 0)
+    return np.asarray(np.cumprod(left / (n - drawn), axis=1)[problem])

@@ -1,0 +1,137 @@
+"""Standard errors, intervals and tests over problems, against closed forms and simulation."""
+
+import itertools
+from math import comb
+
+import numpy as np
+import pytest
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.uncertainty import (
+    bootstrap_interval,
+    mean_interval,
+    minimum_detectable_effect,
+    paired_difference,
+    standard_error,
+    wilson_interval,
+)
+
+
+def test_the_standard_error_is_that_of_the_mean_over_problems():
+    """Values 1 and 0: standard deviation 0.7071 over the root of two."""
+    assert standard_error(np.array([1.0, 0.0])) == pytest.approx(0.5)
+    columns = np.array([[1.0, 0.2], [0.0, 0.2]])
+    assert standard_error(columns) == pytest.approx([0.5, 0.0])
+    assert np.isnan(standard_error(np.array([1.0])))
+
+
+def test_wilsons_interval_has_its_published_values():
+    """Against the score equation it solves: the ends are where |share - p| = z sqrt(p (1 - p) / n)."""
+    z = 1.959963984540054
+    for successes, trials in [(1, 10), (5, 10), (150, 1319), (9, 10)]:
+        for p in wilson_interval(successes, trials):
+            assert abs(successes / trials - p) == pytest.approx(z * (p * (1 - p) / trials) ** 0.5)
+    assert wilson_interval(0, 30) == pytest.approx((0.0, z**2 / (30 + z**2)))
+    assert wilson_interval(30, 30) == pytest.approx((30 / (30 + z**2), 1.0))
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval_of_many_problems():
+    """500 problems: half the width is 1.96 standard errors, to the noise of the resampling."""
+    rng = np.random.default_rng(0)
+    values = rng.beta(0.5, 0.5, (500, 2))
+    low, high = bootstrap_interval(values, rng=rng, resamples=20_000)
+    assert (high - low) / 2 == pytest.approx(1.96 * standard_error(values), rel=0.03)
+    assert (high + low) / 2 == pytest.approx(values.mean(axis=0), abs=2e-3)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.05])
+def test_intervals_of_single_verdicts_cover_the_truth_as_often_as_they_say(rate):
+    """0/1 values of 60 problems, 2000 times: Wilson's 95 % holds within what the shares of 60 allow."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for successes in rng.binomial(60, rate, 2000):
+        low, high = wilson_interval(int(successes), 60)
+        covered += low <= rate <= high
+    exact = sum(
+        comb(60, c) * rate**c * (1 - rate) ** (60 - c)
+        for c in range(61)
+        if wilson_interval(c, 60)[0] <= rate <= wilson_interval(c, 60)[1]
+    )
+    assert covered / 2000 == pytest.approx(exact, abs=0.02)
+    assert exact == pytest.approx(0.95, abs=0.03)
+
+
+def test_intervals_of_rates_cover_the_truth():
+    """Bimodal rates of 100 problems, 400 times: the bootstrap holds what it says, within its noise."""
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(400):
+        low, high = mean_interval(rng.beta(0.3, 0.6, 100), rng=rng, resamples=400)
+        covered += low <= 1 / 3 <= high
+    assert 0.91 <= covered / 400 <= 0.98
+
+
+def test_no_success_at_all_is_not_certainty():
+    """Thirty problems, none solved: resampling would say [0, 0]."""
+    rng = np.random.default_rng(0)
+    low, high = mean_interval(np.column_stack([np.zeros(30), np.linspace(0, 1, 30)]), rng=rng)
+    assert low[0] == 0
+    assert high[0] == pytest.approx(wilson_interval(0, 30)[1])
+    assert low[1] < 0.5 < high[1]
+
+
+def test_the_permutation_test_is_the_share_of_sign_flips():
+    """Eight problems: all 256 flips counted one by one."""
+    first = np.array([0.1, 0.4, 0.2, 0.9, 0.5, 0.3, 0.7, 0.6])
+    second = first + np.array([0.3, 0.1, -0.05, 0.05, 0.2, 0.15, -0.1, 0.25])
+    result = paired_difference(first, second, rng=np.random.default_rng(0), resamples=40_000)
+    d = second - first
+    flips = [abs(np.dot(signs, d)) for signs in itertools.product((1, -1), repeat=8)]
+    exact = np.mean([flip >= abs(d.sum()) - 1e-12 for flip in flips])
+    assert result.p_value == pytest.approx(exact, abs=0.006)
+    assert result.difference == pytest.approx(d.mean())
+    assert result.standard_error == pytest.approx(d.std(ddof=1) / 8**0.5)
+    assert result.low < d.mean() < result.high
+
+
+def test_two_equal_models_do_not_differ():
+    """Without any difference p is 1; with none on average it is spread evenly over [0, 1]."""
+    rng = np.random.default_rng(3)
+    values = rng.random(20)
+    same = paired_difference(values, values, rng=rng, resamples=100)
+    assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+    p = [paired_difference(rng.random(25), rng.random(25), rng=rng, resamples=200).p_value for _ in range(300)]
+    assert np.mean(np.array(p) < 0.2) == pytest.approx(0.2, abs=0.08)
+
+
+def test_swapping_the_models_turns_the_sign():
+    """The p-value stays, up to the noise of its tosses."""
+    rng = np.random.default_rng(4)
+    a, b = rng.random(40), rng.random(40) + 0.1
+    there, back = (paired_difference(*pair, rng=np.random.default_rng(5)) for pair in ((a, b), (b, a)))
+    assert there.difference == -back.difference
+    assert there.p_value == pytest.approx(back.p_value, abs=0.02)
+
+
+def test_the_minimum_detectable_effect_is_found_as_often_as_it_says():
+    """A difference of 2.8 standard errors is significant at 5 % in 80 % of experiments."""
+    assert minimum_detectable_effect(1.0) == pytest.approx(2.8016, abs=1e-4)
+    rng = np.random.default_rng(0)
+    found = np.abs(rng.normal(minimum_detectable_effect(1.0), 1.0, 100_000)) > 1.96
+    assert found.mean() == pytest.approx(0.8, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rng: standard_error(np.array([])), "at least one problem"),
+        (lambda rng: standard_error(np.array([0.1, np.nan])), "NaN"),
+        (lambda rng: wilson_interval(3, 2), "3 of 2"),
+        (lambda rng: bootstrap_interval(np.array([1.0]), rng=rng, level=95), r"\(0, 1\)"),
+        (lambda rng: paired_difference(np.zeros(3), np.zeros(2), rng=rng), r"got shapes \(3,\) and \(2,\)"),
+    ],
+)
+def test_what_has_no_uncertainty_is_refused(call, message):
+    """One line that says why."""
+    with pytest.raises(WiseMergeError, match=message):
+        call(np.random.default_rng(0))
