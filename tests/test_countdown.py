@@ -1,5 +1,6 @@
 """The rules of CountDown: what is a solution, what is not, and what is the same answer."""
 
+import hashlib
 import itertools
 import random
 from fractions import Fraction
@@ -8,16 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wise_merge.countdown import generate_problems, is_solution, random_problems, read_answer
+from wise_merge.countdown import generate_problems, is_solution, random_problems, read_answer, spell
 from wise_merge.errors import WiseMergeError
 
 
 @pytest.mark.parametrize("numbers", [3, 4])
-def test_every_generated_solution_solves_its_problem(numbers):
-    """Checked by Python's own parser on strings that we wrote ourselves."""
-    for problem in itertools.islice(random_problems(random.Random(0), numbers=numbers, largest=12), 2000):
-        assert eval(problem.solution) == problem.target
+@pytest.mark.parametrize("operations", ["+-*", "+-*/", "-/"])
+def test_every_generated_solution_solves_its_problem(numbers, operations):
+    """Checked by Python's own parser on strings that we wrote ourselves; `//` shows a remainder."""
+    draws = random_problems(random.Random(0), numbers=numbers, largest=12, operations=operations)
+    for problem in itertools.islice(draws, 1000):
+        assert eval(problem.solution) == eval(problem.solution.replace("/", "//")) == problem.target
+        assert set(problem.solution) <= set("0123456789()" + operations)
         assert is_solution(read_answer(problem.solution), problem.numbers, problem.target)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "largest", "seed", "checksum"),
+    [(3, 12, 0, "e96a2569d9bef21b"), (4, 20, 7, "971f712cc43624af"), (3, 99, 3, "e0f1cd994c94e081")],
+)
+def test_the_problems_of_a_seed_never_change(numbers, largest, seed, checksum):
+    """Checksums of version 0.1: results on generated problems stay comparable between versions."""
+    problems = generate_problems(200, numbers=numbers, largest=largest, seed=seed)
+    text = repr([(problem.numbers, problem.target, problem.solution) for problem in problems])
+    assert hashlib.sha256(text.encode()).hexdigest().startswith(checksum)
 
 
 def test_the_same_seed_gives_the_same_different_problems():
@@ -30,7 +45,18 @@ def test_the_same_seed_gives_the_same_different_problems():
 
 @pytest.mark.parametrize(
     "text",
-    ["(9-5)*6", " (9 - 5) * 6 = 24", "6*(9−5).", "[9-5]×6", "\n\n(9-5)*6\nSo the answer is 24"],  # noqa: RUF001
+    [
+        "(9-5)*6",
+        " (9 - 5) * 6 = 24",
+        "6*(9−5).",  # noqa: RUF001
+        "[9-5]×6",  # noqa: RUF001
+        "6 x (9-5)",
+        "\n\n(9-5)*6\nSo the answer is 24",
+        r"\left( 9 - 5 \right) \times 6",
+        r"\( \{9-5\} \cdot 6 \approx 24 \)",
+        r"$6\,\cdot\left[9-5\right]$",
+        r"\text{(9-5)*6}",
+    ],
 )
 def test_usual_ways_to_write_a_solution_are_accepted(text):
     """Spaces, typographic signs, a repeated target and a full stop do not matter."""
@@ -48,6 +74,16 @@ def test_usual_ways_to_write_a_solution_are_accepted(text):
         ("1.5*2", (1, 2, 5), 3),
         ("2**3", (2, 3), 8),
         ("7//2", (2, 7), 3),
+        ("2(3)", (2, 3), 6),
+        ("(2)(3)", (2, 3), 6),
+        (r"2\frac{6}{3}", (2, 3, 6), 4),
+        (r"2\,3+1", (1, 23), 24),  # a thin space does not join digits
+        (r"\frac63", (3, 6), 2),
+        ("2^3", (2, 3), 8),
+        ("-5+9*6", (5, 6, 9), 49),
+        ("9/(5-5)*0", (0, 5, 5, 9), 0),
+        ("5/0", (0, 5), 0),
+        (r"\frac{5}{0}", (0, 5), 0),
         ("+9-5*6", (5, 6, 9), -21),  # a sign is not an operation on two numbers
         ("9 5 - 6", (5, 6, 9), 24),
         ("((9-5)*6", (5, 6, 9), 24),
@@ -62,7 +98,21 @@ def test_what_breaks_a_rule_is_no_solution(text, numbers, target):
     assert not is_solution(read_answer(text), numbers, target)
 
 
-@pytest.mark.parametrize("text", ["(" * 10**6, "9" * 10**6, "9*" * 10**5 + "9", "(" * 99 + "9" + ")" * 99])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 10**6,
+        "9" * 10**6,
+        "9*" * 10**5 + "9",
+        "(" * 99 + "9" + ")" * 99,
+        "(" * 200,
+        r"\frac{" * 33,
+        r"\frac{" * 10**5,
+        "9**9**9**9",
+        "\\" * 10**6,
+        "(" * 25 + "9" + ")" * 25,
+    ],
+)
 def test_hostile_completions_cost_nothing(text):
     """Deep nesting and endless digits end as no answer or a number, without a crash."""
     answer = read_answer(text)
@@ -78,6 +128,15 @@ def test_hostile_completions_cost_nothing(text):
         ("2*3+4", "2*(3+4)", False),
         ("5-2-1", "5-(2-1)", False),
         ("2+2", "2*2", False),
+        ("6/2*3", "3*6/2", True),
+        ("6/(2/3)", "6*3/2", True),
+        (r"\frac{6}{2} \times 3", "6*3/2", True),
+        (r"\frac{6 \cdot 5}{2+1}", "5*(6/(1+2))", True),
+        ("6/(2*3)", "6/3/2", True),
+        ("10*9", "9*10", True),
+        ("6/2/3", "6/(2/3)", False),
+        ("6/3", "3/6", False),
+        ("4*1", "4/1", False),
     ],
 )
 def test_answers_are_one_vote_if_only_brackets_and_order_differ(one, other, same):
@@ -85,7 +144,22 @@ def test_answers_are_one_vote_if_only_brackets_and_order_differ(one, other, same
     assert (read_answer(one).form == read_answer(other).form) is same
 
 
-@given(st.lists(st.sampled_from("0123456789+-*() "), max_size=24).map("".join))
+EXPRESSIONS = st.recursive(
+    st.integers(0, 12).map(str),
+    lambda inner: st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({''.join(parts)})"),
+    max_leaves=6,
+)
+
+
+@given(EXPRESSIONS)
+def test_a_form_is_spelled_so_that_it_is_read_as_itself(text):
+    """The label of an answer is the answer: same numbers, value and form."""
+    answer = read_answer(text)
+    if answer is not None:
+        assert read_answer(spell(answer.form)) == answer
+
+
+@given(EXPRESSIONS | st.lists(st.sampled_from("0123456789+-*/() "), max_size=24).map("".join))
 def test_a_value_that_is_read_is_the_exact_value(text):
     """Whatever is accepted has the value that exact arithmetic gives it."""
     answer = read_answer(text)
@@ -106,12 +180,21 @@ assert Fraction  # used by name inside eval
 
 def test_more_problems_than_there_are_is_an_error():
     """The generator says what to change instead of running for ever."""
-    with pytest.raises(WiseMergeError, match="fewer than 5000 different problems"):
-        generate_problems(5000, numbers=3, largest=3, seed=0)
+    with pytest.raises(WiseMergeError, match="fewer than 500 different problems"):
+        generate_problems(500, numbers=3, largest=3, seed=0)
 
 
-@pytest.mark.parametrize("arguments", [{"numbers": 2, "largest": 9}, {"numbers": 3, "largest": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"numbers": 2, "largest": 9},
+        {"numbers": 3, "largest": 0},
+        {"numbers": 3, "largest": 9, "operations": "^"},
+        {"numbers": 3, "largest": 9, "operations": ""},
+        {"numbers": 4, "largest": 1, "operations": "-"},  # four ones: an even difference, and 2 is above 1 squared
+    ],
+)
 def test_impossible_settings_are_refused(arguments):
-    """Three or four numbers from 1 upwards."""
+    """Three or four numbers from 1 upwards and operations of the game that can reach something."""
     with pytest.raises(WiseMergeError):
         generate_problems(1, seed=0, **arguments)
