@@ -24,6 +24,20 @@ def test_the_variance_is_that_of_the_rates_and_not_of_the_sampling():
     assert np.mean(naive) > truth + 0.02
 
 
+def test_problems_may_have_different_numbers_of_samples():
+    """Unbiased all the same, where hard problems got more samples; with one n it is the corrected variance of c / n."""
+    rng = np.random.default_rng(2)
+    estimates = []
+    for _ in range(4000):
+        rates = rng.beta(0.5, 1.0, 50)
+        n = np.where(rates < 0.3, 12, 3)
+        estimates.append(bias_and_variance(n, rng.binomial(n, rates)).variance)
+    assert np.mean(estimates) == pytest.approx(0.5 / (1.5**2 * 2.5), abs=0.002)
+    c = rng.binomial(8, 0.4, 30)
+    noise = (c / 8 * (1 - c / 8)).mean() / 7
+    assert bias_and_variance(8, c).variance == pytest.approx(np.var(c / 8, ddof=1) - noise)
+
+
 def test_equal_problems_have_no_variance():
     """Coin tosses of one coin: about 0 on average, where that of c / n is not."""
     rng = np.random.default_rng(1)
@@ -37,6 +51,7 @@ def test_one_sample_per_problem_tells_no_variance():
     assert greedy.bias == 0.5
     assert np.isnan(greedy.variance)
     assert np.isnan(bias_and_variance(4, np.array([2])).variance)
+    assert np.isnan(bias_and_variance(np.array([4, 1]), np.array([2, 1])).variance)
     with pytest.raises(WiseMergeError, match="at least one problem"):
         bias_and_variance(4, np.array([], dtype=int))
 

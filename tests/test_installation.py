@@ -18,6 +18,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parent.parent
 COUNT_FINDERS = "import sys; print([type(finder).__name__ for finder in sys.meta_path].count('_HostFinder'))"
+#: Every task of ours, by its file.
+TASKS = sorted(path.stem for path in (REPOSITORY / "lm_eval_tasks").glob("*_passk.yaml"))
 OUR_TASKS = "print([name for name in TaskManager(include_defaults=False).all_tasks if name.endswith('_passk')])"
 
 
@@ -147,7 +149,7 @@ def test_doctor_is_content(installed):
     """`wise-merge doctor` says for both hosts, with version, what they see."""
     run = installed.run("wise-merge", "doctor")
     assert "mergekit-yaml (version 0.1.5) sees the merge methods bang, wise_ft" in run.stdout
-    assert "sees the tasks countdown_passk, gsm8k_passk" in run.stdout
+    assert f"sees the tasks {', '.join(TASKS)}" in run.stdout
 
 
 def test_doctor_notices_that_the_start_up_file_is_turned_off(installed):
@@ -188,7 +190,7 @@ def test_a_users_include_path_works_beside_ours(installed, tmp_path):
             "print(*sorted(index), index['gsm8k_passk'].yaml_path)"
         )
         run = installed.run("python", "-c", code)
-        assert run.stdout == f"countdown_passk gsm8k_passk mine {tmp_path / 'gsm8k_passk.yaml'}\n"
+        assert run.stdout == f"{' '.join(sorted(['mine', 'passk', *TASKS]))} {tmp_path / 'gsm8k_passk.yaml'}\n"
     run = installed.run("lm_eval", "validate", "--tasks", "countdown_passk,mine", "--include_path", tmp_path)
     assert "All tasks found and valid" in run.stdout
 
@@ -244,10 +246,10 @@ def test_mergekit_goes_on_after_one_warning(installed, tiny_run):
 
 def test_lm_eval_goes_on_after_one_warning(installed):
     """With our tasks broken, one line says why and lm-eval lists its own."""
-    with changed(installed.packages / "wise_merge" / "passk_task.py", None):
+    with changed(installed.packages / "wise_merge" / "passk_task" / "__init__.py", "raise RuntimeError('moved')"):
         run = installed.run("lm_eval", "ls", "groups")
     (warning,) = warnings_of_ours(run)
-    assert "could not register with lm_eval (ImportError: cannot import name 'passk_task'" in warning
+    assert "could not register with lm_eval (RuntimeError: moved" in warning
     assert "mmlu" in run.stdout
 
 
@@ -280,7 +282,7 @@ def test_the_hook_retires_where_the_host_discovers_tasks(installed, tmp_path):
         hooked = installed.run("python", "-c", code)
         unhooked = installed.run("python", "-c", code, WISE_MERGE_AUTOLOAD="0")
         overridden = installed.run("python", "-c", code.replace("False", f"False, include_path={str(tmp_path)!r}"))
-    assert hooked.stdout == unhooked.stdout == "['countdown_passk', 'gsm8k_passk']\n"
+    assert hooked.stdout == unhooked.stdout == f"{TASKS}\n"
     assert "overrides existing task" not in hooked.stderr
     # The negative control: such a warning would be seen.
     assert overridden.stderr.count("overrides existing task") == 1

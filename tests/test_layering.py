@@ -12,11 +12,13 @@ PACKAGE = Path(__file__).parent.parent / "wise_merge"
 #: From top to bottom. A module may import from rows below its own only.
 ROWS = [
     {"cli"},
-    {"demo", "doctor"},
-    {"mergekit_methods", "passk_task", "autoload"},
+    {"demo", "doctor", "score"},
+    {"plots"},
+    {"mergekit_methods", "passk_task", "scorers", "embeddings", "autoload"},
+    {"results"},
     {"mergekit_checks"},
     {"checkpoints", "answers"},
-    {"averaging", "final_norms", "estimators", "countdown"},
+    {"averaging", "final_norms", "estimators", "countdown", "sudoku"},
     {"errors"},
 ]
 

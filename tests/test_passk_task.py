@@ -1,5 +1,6 @@
-"""The tasks in the real lm-eval, driven by a tiny model or by answers that we choose."""
+"""The tasks in the real lm-eval, answered by scripts; `test_passk_command_line.py` has models answer them."""
 
+import itertools
 import json
 
 import pytest
@@ -45,8 +46,22 @@ def evaluate(model, task="countdown_passk", *, gen_kwargs=None, **metadata):
 
 
 def values(scores):
-    """The metrics without filter name and standard errors."""
-    return {key.split(",")[0]: value for key, value in scores.items() if f",{FILTER}" in key and "stderr" not in key}
+    """The metrics of the table, without filter name and standard errors."""
+    metrics = {key.split(",")[0]: value for key, value in scores.items() if f",{FILTER}" in key and "stderr" not in key}
+    return {name: value for name, value in metrics.items() if name not in ("curve", "audit")}
+
+
+def load(name, **metadata):
+    """Return a task of ours, as lm-eval loads it."""
+    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
+    return manager.load([name])["tasks"][name]
+
+
+def file_of(folder, *rows):
+    """Write a JSON Lines file and return its path."""
+    path = folder / "problems.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
 
 
 @pytest.fixture
@@ -132,28 +147,40 @@ def test_temperature_zero_means_greedy(two_problems):
 
 def test_padding_of_data_parallel_runs_is_cut_off():
     """A problem that was handed 2K completions is scored on its first K, and one with fewer is refused."""
-    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 2})
-    task = manager.load(["countdown_passk"])["tasks"]["countdown_passk"]
+    task = load("countdown_passk", repeats=2)
     problem = {"numbers": [1, 2, 3], "target": 6}
     assert task.process_results(problem, [["1", "2", "1+2+3", "1+2+3"]])["pass@2"] == 0.0
     assert task.process_results(problem, ["1", "1+2+3"])["pass@2"] == 1.0  # the shape that lm-eval 0.5 announces
+    padded = task.process_results(problem, [["1", "1", "2", "3"]])
+    assert padded["identical"] == 1.0
+    assert padded["audit"]["received"] == 4
     with pytest.raises(WiseMergeError, match="1 completions where 2"):
         task.process_results(problem, [["1+2+3"]])
+
+
+def test_one_completion_has_one_score_in_either_shape():
+    """K = 1 is greedy decoding: [[text]] in lm-eval 0.4 and [text] in 0.5."""
+    task = load("countdown_passk", repeats=1)
+    problem = {"numbers": [1, 2, 3], "target": 6}
+    for results in ([["1+2+3"]], ["1+2+3"]):
+        assert task.process_results(problem, results)["pass@1"] == 1.0
+    assert task.process_results(problem, [[None]])["answered"] == 0.0  # an API's empty answer
 
 
 def test_generated_problems_are_reproducible_and_not_in_the_examples():
     """The same seed gives the same problems; no few-shot example is one of them."""
 
-    def load(**metadata):
-        manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
-        return manager.load(["countdown_passk"])["tasks"]["countdown_passk"].dataset
+    def drawn(**metadata):
+        return load("countdown_passk", **metadata).dataset
 
-    one, same, other = load(problems=50), load(problems=50), load(problems=50, problem_seed=1)
+    one, same, other = drawn(problems=50), drawn(problems=50), drawn(problems=50, problem_seed=1)
     assert one["test"].to_list() == same["test"].to_list() != other["test"].to_list()
     assert len(one["test"]) == 50
     key = lambda row: (sorted(row["numbers"]), row["target"])  # noqa: E731
     assert not {str(key(row)) for row in one["test"]} & {str(key(row)) for row in one["train"]}
-    assert len(load(numbers=4)["test"][0]["numbers"]) == 4
+    assert len(drawn(numbers=4)["test"][0]["numbers"]) == 4
+    divisions = [row["solution"] for row in drawn(operations="/", largest=40, problems=20)["test"]]
+    assert all("/" in solution and not set("+-*") & set(solution) for solution in divisions)
 
 
 def test_the_prompt_ends_where_the_answer_begins():
@@ -176,24 +203,13 @@ def test_the_prompt_ends_where_the_answer_begins():
         ({"problems": 1810}, "1810 problems and 16 few-shot examples: .*ask for fewer"),
         ({"problems": "all"}, "problems must be a positive integer; got 'all'"),
         ({"numbers": 5}, "3 or 4 numbers; got numbers=5"),
+        ({"prompt": "fewshto"}, "prompt must be fewshot or instruct; got 'fewshto'"),
     ],
 )
 def test_bad_settings_are_named(metadata, message):
     """The error says which setting, what came, and what would do."""
     with pytest.raises(WiseMergeError, match=message):
         evaluate(Scripted(lambda prompt: ["1"] * 32), **metadata)
-
-
-def test_a_mistake_on_the_command_line_is_one_line(tiny_run, tmp_path, console_script):
-    """`lm_eval` ends with exit code 1 and our message, without a traceback."""
-    result = console_script(
-        *("lm_eval", "--model", "hf", "--model_args", f"pretrained={tiny_run / 'checkpoint-1'}", "--device", "cpu"),
-        *("--tasks", "gsm8k_passk", "--metadata", "data_file=nowhere.jsonl"),
-        cwd=tmp_path,
-    )
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("gsm8k_passk: data_file 'nowhere.jsonl' does not exist")
-    assert "Traceback" not in result.stderr
 
 
 def test_a_data_file_of_another_task_is_named(tmp_path):
@@ -295,39 +311,366 @@ def test_cached_requests_are_refused(two_problems):
         )
 
 
-def test_gsm8k_runs_on_real_data_from_the_plain_command_line(shared_data, tiny_run, tmp_path, console_script):
-    """`lm_eval --tasks gsm8k_passk` with K, temperature and data file set as the README says."""
-    metadata = json.dumps({"repeats": 4, "data_file": str(shared_data / "gsm8k" / "test.jsonl")})
-    result = console_script(
-        *("lm_eval", "--model", "hf", "--model_args", f"pretrained={tiny_run / 'checkpoint-1'}"),
-        *(
-            "--tasks",
-            "gsm8k_passk",
-            "--metadata",
-            metadata,
-            "--gen_kwargs",
-            "temperature=0.8",
-            "max_gen_toks=16",
-        ),
-        *(
-            "--limit",
-            "3",
-            "--batch_size",
-            "12",
-            "--device",
-            "cpu",
-            "--output_path",
-            "results",
-            "--log_samples",
-        ),
-        cwd=tmp_path,
+# --- the whole curve ------------------------------------------------------------------------------
+
+
+def test_the_results_carry_the_whole_curve(two_problems):
+    """For every k the mean over problems, as counted over all subsets, with its standard error."""
+    script = {"24": ["(9-5)*6", "9", "9", "", "6*(9-5)"], "6": ["1+2+3", "1", "1", "1", "2"]}
+    right = {"24": [0, 4], "6": [0]}
+    votes = {"24": "abb-a", "6": "abbbc"}
+    scores, results = evaluate(
+        Scripted(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]), repeats=5, data_file=two_problems
     )
-    assert result.returncode == 0, result.stderr
-    assert "pass@4" in result.stdout
-    (samples,) = tmp_path.glob("results/*/samples_gsm8k_passk_*.jsonl")
-    rows = [json.loads(line) for line in samples.read_text().splitlines()]
-    assert [len(set(row["resps"][0])) for row in rows] == [4, 4, 4]
-    (aggregated,) = tmp_path.glob("results/*/results_*.json")
-    config = json.loads(aggregated.read_text())["configs"]["gsm8k_passk"]
-    assert config["repeats"] == 4
-    assert config["generation_kwargs"]["temperature"] == 0.8
+
+    def vote(name, subset):
+        counts = {answer: [votes[name][i] for i in subset].count(answer) for answer in set(votes[name]) - {"-"}}
+        most = max(counts.values())
+        return (counts["a"] == most) / list(counts.values()).count(most) if most else 0.0
+
+    curve = scores[f"curve,{FILTER}"]
+    assert (curve["n"], curve["problems"]) == (5, 2)
+    for k in range(1, 6):
+        subsets = list(itertools.combinations(range(5), k))
+        passed = [sum(bool(set(right[name]) & set(subset)) for subset in subsets) / len(subsets) for name in votes]
+        voted = [sum(vote(name, subset) for subset in subsets) / len(subsets) for name in votes]
+        for metric, (one, other) in {"pass@k": passed, "maj@k": voted}.items():
+            assert curve[metric][k - 1] == pytest.approx((one + other) / 2)
+            # The standard deviation of two values is |one - other| / sqrt(2).
+            assert curve[f"{metric}_stderr"][k - 1] == pytest.approx(abs(one - other) / 2)
+    assert scores[f"maj@5,{FILTER}"] == pytest.approx(curve["maj@k"][-1])
+    json.dumps(results["results"], allow_nan=False)
+
+
+def test_the_curve_of_one_problem_has_no_standard_error():
+    """None in the JSON, which knows no NaN."""
+    scores, _ = evaluate(Scripted(lambda prompt: ["1", "2"]), repeats=2, problems=1)
+    assert scores[f"curve,{FILTER}"]["pass@k_stderr"] == [None, None]
+
+
+def test_the_samples_keep_what_is_needed_to_recompute(two_problems):
+    """Per problem: the label of each answer and its verdict, in the order of the completions."""
+    completions = ["(9-5)*6", "6 * (9 - 5)", "no idea", "9"]
+    _, results = evaluate(Scripted(lambda prompt: completions), repeats=4, data_file=two_problems)
+    first = results["samples"]["countdown_passk"][0]
+    answers = first["curve"]["answers"]
+    assert answers[0] == answers[1] is not None
+    assert answers[2] is None
+    assert answers[3] not in (None, answers[0])
+    assert first["curve"]["correct"] == [True, True, False, False]
+    json.dumps(first["curve"])
+
+
+def test_a_task_is_judged_in_one_go(two_problems, monkeypatch):
+    """Equality can be expensive and is spread over processes: all problems at once, before and after the sampling."""
+    from wise_merge.answers import benchmarks
+
+    calls = []
+    original = benchmarks.judge
+
+    def judge(benchmark, problems, **settings):
+        calls.append(len(problems))
+        return original(benchmark, problems, **settings)
+
+    monkeypatch.setattr(benchmarks, "judge", judge)
+    evaluate(Scripted(lambda prompt: ["1", "2"]), repeats=2, data_file=two_problems)
+    assert calls == [2, 2]
+
+
+# --- prompts --------------------------------------------------------------------------------------
+
+TASKS = [
+    "gsm8k_passk",
+    "math500_passk",
+    "aime24_passk",
+    "aime25_passk",
+    "aime26_passk",
+    "countdown_passk",
+    "sudoku4_passk",
+    "sudoku9_passk",
+]
+
+ONE_PROBLEM = {
+    "gsm8k_passk": {"question": "2 + 2?", "answer": "#### 4"},
+    "math500_passk": {"problem": "$2 + 2$?", "answer": "4"},
+    "aime24_passk": {"Problem": "$2 + 2$?", "Answer": 4},
+    "aime25_passk": {"problem": "$2 + 2$?", "answer": "004"},
+    "aime26_passk": {"problem": "$2 + 2$?", "answer": 4},
+    "countdown_passk": {"nums": [3, 4, 5], "target": 17},
+    "sudoku4_passk": {"question": "12.. 341. 2143 4321"},
+    "sudoku9_passk": {"puzzle": "530070000600195000098000060800060003400803001700020006060000280000419005000080079"},
+}
+
+
+class ScriptedChat(Scripted):
+    """A model with a chat template."""
+
+    tokenizer_name = "scripted"
+
+    def chat_template(self, chat_template=False):
+        return "roles"
+
+    def apply_chat_template(self, chat_history, add_generation_prompt=True):
+        return "".join(f"<{turn['role']}>{turn['content']}" for turn in chat_history) + "<assistant>"
+
+
+def asked(task, model=Scripted, *, chat=False, num_fewshot=None, gen_kwargs=None, **metadata):
+    """Return prompt, settings and results of a task, for its first problem."""
+    model = model(lambda prompt: ["1"] * 2)
+    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 2, **metadata})
+    results = simple_evaluate(
+        model,
+        tasks=[task],
+        task_manager=manager,
+        limit=1,
+        apply_chat_template=chat,
+        num_fewshot=num_fewshot,
+        gen_kwargs=gen_kwargs,
+    )
+    return *model.requests[0], results
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_two_prompts(task, tmp_path):
+    """Worked examples with a stop string that begins the next one; or none, no stop string and marks for the answer."""
+    path = file_of(tmp_path, ONE_PROBLEM[task])
+    few, stops, results = asked(task, data_file=path)
+    (stop,) = stops["until"]
+    shots = results["n-shot"][task]
+    assert few.count(stop.strip() or "Expression:") == shots + 1 >= 5
+    assert results["configs"][task]["metadata"]["prompt"] == "fewshot"
+    one, settings, results = asked(task, data_file=path, prompt="instruct")
+    assert settings["until"] == []
+    assert settings["max_gen_toks"] >= 2048 > stops["max_gen_toks"] / 2
+    assert results["n-shot"][task] == 0
+    assert ("\\boxed{}" in one) != ("<answer>" in one)
+    assert results["configs"][task]["metadata"]["prompt"] == "instruct"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_worked_examples_are_right(task, tmp_path):
+    """What the few-shot prompt shows as an answer is read, and where the example can be judged it is correct."""
+    loaded = load(task, data_file=file_of(tmp_path, ONE_PROBLEM[task]), repeats=1)
+    for example in loaded.sampler.df:
+        shown = loaded.doc_to_target(example, loaded.fewshot_cfg.doc_to_target)
+        answer = {"answer": shown.rpartition("\\boxed{")[2].partition("}.")[0].partition("}$")[0]}
+        if task.startswith("aime") and not answer["answer"].isdigit():
+            continue
+        if "answer" in example or task.startswith("math"):
+            answer = {"answer": example.get("answer", answer["answer"])}
+        scores = loaded.process_results({**example, **answer}, [[shown]])
+        assert (scores["answered"], scores["pass@1"]) == (1.0, 1.0)
+
+
+def test_the_prompt_of_the_demo_is_that_of_the_task():
+    """The demo trains on the prompt that the task asks without examples."""
+    from wise_merge.countdown import Problem
+    from wise_merge.demo.tiny_model import prompt_of
+
+    prompt, settings, results = asked("countdown_passk", num_fewshot=0)
+    row = results["samples"]["countdown_passk"][0]["doc"]
+    assert prompt == prompt_of(Problem(tuple(row["numbers"]), row["target"], ""))
+    assert settings["until"] == ["\n"]
+
+
+def test_a_chat_template_selects_the_instructions(caplog):
+    """Unless a prompt is named; and the log says so."""
+    caplog.set_level("INFO")
+    prompt, settings, results = asked("countdown_passk", ScriptedChat, chat=True)
+    assert prompt.startswith("<user>Numbers:")
+    assert prompt.endswith("</answer>.<assistant>")
+    assert (settings["until"], results["n-shot"]["countdown_passk"]) == ([], 0)
+    assert caplog.text.count("--apply_chat_template selects --metadata prompt=instruct") == 1
+    prompt, settings, results = asked("countdown_passk", ScriptedChat, chat=True, prompt="fewshot")
+    assert prompt.count("<user>") == 5
+    assert (settings["until"], results["n-shot"]["countdown_passk"]) == (["\n"], 4)
+
+
+def test_the_command_line_wins_over_the_prompt():
+    """Examples, stop strings and length, whatever lm-eval calls it."""
+    prompt, settings, results = asked(
+        "countdown_passk", num_fewshot=2, prompt="instruct", gen_kwargs={"until": ["\n\n"], "max_tokens": 99}
+    )
+    assert results["n-shot"]["countdown_passk"] == 2
+    assert prompt.count("Use every number exactly once") == 3
+    assert settings["until"] == ["\n\n"]
+    assert settings["max_tokens"] == 99
+    assert "max_gen_toks" not in settings
+
+
+def test_more_examples_than_there_are_is_one_line():
+    """GSM8K has eight; lm-eval would fail by an assertion."""
+    with pytest.raises(WiseMergeError, match=r"has 16 worked examples; got --num_fewshot 17"):
+        asked("countdown_passk", num_fewshot=17)
+
+
+def test_the_instructions_name_the_operations():
+    """As many as the problems are made with; a division is an operation, too."""
+    assert "the operations + - * and brackets" in asked("countdown_passk", prompt="instruct")[0]
+    assert "the operations + - * / and brackets" in asked("countdown_passk", prompt="instruct", operations="+-*/")[0]
+
+
+@pytest.mark.parametrize(("task", "size"), [("sudoku4_passk", 4), ("sudoku9_passk", 9)])
+def test_sudoku_puzzles_are_shown_row_by_row(task, size):
+    """As many lines of as many digits as the puzzle has; examples end with their solutions."""
+    few, _, results = asked(task)
+    puzzle = results["samples"][task][0]["doc"]["question"]
+    rows = [puzzle[i : i + size] for i in range(0, size**2, size)]
+    assert few.endswith("Puzzle:\n" + "\n".join(rows) + "\nSolution:")
+    example = few.split("\n\n")[0].splitlines()
+    assert len(example) == 2 * size + 2
+    assert {len(set(line)) for line in example[-size:]} == {size}
+    assert "\n".join(rows) in asked(task, prompt="instruct")[0]
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def test_columns_are_found_under_their_other_names(tmp_path):
+    """AIME's Problem and Answer, CountDown's nums, Sudoku's puzzle, and cells written as dots."""
+    for task, row in ONE_PROBLEM.items():
+        loaded = load(task, data_file=file_of(tmp_path, row))
+        assert len(loaded.eval_docs) == 1
+    assert load("sudoku4_passk", data_file=file_of(tmp_path, ONE_PROBLEM["sudoku4_passk"])).eval_docs[0][
+        "question"
+    ] == ("1200341021434321")
+
+
+def test_no_example_is_a_problem_of_the_file(tmp_path):
+    """Examples are generated from the seed, and someone may have saved the problems of that very seed."""
+    drawn = load("countdown_passk", problems=20).dataset
+    path = file_of(tmp_path, *drawn["test"].to_list(), drawn["train"][2])
+    left = load("countdown_passk", problems=20, data_file=path).dataset["train"]["target"]
+    targets = drawn["train"]["target"]
+    assert list(left) == [*targets[:2], *targets[3:]]
+
+
+def test_a_puzzle_of_another_size_is_refused(tmp_path):
+    """Four by four is not nine by nine."""
+    with pytest.raises(WiseMergeError, match=r"problem 1 .*it must have 16 cells; got 81"):
+        load("sudoku4_passk", data_file=file_of(tmp_path, ONE_PROBLEM["sudoku9_passk"]))
+
+
+def test_the_data_file_is_recorded(tmp_path):
+    """Scores depend on the copy of the text: its SHA-256 stands in the results."""
+    import hashlib
+
+    path = file_of(tmp_path, ONE_PROBLEM["gsm8k_passk"])
+    _, _, results = asked("gsm8k_passk", data_file={"gsm8k_passk": path, "math500_passk": "elsewhere"})
+    metadata = results["configs"]["gsm8k_passk"]["metadata"]
+    assert metadata["data_file"] == path
+    assert metadata["data_file_sha256"] == hashlib.sha256((tmp_path / "problems.jsonl").read_bytes()).hexdigest()
+
+
+def test_a_data_set_of_the_hub_is_read_with_its_own_columns(tmp_path, monkeypatch):
+    """A folder of that name stands in for AIME 2024: split train, columns with capitals."""
+    folder = tmp_path / "Maxwell-Jia" / "AIME_2024"
+    folder.mkdir(parents=True)
+    (folder / "train.jsonl").write_text(json.dumps({"ID": "1", "Problem": "Find $2 + 2$.", "Answer": 4}) + "\n")
+    monkeypatch.chdir(tmp_path)
+    prompt, _, results = asked("aime24_passk")
+    assert prompt.endswith("Problem:\nFind $2 + 2$.\n\nSolution:")
+    assert results["samples"]["aime24_passk"][0]["target"] == "4"
+
+
+def test_a_data_set_out_of_reach_is_one_line(tmp_path, monkeypatch):
+    """The error names the way with a local copy."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WiseMergeError, match=r"math-ai/aime25 cannot be loaded .*\"data_file\": {\"aime25_passk\""):
+        load("aime25_passk")
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("task", "completions", "correct"),
+    [
+        ("gsm8k_passk", ["so \\boxed{4}.", " 2 + 2 = 4. The answer is 4.", "The answer is 5."], [1, 1, 0]),
+        (
+            "math500_passk",
+            ["\\boxed{\\frac{8}{2}}", " Final Answer: The final answer is $4$. I hope it is correct.", "\\boxed{5}"],
+            [1, 1, 0],
+        ),
+        ("aime25_passk", ["\\boxed{4}", "\\boxed{004}", "\\boxed{40}"], [1, 1, 0]),
+        ("countdown_passk", ["<answer>3*4+5</answer>", " 5+4*3", "<answer>3+4+5</answer>"], [1, 1, 0]),
+        (
+            "sudoku4_passk",
+            ["<answer>\n1234\n3412\n2143\n4321\n</answer>", "\n1234\n3412\n2143\n4321\n\n", "\n1111\n" * 4],
+            [1, 1, 0],
+        ),
+    ],
+)
+def test_answers_to_both_prompts_are_judged(task, completions, correct, tmp_path):
+    """What a model writes after worked examples, and what the instructions ask for."""
+    scores, results = evaluate(
+        Scripted(lambda prompt: completions), task, repeats=3, data_file=file_of(tmp_path, ONE_PROBLEM[task])
+    )
+    assert results["samples"][task][0]["curve"]["correct"] == [bool(verdict) for verdict in correct]
+    assert values(scores)["pass@1"] == pytest.approx(2 / 3)
+    # Two of the three are one answer.
+    assert values(scores)["maj@3"] == 1.0
+
+
+# --- audit ----------------------------------------------------------------------------------------
+
+
+class ScriptedTokens(Scripted):
+    """A model whose tokens are words."""
+
+    def tok_encode(self, string, add_special_tokens=None):
+        return list(range(len(string.split())))
+
+
+def test_the_audit_stands_in_the_log_and_in_the_json(two_problems, caplog):
+    """One block per task: copies, no answer, cut off, n."""
+    caplog.set_level("INFO")
+    script = {"24": ["no idea at all", "9", "9", "6"], "6": ["1"] * 4}
+    scores, _ = evaluate(
+        ScriptedTokens(lambda prompt: script["24" if "24" in prompt[-40:] else "6"]),
+        repeats=4,
+        data_file=two_problems,
+        gen_kwargs={"max_gen_toks": 4},
+    )
+    assert scores[f"audit,{FILTER}"] == {
+        "problems": 2,
+        "n": 4,
+        "padded": 0,
+        "identical": 1,
+        "repeated": 4 / 8,
+        "unanswered": 1 / 8,
+        "cut_off": 1 / 8,
+    }
+    assert values(scores)["cut_off"] == 1 / 8
+    assert caplog.text.count("Audit of countdown_passk: 2 problems, 4 completions of each") == 1
+    assert "all 4 in 1 problems; 50.0% repeat an earlier one" in caplog.text
+    assert "no answer   12.5%" in caplog.text
+    assert "cut off     at max_gen_toks=4: at least 12.5%" in caplog.text
+
+
+def test_what_was_cut_off_is_unknown_without_a_tokenizer(two_problems, caplog):
+    """No number is made up: the metric is left out and the audit says why."""
+    caplog.set_level("INFO")
+    scores, _ = evaluate(Scripted(lambda prompt: ["1", "2"]), repeats=2, data_file=two_problems)
+    assert "cut_off" not in values(scores)
+    assert scores[f"audit,{FILTER}"]["cut_off"] is None
+    assert "unknown how many, as the model shows no tokenizer" in caplog.text
+
+
+def test_the_cache_of_answers_is_refused_before_the_sampling(two_problems, tmp_path):
+    """--use_cache keeps one of the K completions of a prompt."""
+    model = Scripted(lambda prompt: ["1"] * 2)
+    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"data_file": two_problems})
+    with pytest.raises(WiseMergeError, match="--use_cache is refused, because it keeps one of the K"):
+        simple_evaluate(model, tasks=["countdown_passk"], task_manager=manager, use_cache=str(tmp_path / "cache"))
+    assert not model.requests
+
+
+def test_a_gold_answer_that_cannot_be_read_ends_the_run_before_the_sampling(tmp_path):
+    """Sympy would not finish with it; hours of sampling would be lost at the end."""
+    path = tmp_path / "math.jsonl"
+    path.write_text(json.dumps({"problem": "?", "answer": "10^{10^{10^{10}}}"}) + "\n")
+    model = Scripted(lambda prompt: ["1"] * 2)
+    with pytest.raises(WiseMergeError, match=r"math500_passk: the gold answer cannot be read .*10\^\{10"):
+        evaluate(model, "math500_passk", repeats=2, data_file=str(path))
+    assert model.requests == []

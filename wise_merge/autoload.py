@@ -84,4 +84,4 @@ def _register(module) -> None:
     else:
         from wise_merge import passk_task
 
-        passk_task.add_tasks_directory(module)
+        passk_task.register(module)

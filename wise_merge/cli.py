@@ -50,6 +50,63 @@ def demo(directory: Path) -> None:
     run(directory)
 
 
+@_command("score")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-k", "ks", metavar="K,...", help="At which k to report, such as 1,8,64; else 1, 2, 4, ... and n.")
+@click.option("--benchmark", metavar="NAME", help="gsm8k, math, aime, countdown or sudoku; else told by the file.")
+@click.option(
+    "--verdicts",
+    type=click.Choice(["own", "file"]),
+    default="own",
+    show_default=True,
+    help="Judge the answers, or take the verdicts that stand in the file.",
+)
+@click.option(
+    "--field",
+    "fields",
+    multiple=True,
+    metavar="ROLE=COLUMN",
+    help="Which column holds id, problem, gold, completions, answers, labels or scores, where the name does not "
+    "tell; a dot leads into an object, as in gold=doc.answer.",
+)
+@click.option(
+    "--scorer", "scorers", multiple=True, metavar="NAME", help="Rank the completions by this too; see docs/scorers.md."
+)
+@click.option("--embeddings", metavar="NAME", help="Semantic diversity by these embeddings; `wording` is offline.")
+@click.option("--device", metavar="NAME", help="For --scorer and --embeddings: cpu, cuda, ...; else a GPU if there is.")
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Likewise.")
+@click.option("--trust-remote-code", is_flag=True, help="Let the code run that a scorer's repository brings.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write facts and figures here.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write every point of every curve here.")
+@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as PNG and SVG.")
+@click.option("--pool", is_flag=True, help="Put all files together: further samples of one model, such as other seeds.")
+@click.option("--common", is_flag=True, help="Compare files on the problems that both have.")
+@click.option("--skip-bad", is_flag=True, help="Exit code 0 although rows were rejected.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of bootstrap and permutations.")
+def score(
+    files: tuple[Path, ...],
+    ks: str | None,
+    verdicts: str,
+    json_file: Path | None,
+    csv_file: Path | None,
+    plots: Path | None,
+    **settings: Any,
+) -> None:
+    """Compute Pass@k, Maj@k, Best@k and more from files of samples.
+
+    FILES are what `lm_eval --log_samples` wrote (files or folders), or JSON
+    Lines with one row per problem or per sample: an id, the gold answer and the
+    completions, optionally scores and verdicts. Several files are set side by
+    side, and each is compared with the first on the same problems.
+    """
+    from wise_merge.score.pipeline import Settings, parse_k, run
+
+    k = None if ks is None else parse_k(ks)
+    chosen = Settings(k=k, file_verdicts=verdicts == "file", **settings)
+    if not run(files, chosen, json=json_file, csv=csv_file, plots=plots, say=click.echo):
+        raise SystemExit(1)
+
+
 @_command("doctor")
 def doctor() -> None:
     """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.

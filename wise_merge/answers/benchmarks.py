@@ -9,8 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wise_merge import countdown
-from wise_merge.answers import numbers
+from wise_merge.answers import aime, countdown, mathematics, numbers, sudoku
 from wise_merge.errors import WiseMergeError
 
 #: A problem as it stands in a data file.
@@ -117,20 +116,12 @@ def _number_text(completion: str) -> str | None:
     return None if number is None else str(number)
 
 
-def _countdown_gold(document: Document) -> Gold:
-    drawn, target = document["numbers"], document["target"]
-    if not isinstance(drawn, (list, tuple)) or not drawn or not all(type(number) is int for number in drawn):
-        raise WiseMergeError(f"its numbers must be a list of integers; got {drawn!r}")
-    if type(target) is not int:
-        raise WiseMergeError(f"its target must be an integer; got {target!r}")
-    return (tuple(drawn), target)
-
-
-def _countdown_verdict(gold: tuple[tuple[int, ...], int], text: str) -> Verdict:
-    answer = countdown.read_answer(text)
-    if answer is None:
-        return None, False
-    return str(answer.form), countdown.is_solution(answer, *gold)
+def _math_gold(document: Document) -> Gold:
+    answer = document["answer"]
+    text = "" if answer is None else str(answer).strip()
+    if not text:
+        raise WiseMergeError(f"its answer must be mathematics such as \\frac{{1}}{{2}}; got {answer!r}")
+    return text
 
 
 BENCHMARKS = {
@@ -143,8 +134,9 @@ BENCHMARKS = {
             _number_text,
             one_by_one(lambda gold, text: (text, text == gold)),
         ),
-        Benchmark(
-            "countdown", ("numbers", "target"), _countdown_gold, lambda text: text, one_by_one(_countdown_verdict)
-        ),
+        Benchmark("math", ("problem", "answer"), _math_gold, mathematics.extract, mathematics.classify),
+        Benchmark("aime", ("problem", "answer"), aime.gold, aime.extract, aime.classify),
+        Benchmark("countdown", ("numbers", "target"), countdown.gold, countdown.extract, one_by_one(countdown.verdict)),
+        Benchmark("sudoku", ("question",), sudoku.gold, sudoku.extract, one_by_one(sudoku.verdict)),
     )
 }

@@ -278,8 +278,8 @@ def _read(directory: Path, recipe: Recipe, model: _Model) -> Sampled:
     summary = max(output.rglob("results_*.json"))
     rows = max(output.rglob("samples_countdown_passk_*.jsonl"))
     reported = json.loads(summary.read_text())["results"]["countdown_passk"]
-    # lm-eval writes "pass@1,samples" and "pass@1_stderr,samples": the metric, then the filter.
-    metrics = {key.split(",")[0]: value for key, value in reported.items() if key.endswith(",samples")}
+    # lm-eval writes "pass@1,samples" and "pass@1_stderr,samples": the metric, then the filter. Others are no numbers.
+    metrics = {key.split(",")[0]: value for key, value in reported.items() if key.startswith("pass@")}
     documents = [json.loads(row) for row in rows.read_text().splitlines()]
     documents.sort(key=lambda document: int(document["doc_id"]))
     correct = [round(document["pass@1"] * recipe.samples) for document in documents]

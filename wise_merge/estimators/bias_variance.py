@@ -17,31 +17,38 @@ from wise_merge.estimators.pass_at_k import check_counts
 class BiasVariance:
     """E[1 - rho_x] and Var(rho_x) over problems, each estimated without bias.
 
-    The variance is NaN from one sample per problem or one problem, and may come out slightly
-    below 0 where the true one is near 0.
+    The variance is NaN from one problem, or where a problem has one sample only, and may come
+    out slightly below 0 where the true one is near 0.
     """
 
     bias: float
     variance: float
 
 
-def bias_and_variance(n: int, c: np.ndarray) -> BiasVariance:
+def bias_and_variance(n: int | np.ndarray, c: np.ndarray) -> BiasVariance:
     """Return bias and variance of Pass@1 over problems.
 
-    The variance of c / n over problems holds the noise of n samples too, so the
-    unbiased estimate of that noise, mean((c/n)(1 - c/n) / (n - 1)), is taken off.
+    The variance of c / n over problems holds the noise of the samples too. So rho^2 is estimated by
+    the chance c (c - 1) / (n (n - 1)) that two samples of a problem are both correct, and the square
+    of the mean by the mean over pairs of different problems. With one n for all this is the variance
+    of c / n less mean((c / n)(1 - c / n) / (n - 1)).
 
     Args:
-        n: samples per problem.
+        n: samples per problem, one number or (problems,) integers.
         c: (problems,) integers, how many of them are correct.
     """
-    check_counts(n, c)
-    rates = np.asarray(c) / n
-    if not rates.size:
+    n, c = np.broadcast_arrays(np.asarray(n), np.asarray(c))
+    problems = len(c)
+    if not problems:
         raise WiseMergeError("bias and variance need at least one problem; got none")
+    for size in np.unique(n):
+        check_counts(int(size), c[n == size])
+    rates = c / n
     variance = np.nan
-    if n > 1 and len(rates) > 1:
-        variance = rates.var(ddof=1) - (rates * (1 - rates)).mean() / (n - 1)
+    if problems > 1 and n.min() > 1:
+        both = (c * (c - 1) / (n * (n - 1))).mean()
+        different = (rates.sum() ** 2 - (rates**2).sum()) / (problems * (problems - 1))
+        variance = both - different
     return BiasVariance(float(1 - rates.mean()), float(variance))
 
 

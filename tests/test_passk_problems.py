@@ -1,0 +1,85 @@
+"""The problems of the tasks, from files and generators; `test_passk_task.py` has the errors as a user meets them."""
+
+import hashlib
+
+import pytest
+from datasets import Dataset
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.passk_task.problems import (
+    FEWSHOT_EXAMPLES,
+    countdown_problems,
+    data_file,
+    sha256,
+    sudoku_document,
+    sudoku_problems,
+    variables,
+    with_columns,
+)
+
+
+def test_variables_of_a_template():
+    """Those of loops are its own."""
+    template = "{% for row in range(size) %}{{puzzle[row]}}{{loop.last}}{% endfor %} \\boxed{} {{ a | join(' ') }}"
+    assert variables(template) == {"size", "puzzle", "a"}
+
+
+def test_columns_are_renamed_and_completed():
+    """Capitals, other names, and values that are the same for all rows."""
+    rows = Dataset.from_list([{"Problem": "?", "nums": [1, 2]}] * 2)
+    completed = with_columns(rows, ["problem", "numbers", "operations"], {"operations": "+-"}, "a file")
+    assert completed.to_list() == [{"problem": "?", "numbers": [1, 2], "operations": "+-"}] * 2
+
+
+def test_a_column_of_that_name_is_taken_first():
+    """Neither its other name nor a setting replaces it."""
+    rows = Dataset.from_list([{"question": "1", "puzzle": "2", "size": 3}])
+    assert with_columns(rows, ["question", "size"], {"size": 4}, "a file").to_list() == rows.to_list()
+
+
+def test_missing_columns_are_named_with_those_there_are():
+    """And the file they are missing from."""
+    rows = Dataset.from_list([{"a": 1, "b": 2}])
+    with pytest.raises(WiseMergeError, match="a file lacks the column problem, answer; it has a, b"):
+        with_columns(rows, ["problem", "answer"], {}, "a file")
+
+
+@pytest.mark.parametrize(
+    ("generate", "settings"),
+    [
+        (countdown_problems, {"numbers": 4, "largest": 9, "operations": "+-*/"}),
+        (sudoku_problems, {"size": 4, "blanks": 8}),
+        (sudoku_problems, {"size": 9, "blanks": 30}),
+    ],
+)
+def test_generated_problems_come_with_examples(generate, settings):
+    """As many problems as wanted, none of which is an example; further settings, as lm-eval adds, do not matter."""
+    splits = generate(problems=20, problem_seed=3, pretrained="model", **settings)
+    assert (len(splits["test"]), len(splits["train"])) == (20, FEWSHOT_EXAMPLES)
+    rows = [str({**row, "solution": None}) for split in splits.values() for row in split]
+    assert len(set(rows)) == 20 + FEWSHOT_EXAMPLES
+    again = generate(problems=20, problem_seed=3, **settings)
+    assert again["test"].to_list() == splits["test"].to_list()
+    other = generate(problems=20, problem_seed=4, **settings)
+    assert other["test"].to_list() != splits["test"].to_list()
+
+
+def test_puzzles_are_read_as_people_write_them():
+    """Dots, spaces and lines become one string of digits; other columns stay."""
+    row = {"question": "12.. 341.\n2143 4321", "id": 7}
+    assert sudoku_document(row, size=4, pretrained="model") == {"question": "1200341021434321", "id": 7}
+
+
+def test_a_mapping_gives_each_task_its_file(tmp_path):
+    """A task that it does not name has its own problems; `~` is the home."""
+    files = {"gsm8k_passk": "~/a.jsonl", "math500_passk": str(tmp_path / "b.jsonl")}
+    assert data_file(files, "math500_passk") == tmp_path / "b.jsonl"
+    assert not str(data_file(files, "gsm8k_passk")).startswith("~")
+    assert data_file(files, "countdown_passk") is None
+    assert data_file(None, "gsm8k_passk") is None
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path):
+    """As `sha256sum` prints it."""
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()

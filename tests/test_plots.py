@@ -1,0 +1,76 @@
+"""The pictures: which are drawn, what is in them, and that they are drawn alike twice."""
+
+import random
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from wise_merge.plots import COLOURS, DASHES, MARKERS, draw
+from wise_merge.results.summary import check_k, metrics, summarize
+from wise_merge.results.verdicts import Facts
+
+
+def summary(skill, n=8, problems=20, scorer=None):
+    rng = random.Random(n)
+    facts = []
+    for i in range(problems):
+        answers = tuple("1" if rng.random() < skill else rng.choice("23") for _ in range(n))
+        correct = tuple(answer == "1" for answer in answers)
+        scores = {scorer: tuple(rng.random() for _ in range(n))} if scorer else {}
+        facts.append(Facts(str(i), "1", correct, answers, correct, scores, n, (n,)))
+    reported = check_k(facts, None)
+    found, notes = metrics(facts, reported)
+    return summarize(facts, found, reported, notes=notes)
+
+
+def texts(path):
+    """Every text of an SVG."""
+    root = ElementTree.parse(path).getroot()
+    return ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_four_pictures_are_drawn_as_png_and_svg(tmp_path):
+    """And the SVG says the same twice, so that it can be kept under version control."""
+    paths = draw([("late", summary(0.5))], tmp_path / "one")
+    names = ["curves", "plane", "histogram", "reliability"]
+    assert [path.name for path in paths] == [f"{name}.{suffix}" for name in names for suffix in ("png", "svg")]
+    assert all(path.stat().st_size > 5000 for path in paths)
+    again = draw([("late", summary(0.5))], tmp_path / "two")
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+
+
+def test_curves_of_one_file_name_each_metric_and_k(tmp_path):
+    """The legend has the metrics, the axis the k of the table."""
+    draw([("late", summary(0.5, scorer="orm"))], tmp_path)
+    written = texts(tmp_path / "curves.svg")
+    for text in ("late", "pass@k", "maj@k", "best@k by orm", "1", "2", "4", "8"):
+        assert text in written
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_several_files_are_told_apart_without_colour(count, tmp_path):
+    """Each is named once in the legend, and no two have colour, dashes and mark in common."""
+    draw([(f"model {i}", summary(0.2 + i / 20)) for i in range(count)], tmp_path)
+    written = texts(tmp_path / "curves.svg")
+    assert [written.count(f"model {i}") for i in range(count)] == [1] * count
+    assert [written.count(title) for title in ("pass@k", "maj@k")] == [1, 1]
+    looks = {(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]) for i in range(count)}
+    assert len(looks) == count
+
+
+def test_long_names_are_cut_where_they_differ_least(tmp_path):
+    """Names of files differ at their ends."""
+    draw([("a/" + "long/" * 20 + "late", summary(0.5)), ("early", summary(0.4))], tmp_path)
+    (name,) = (text for text in texts(tmp_path / "curves.svg") if text.endswith("late"))
+    assert name.startswith("…long/") or name.startswith("…")
+    assert len(name) < 40
+
+
+def test_one_sample_per_problem_has_no_curve_and_no_histogram(tmp_path):
+    """A greedy run by itself is a point; beside a sampled one it stays one."""
+    paths = draw([("greedy", summary(0.5, n=1))], tmp_path / "alone")
+    assert [path.name for path in paths] == ["curves.png", "curves.svg"]
+    paths = draw([("greedy", summary(0.5, n=1)), ("sampled", summary(0.5))], tmp_path / "both")
+    assert len(paths) == 8
+    assert "greedy" in texts(tmp_path / "both" / "curves.svg")
+    assert "greedy" not in texts(tmp_path / "both" / "histogram.svg")

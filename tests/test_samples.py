@@ -1,0 +1,465 @@
+"""Files of samples as people write them: every shape gives the same facts, and damage is named by its line."""
+
+import gzip
+import itertools
+import json
+import random
+import re
+
+import pytest
+from conftest import REPOSITORY
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.results.columns import NAMES, parse_fields
+from wise_merge.results.rows import sample_files, task_of
+from wise_merge.results.samples import read_samples
+from wise_merge.results.verdicts import judge
+
+#: id -> gold and the numbers that four samples end in; None is a sample without an answer.
+TRUTH = {"0": ("18", [18, 18, 17, None]), "1": ("1,000", [1000, 999, 1000, 1000]), "2": ("-3", [3, 3, -3, 7])}
+
+
+def text(number, sample):
+    return (
+        f"Sample {'abcd'[sample]} has no idea." if number is None else f"In {'abcd'[sample]}, the answer is {number}."
+    )
+
+
+def facts_of(path, *, file_verdicts=False, **settings):
+    """The facts of a file without what its format decides."""
+    samples = read_samples(path, file_verdicts=file_verdicts, **settings)
+    assert not samples.rejected
+    found = judge(samples, file_verdicts=file_verdicts)
+    return [(one.id, one.answers, one.correct) for one in found.problems]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def problems():
+    for identity, (gold, numbers) in TRUTH.items():
+        texts = [text(number, sample) for sample, number in enumerate(numbers)]
+        right = [number is not None and number == int(gold.replace(",", "")) for number in numbers]
+        yield identity, gold, numbers, texts, right
+
+
+@pytest.fixture
+def expected():
+    """By hand: answers in alphabetical order, None last."""
+    return [
+        ("0", ("17", "18", "18", None), (False, True, True, False)),
+        ("1", ("1000", "1000", "1000", "999"), (True, True, True, False)),
+        ("2", ("-3", "3", "3", "7"), (True, False, False, False)),
+    ]
+
+
+PER_PROBLEM = {
+    "ours": lambda i, gold, numbers, texts, right: {"id": i, "gold": gold, "completions": texts},
+    "large language monkeys": lambda i, gold, numbers, texts, right: {
+        "orig_dset_idx": int(i),
+        "question": f"Question {i}?",
+        "gt_answer": gold,
+        "samples": texts,
+        "is_corrects": right,
+    },
+    "qwen-eval": lambda i, gold, numbers, texts, right: {
+        "idx": int(i),
+        "question": f"Question {i}?",
+        "gt_cot": "Because.",
+        "gt": gold,
+        "code": texts,
+        "pred": ["" if number is None else str(number) for number in numbers],
+        "report": [None] * 4,
+        "score": right,
+    },
+    "search-and-learn": lambda i, gold, numbers, texts, right: {
+        "problem": f"Problem {i}",
+        "solution": f"so \\boxed{{{gold}}}",
+        "answer": gold,
+        "unique_id": i,
+        "completions": texts,
+        "pred": "1",
+        "scores": [[0.5, 0.6], [0.1], [0.2], [0.3]],
+        "pred_weighted@4": "\\boxed{1}",
+    },
+    "lighteval-like": lambda i, gold, numbers, texts, right: {
+        "doc": {"query": f"Q{i}", "id": i, "specific": None},
+        "gold": [gold],
+        "model_response": texts,
+        "id": i,
+    },
+    "objects within": lambda i, gold, numbers, texts, right: {
+        "extra_info": {"index": int(i), "split": "test"},
+        "reward_model": {"style": "rule", "ground_truth": gold},
+        "responses": [{"text": text, "reward": 0.5} for text in texts],
+    },
+    "a chat as the problem": lambda i, gold, numbers, texts, right: {
+        "id": int(i),
+        "prompt": [{"role": "user", "content": f"Question {i}?"}],
+        "answer": gold,
+        "solution": f"It is $\\boxed{{{gold}}}$.",
+        "generations": texts,
+    },
+    "labels before gold": lambda i, gold, numbers, texts, right: {
+        "labels": right,
+        "answer": f"Long story. #### {gold}",
+        "responses": texts,
+        "problem_id": i,
+    },
+}
+
+PER_SAMPLE = {
+    "nemo-skills": lambda i, gold, number, text, right: {
+        "id": i,
+        "problem": f"Problem {i}",
+        "expected_answer": gold,
+        "generation": text,
+        "predicted_answer": number if number is None else str(number),
+        "is_correct": right,
+    },
+    "prm800k": lambda i, gold, number, text, right: {
+        "unique_id": i,
+        "problem": f"Problem {i}",
+        "ground_truth_answer": gold,
+        "samples": text,
+        "answer": str(number),
+        "orm_score": 0.5,
+        "prm_score": 0.25,
+        "is_correct": right,
+    },
+    "minimal": lambda i, gold, number, text, right: {"question_id": int(i), "answer": gold, "completion": text},
+}
+
+
+@pytest.mark.parametrize("name", PER_PROBLEM)
+def test_files_with_a_row_per_problem_are_understood_as_they_are(name, tmp_path, expected):
+    """The columns of published files are found by their names, whatever stands beside them."""
+    path = write(tmp_path / "x.jsonl", [PER_PROBLEM[name](*problem) for problem in problems()])
+    assert facts_of(path) == expected
+
+
+@pytest.mark.parametrize("name", PER_SAMPLE)
+def test_files_with_a_row_per_sample_are_understood_as_they_are(name, tmp_path, expected):
+    """Rows of one problem need not stand together."""
+    rows = [
+        PER_SAMPLE[name](identity, gold, *sample)
+        for identity, gold, *samples in problems()
+        for sample in zip(*samples, strict=True)
+    ]
+    random.Random(0).shuffle(rows)
+    assert facts_of(write(tmp_path / "x.jsonl", rows)) == expected
+
+
+def lm_eval_rows(**more):
+    for identity, gold, _, texts, _ in problems():
+        row = {"doc_id": int(identity), "doc": {"question": "?", "answer": f"#### {gold}"}, "target": f"#### {gold}"}
+        yield {
+            **row,
+            "arguments": {"gen_args_0": {"arg_0": "Q: ?"}},
+            "resps": [texts],
+            "filtered_resps": [texts],
+            **more,
+        }
+
+
+def test_lm_eval_rows_are_understood_in_both_shapes(tmp_path, expected):
+    """`resps` is [[r1..rK]] in 0.4 and [r1..rK] announced; several filters repeat the same responses."""
+    nested = list(lm_eval_rows(filter="samples"))
+    path = write(tmp_path / "samples_gsm8k_passk_2026-01-02T03-04-05.678.jsonl", nested)
+    assert read_samples(path).why == "by the name of the task"
+    assert facts_of(path) == expected
+    plain = [{**row, "resps": row["resps"][0]} for row in nested]
+    assert facts_of(write(tmp_path / "plain.jsonl", plain)) == expected
+    filters = [{**row, "filter": name, "filtered_resps": ["x"]} for row in nested for name in ("strict", "flexible")]
+    path = write(tmp_path / "filters.jsonl", filters)
+    assert facts_of(path) == expected
+    assert "2 filters" in " ".join(read_samples(path).notes)
+
+
+def test_a_list_a_gzip_file_and_a_byte_order_mark_are_read(tmp_path, expected):
+    """One JSON list over many lines, compressed lines, and what Windows puts first."""
+    rows = [PER_PROBLEM["ours"](*problem) for problem in problems()]
+    (tmp_path / "list.json").write_text(json.dumps(rows, indent=2))
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "bom.jsonl").write_text("\ufeff\n" + lines)
+    for name in ("list.json", "x.jsonl.gz", "bom.jsonl"):
+        assert facts_of(tmp_path / name) == expected
+
+
+def test_a_list_is_read_entry_by_entry(tmp_path, monkeypatch):
+    """However it is cut into pieces, also within a character; entries before a damaged one are kept."""
+    monkeypatch.setattr("wise_merge.results.rows._CHUNK", 7)
+    rows = [{"id": i, "gold": "18", "completions": ["äöü €18", "]"]} for i in range(5)]
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+    assert [problem.n for problem in read_samples(path).problems] == [2] * 5
+    path.write_text(json.dumps([*rows, 7])[:-1])
+    rejected = read_samples(path).rejected
+    assert rejected == (
+        ("entry 6", "wanted a JSON object; got 7"),
+        ("entry 7", "the list ends without a closing bracket"),
+    )
+    path.write_text(json.dumps(rows)[:-40] + "oops]")
+    samples = read_samples(path)
+    assert len(samples.problems) == 4
+    ((place, reason),) = samples.rejected
+    assert place == "entry 5"
+    assert "from there on" in reason
+
+
+def test_the_page_lists_the_names_that_are_accepted():
+    """Every name stands in the row of its role, in the order in which it wins."""
+    page = (REPOSITORY / "docs" / "score.md").read_text()
+    for role, groups in NAMES.items():
+        (row,) = (line for line in page.splitlines() if line.startswith("| `") and f"`{role}`" in line.split("|")[1])
+        written = re.findall(r"`(\w+)`", row.split("|")[2])
+        assert [name for name in written if name in {*itertools.chain(*groups)}] == [*itertools.chain(*groups)], role
+
+
+def test_columns_of_any_name_can_be_given(tmp_path, expected):
+    """A dot leads into an object, also through a list of them; of alternatives the one that is there is taken."""
+    rows = [
+        {"key": {"n": identity}, "truth": gold, "choices": [{"message": {"content": text}} for text in texts]}
+        for identity, gold, _, texts, _ in problems()
+    ]
+    path = write(tmp_path / "x.jsonl", rows)
+    fields = ["id=key.n", "gold=nothing", "gold=truth", "completions=choices.message.content"]
+    assert facts_of(path, fields=parse_fields(fields)) == expected
+
+
+def test_the_verdicts_of_the_file_need_no_gold_and_no_completions(tmp_path, expected):
+    """Its answers are the votes, as texts; None, empty and [invalid] do not vote."""
+    rows = [
+        {
+            "id": identity,
+            "preds": [["", "[invalid]"][sample % 2] if n is None else str(n) for sample, n in enumerate(ns)],
+        }
+        | {"labels": [int(verdict) for verdict in right]}
+        for identity, _, ns, _, right in problems()
+    ]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert facts_of(path, file_verdicts=True) == expected
+    only_labels = [{"id": row["id"], "labels": row["labels"]} for row in rows]
+    (first, *_) = facts_of(write(tmp_path / "labels.jsonl", only_labels), file_verdicts=True)
+    assert first == ("0", None, (False, False, True, True))
+
+
+def test_answers_without_completions_are_judged_by_gold(tmp_path, expected):
+    """The file's answers stand for the completions that it lacks."""
+    rows = [
+        {"id": identity, "gold": gold, "answers": [n if n is None else f"{n:,}" for n in ns]}
+        for identity, gold, ns, *_ in problems()
+    ]
+    assert facts_of(write(tmp_path / "x.jsonl", rows)) == expected
+
+
+def test_agreement_with_the_labels_of_the_file_is_counted(tmp_path):
+    """One label of twelve is turned around by hand."""
+    rows = [PER_PROBLEM["large language monkeys"](*problem) for problem in problems()]
+    rows[0]["is_corrects"][2] = True
+    agreement = judge(read_samples(write(tmp_path / "x.jsonl", rows))).agreement
+    assert (agreement.samples, agreement.both_right, agreement.both_wrong) == (12, 6, 5)
+    assert (agreement.only_ours_right, agreement.only_theirs_right) == (0, 1)
+
+
+def test_equal_answers_with_different_labels_vote_as_most_of_them_do(tmp_path):
+    """The labels count as they are for pass@k; the vote for 18 is right, and the reader is told."""
+    rows = [{"id": 1, "preds": ["18", "18", "18", "7"], "labels": [True, True, False, False]}]
+    found = judge(read_samples(write(tmp_path / "x.jsonl", rows), file_verdicts=True), file_verdicts=True)
+    assert found.problems[0].c == 2
+    assert found.problems[0].vote_correct == (True, True, True, False)
+    assert "1 problems" in found.notes[0]
+
+
+def test_score_columns_are_scorers_and_step_scores_are_left_out(tmp_path):
+    """A number per sample ranks; a list per sample does not, and a note says so."""
+    rows = [{"id": 1, "gold": "2", "completions": ["2", "3"], "orm_score": [0.5, 1], "scores": [[0.1, 0.2], [0.3]]}]
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert samples.columns.scores == ("orm_score",)
+    assert samples.problems[0].scores == {"orm_score": (0.5, 1.0)}
+    assert samples.notes[0] == "no scores in scores: a list per completion (of steps?) where one number was wanted"
+    with pytest.raises(WiseMergeError, match="reduce each to one"):
+        read_samples(tmp_path / "x.jsonl", fields={"scores": ["scores"]})
+
+
+GOOD = {"id": "good", "gold": "18", "completions": ["18", "17"], "reward": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": 1, "gold"', "not JSON (Expecting"),
+        ("[1, 2]", "wanted a JSON object; got [1, 2]"),
+        (b'{"id": "\xff"}', "not UTF-8"),
+        ({**GOOD, "id": None}, "id must be a text or an integer"),
+        ({**GOOD, "gold": None}, "it has no gold: gold is missing or empty"),
+        ({k: v for k, v in GOOD.items() if k != "gold"}, "it has no gold"),
+        ({**GOOD, "completions": []}, "completions is empty"),
+        ({**GOOD, "completions": "18"}, "completions must be a list"),
+        ({**GOOD, "completions": ["18", None]}, "completion 2 must be a text; got None"),
+        ({**GOOD, "id": "good"}, "id 'good' is there twice, first in line 1"),
+        ({**GOOD, "reward": [1.0]}, "reward has 1 entries for 2 completions"),
+        ({**GOOD, "reward": [1.0, float("nan")]}, "reward must be finite numbers; entry 2 is nan"),
+        ({**GOOD, "reward": [1.0, None]}, "reward must be finite numbers; entry 2 is None"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_bad_line_is_named_and_the_others_are_kept(line, reason, tmp_path):
+    """Place and reason of the bad one; the good ones before and after it count."""
+    line = (
+        json.dumps({**line, "id": line.get("id") if line.get("id") != "good" or "twice" in reason else "bad"})
+        if (isinstance(line, dict))
+        else line
+    )
+    line = line if isinstance(line, bytes) else line.encode()
+    more = [json.dumps({**GOOD, "id": f"more {i}"}).encode() for i in range(3)]
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b"\n".join([json.dumps(GOOD).encode(), b"", line, *more]))
+    samples = read_samples(path)
+    assert [problem.id for problem in samples.problems] == ["good", "more 0", "more 1", "more 2"]
+    ((place, why),) = samples.rejected
+    assert place == "line 3"
+    assert reason in why
+
+
+def test_rows_of_one_problem_must_agree_on_its_gold(tmp_path):
+    """The sample that says otherwise is rejected."""
+    rows = [{"id": 1, "gold": "18", "completion": "18"}, {"id": 1, "gold": "19", "completion": "18"}]
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert samples.problems[0].n == 1
+    assert samples.rejected == (("line 2", "its gold differs from that of the same id in line 1"),)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"id": 1, "completions": ["18"]}], "no gold found .*--field gold=COLUMN; the columns are id, completions"),
+        (
+            [{"id": 1, "completions": ["18"], "labels": [True]}],
+            r"no gold found .*--verdicts file takes its own verdicts \(labels\)",
+        ),
+        ([{"id": 1, "gold": "1", "says": ["18"]}], "no completions .*the columns are id, gold, says"),
+        (
+            [{"id": 1, "gold": "1", "samples": ["18"], "responses": ["19"]}],
+            "completions may be in samples or responses; say which with --field completions=COLUMN",
+        ),
+        ([{"id": 1, "gold": ["1", "2"], "completions": ["18"]}], r"no gold found .* \(gold holds \['1', '2'\]\); name"),
+        ([{"id": 1, "gold": "1", "completions": [{"says": "1"}]}], r"\(completions holds \[{'says': '1'}\]\); name"),
+        ([{"gold": "1", "completion": "18"}], "which problem it belongs to; .*--field id=COLUMN"),
+        (
+            [{"id": 1, "gold": "one", "numbers": [1, "x"], "target": 3, "completions": ["1"]}],
+            "line 1: its numbers must",
+        ),
+    ],
+)
+def test_what_is_not_found_is_said_with_the_columns_there_are(rows, message, tmp_path):
+    """One line that says what to type."""
+    with pytest.raises(WiseMergeError, match=message):
+        read_samples(write(tmp_path / "x.jsonl", rows))
+
+
+def test_a_field_that_is_not_there_is_named(tmp_path):
+    """The error lists the columns; a role that there is not is refused before any file is opened."""
+    path = write(tmp_path / "x.jsonl", [GOOD])
+    with pytest.raises(WiseMergeError, match="no column truth for --field gold; the columns are id, gold, completions"):
+        read_samples(path, fields=parse_fields(["gold=truth"]))
+    with pytest.raises(WiseMergeError, match=r"--field takes role=column with a role of id, .*; got 'truth=gold'"):
+        parse_fields(["truth=gold"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"PAR1\0\0\x15\0", "is no text"),
+        (b'[{"id": 1', "has no row that is a JSON object; entry 1: not JSON"),
+        (b"[[1], [2]]", r"has no row that is a JSON object; entry 1: wanted a JSON object; got \[1\]"),
+        (b"id,gold\n1,2\n", "has no row that is a JSON object; line 1: not JSON"),
+        (b"\x1f\x8bnonsense", "is damaged"),
+    ],
+)
+def test_what_is_no_file_of_samples_is_refused(content, message, tmp_path):
+    """Named in one line."""
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(WiseMergeError, match=message):
+        read_samples(path)
+
+
+def test_a_folder_means_the_newest_samples_of_each_task(tmp_path):
+    """As `lm_eval --output_path` leaves them, one folder per model."""
+    for model, name in (
+        ("a", "gsm8k_2026-01-01T00-00-00"),
+        ("a", "gsm8k_2026-01-02T00-00-00"),
+        ("b", "math_2026-01-01T00-00-00"),
+    ):
+        (tmp_path / model).mkdir(exist_ok=True)
+        (tmp_path / model / f"samples_{name}.jsonl").touch()
+    found = sample_files(tmp_path)
+    assert [f"{file.parent.name} {file.name[8:-6]}" for file in found] == [
+        "a gsm8k_2026-01-02T00-00-00",
+        "b math_2026-01-01T00-00-00",
+    ]
+    assert [task_of(file) for file in found] == ["gsm8k", "math"]
+    with pytest.raises(WiseMergeError, match="does not exist"):
+        sample_files(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WiseMergeError, match="--log_samples"):
+        sample_files(tmp_path / "empty")
+
+
+def test_ids_of_samples_instead_of_problems_are_noticed(tmp_path):
+    """Every row has an id of its own, yet the problems repeat: a note says which column to take."""
+    rows = [{"id": i, "question": f"Q{i // 4}", "gold": "18", "completion": "18"} for i in range(8)]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert "its 8 rows have 2 different texts in question" in read_samples(path).notes[0]
+    samples = read_samples(path, fields={"id": ["question"]})
+    assert [problem.n for problem in samples.problems] == [4, 4]
+    assert not samples.notes
+
+
+def test_the_gold_of_a_whole_solution_is_what_it_boxes(tmp_path):
+    """As in MATH's training data, which has no column for the answer alone."""
+    rows = [{"id": 1, "solution": "As $1 < 2$, it is $\\boxed{\\frac{1}{2}}$.", "completions": ["\\boxed{0.5}", "1"]}]
+    (facts,) = judge(read_samples(write(tmp_path / "x.jsonl", rows))).problems
+    assert facts.gold == "\\frac{1}{2}"
+    assert facts.c == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "benchmark"),
+    [
+        ({"gold": "18"}, "gsm8k"),
+        ({"gold": 18.5}, "gsm8k"),
+        ({"answer": "She has 3.\n#### 3"}, "gsm8k"),
+        ({"numbers": [1, 2, 3], "target": 6}, "countdown"),
+        ({"nums": [1, 2, 3], "target": 6}, "countdown"),
+        ({"gold": "\\frac{1}{2}"}, "math"),
+        ({"solution": "It is $\\boxed{7}$."}, "math"),
+        ({"question": "4320004330100004"}, "sudoku"),
+    ],
+)
+def test_the_benchmark_is_told_by_the_file(row, benchmark, tmp_path):
+    """By its columns, or by golds that are all numbers."""
+    path = write(tmp_path / "x.jsonl", [{"id": i, "completions": ["1"], **row} for i in range(3)])
+    assert read_samples(path).benchmark.name == benchmark
+
+
+@pytest.mark.parametrize(
+    ("system", "percent"),
+    [("6b_finetuning", 21.68), ("6b_verification", 39.04), ("175b_finetuning", 34.72), ("175b_verification", 56.25)],
+)
+def test_the_published_labels_of_gsm8k_agree_one_by_one(system, percent, shared_data, tmp_path):
+    """Each system by itself, as greedy completions: accuracy as published, all 1,319 verdicts as in the file."""
+    rows = []
+    for line in (shared_data / "completions" / "gpt3_gsm8k.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        of_system = row["models"].index(system)
+        rows.append({**row, "completions": [row["completions"][of_system]], "labels": [row["labels"][of_system]]})
+    found = judge(read_samples(write(tmp_path / "x.jsonl", rows)))
+    assert found.agreement.both_right + found.agreement.both_wrong == found.agreement.samples == 1319
+    assert 100 * found.agreement.both_right / 1319 == pytest.approx(percent, abs=0.005)

@@ -1,0 +1,76 @@
+r"""Answers to the AIME: integers from 0 to 999, written with leading zeros or without.
+
+The answer is found as in any mathematics (`mathematics.extract`). One that is written as a number is
+compared here; any other, `2^5` or `\frac{m+n}{1}`, is read by math-verify.
+"""
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from wise_merge.answers import mathematics
+from wise_merge.errors import WiseMergeError
+
+LARGEST = 999
+
+_BOX = re.compile(r"\\boxed\{(.*)\}")
+_ANNOUNCED = re.compile(r"(?i:(?:final )?answer)\W*(?:(?i:is|equals|to be)\b)?")
+_NOISE = re.compile(
+    r"\\(?:text|textbf|mathbf|mathrm|mbox|displaystyle)\b\s*|\\[,;:! ]|\{,\}"
+    r"|\^\s*\{?\s*\\(?:circ|degree)\s*\}?|\\degree|°|\\[()\[\]]|[\s${}*`]|(?<=\d),(?=\d{3}(?!\d))"
+)
+_LEFT_SIDE = re.compile(r"[A-Za-z\d+\-*/()_\\^|\s$=]*=")
+_NUMBER = re.compile(r"([-+]?)(\d{1,40})(?:\.(\d*))?(?:degrees?|units?|\.)?")
+_LAST_NUMBER = re.compile(r"(?<![\w.])-?\d{1,40}(?:,\d{3})*(?:\.\d+)?")
+
+
+def gold(document: Mapping[str, Any]) -> str:
+    """Return the answer of a problem as an integer without leading zeros; its column may hold a text or an int."""
+    answer = document["answer"]
+    if isinstance(answer, bool) or not re.fullmatch(r"\s*\d{1,3}\s*", str(answer), re.ASCII):
+        raise WiseMergeError(f"its answer must be an integer from 0 to {LARGEST}; got {answer!r}")
+    return str(int(answer))
+
+
+def extract(completion: str) -> str | None:
+    r"""Return the final answer as an integer without leading zeros, or None if there is none.
+
+    A number that is no integer from 0 to 999 is no answer. What is no number as it stands is
+    returned as math-verify would read it.
+
+    >>> extract(r"Therefore $m + n = \boxed{025}$.")
+    '25'
+    >>> extract(r"\boxed{1000}")
+    """
+    text = mathematics.extract(completion)
+    if text is None:
+        return None
+    boxed = _BOX.fullmatch(text)
+    answer = boxed[1] if boxed else _ANNOUNCED.sub("", text, count=1)
+    number = _NUMBER.fullmatch(_plain(answer))
+    if number:
+        return _integer(number)
+    if not boxed and (numbers := _LAST_NUMBER.findall(answer)) and not re.search(r"\$|\\\(|\\\[", answer):
+        number = _NUMBER.fullmatch(_plain(numbers[-1]))
+        return _integer(number) if number else None
+    return text
+
+
+def classify(
+    questions: Sequence[tuple[Hashable, Sequence[str]]], processes: int | None = None
+) -> list[list[tuple[str | None, bool]]]:
+    """Return the class and the verdict of each distinct answer, see `wise_merge.answers.benchmarks`."""
+    return mathematics.classify(questions, processes)
+
+
+def _plain(answer: str) -> str:
+    """Return what remains of a number once its dressing and a left side such as `m + n =` are off."""
+    return _NOISE.sub("", _LEFT_SIDE.sub("", answer, count=1)).removesuffix(".")
+
+
+def _integer(number: re.Match[str]) -> str | None:
+    sign, whole, decimals = number.groups()
+    value = int(whole)
+    if (decimals or "").strip("0") or value > LARGEST or (sign == "-" and value):
+        return None
+    return str(value)

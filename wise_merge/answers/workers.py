@@ -1,0 +1,201 @@
+"""Processes that read and compare mathematics, kept for as long as this one lives.
+
+Answers of a model are hostile input: sympy hangs in C code or fills the memory on some of
+them, and math-verify's own timeouts work in a main thread only and stop neither. So the work is
+done by processes (`worker`) that can be lost. They are started as programs of their own, not with
+`multiprocessing`: a fork beside torch's threads can deadlock, and a spawn imports the caller's
+`__main__` again, which is all of lm-eval, in every one of them.
+"""
+
+import atexit
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+
+#: Seconds of silence after which a worker is killed. It limits its own processor time to less; this one is for
+#: systems where it cannot, and generous because the machine may be busy.
+PATIENCE = 30.0
+
+#: A distinct answer's class and verdict, see `wise_merge.answers.benchmarks`.
+Verdict = tuple[str | None, bool]
+
+# More than starting a process costs: fewer answers than this are left to those that there are.
+_ANSWERS_PER_PROCESS = 100
+
+_idle: list["Worker"] = []
+_lock = threading.Lock()
+
+
+class Worker:
+    """One process and the thread that listens to it."""
+
+    def __init__(self) -> None:
+        # The same modules as here, wherever this process found them, and nothing of the working directory.
+        program = f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.answers import worker; worker.main()"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            # Sympy orders some things by hash.
+            env={**os.environ, "WISE_MERGE_AUTOLOAD": "0", "PYTHONHASHSEED": "0"},
+        )
+        self._said: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout
+        try:
+            for line in self._process.stdout:
+                if line.startswith("["):  # else a module printed something when it was imported
+                    self._said.put(json.loads(line))
+        except (OSError, ValueError):
+            pass  # it died within a line
+        self._said.put(None)
+
+    def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> tuple[bool, list[Any]]:
+        """Return (True, verdicts), or (False, what it was at when it died or fell silent)."""
+        at: list[Any] = [9]  # not even begun
+        try:
+            assert self._process.stdin
+            self._process.stdin.write(json.dumps([gold, answers, alone]) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return False, at
+        while True:
+            try:
+                # A process that is still importing has not said anything either.
+                said = self._said.get(timeout=PATIENCE)
+            except queue.Empty:
+                said = None
+            if said is None:
+                return False, at
+            if said[0] == 3:
+                return True, said[1]
+            at = said
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            try:
+                if pipe:
+                    pipe.close()
+            except OSError:
+                pass
+
+
+def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | None = None) -> list[list[Verdict]]:
+    """Return a class and a verdict for each answer of each problem, given as pairs of gold and distinct answers.
+
+    Args:
+        problems: see above.
+        processes: that may work at once; None means one per core. No more are started than there is work for.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
+    count = max(1, min(processes or cores, wanted, len(problems)))
+    # The longest first, so that none is left over for the end.
+    todo = deque(sorted((i for i, (_, answers) in enumerate(problems) if answers), key=lambda i: -len(problems[i][1])))
+    results: list[list[Verdict]] = [[] for _ in problems]
+    failures: list[BaseException] = []
+    taken: set[Worker] = set()
+    stopped = threading.Event()
+
+    def work() -> None:
+        worker = _take(taken)
+        try:
+            while todo and not stopped.is_set():
+                try:
+                    i = todo.popleft()
+                except IndexError:  # another thread was faster
+                    break
+                worker, results[i] = _judge_one(worker, *problems[i], taken, stopped)
+        except BaseException as failure:
+            failures.append(failure)
+            stopped.set()
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:  # Ctrl-C: what is under way is of no use any more
+        stopped.set()
+        with _lock:
+            lost = list(taken)
+            taken.clear()
+        for worker in lost:
+            worker.close()
+        raise
+    with _lock:
+        _idle.extend(taken)
+    if failures:
+        raise failures[0]
+    return results
+
+
+def _judge_one(
+    worker: Worker, gold: str, answers: Sequence[str], taken: set[Worker], stopped: threading.Event
+) -> tuple[Worker, list[Verdict]]:
+    """Return the verdicts of one problem, and the worker to go on with; the answers that kill one are no answers."""
+    left: list[str | None] = list(answers)
+    alone: list[int] = []
+    unexplained = 0
+    while True:
+        done, said = worker.judge(gold, left, alone)
+        if done:
+            return worker, [(name, right) for name, right in said]
+        if stopped.is_set():
+            return worker, []
+        kind = said[0]
+        if kind == 0:
+            left[said[1]] = None
+        elif kind == 1:
+            alone.append(said[1])
+        elif kind == 2:
+            raise WiseMergeError(f"the gold answer cannot be read in reasonable time: {gold[:200]!r}")
+        else:
+            unexplained += 1
+            if unexplained == 3:
+                raise WiseMergeError(
+                    "the process that compares answers does not start; try: "
+                    f"{sys.executable} -c 'import wise_merge.answers.worker'"
+                )
+        with _lock:
+            taken.discard(worker)
+        worker.close()
+        worker = _take(taken)
+
+
+def _take(taken: set[Worker]) -> Worker:
+    with _lock:
+        worker = _idle.pop() if _idle else Worker()
+        taken.add(worker)
+        return worker
+
+
+def close() -> None:
+    """End all idle processes; the next call starts new ones."""
+    with _lock:
+        idle, _idle[:] = list(_idle), []
+    for worker in idle:
+        worker.close()
+
+
+atexit.register(close)
+if hasattr(os, "register_at_fork"):
+    # A child has its parent's pipes: two processes that talk to one worker get each other's answers.
+    os.register_at_fork(after_in_child=_idle.clear)

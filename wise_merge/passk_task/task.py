@@ -1,0 +1,356 @@
+"""The class behind every task: K completions per problem, all of them judged, the whole curve reported."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+from lm_eval.api.metrics import mean
+from lm_eval.api.task import ConfigurableTask
+
+from wise_merge.answers import benchmarks
+from wise_merge.answers.benchmarks import Document, Gold, Judged
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.majority import majority_at_n, majority_curves
+from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
+from wise_merge.estimators.uncertainty import standard_error
+from wise_merge.passk_task import audit, problems
+from wise_merge.passk_task.host import TaskInputError, log, watch_evaluation
+
+#: All that lm-eval understands as the number of new tokens; the first one wins.
+TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+
+#: Set by torchrun and accelerate: how many processes on this machine evaluate a part of the problems each.
+RANKS_HERE = "LOCAL_WORLD_SIZE"
+
+
+class PassKTask(ConfigurableTask):
+    """K completions per problem, all of them scored: unbiased pass@k and maj@k for every k up to K.
+
+    Understands in the YAML's metadata, and so in `--metadata` of the command line:
+    `repeats` (K, how many completions per problem), `prompt` (`fewshot` or
+    `instruct`) and `data_file` (a JSON Lines file of problems to take instead, or a
+    mapping from task names to such files). The YAML also names the `benchmark`, the
+    `prompts`, for each of them `max_gen_toks`, and, where the rows of a file do not
+    suit the prompts as they are, the function that will `prepare` one.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        config = {key: value for key, value in config.items() if key != "class"}
+        metadata = config["metadata"] = dict(config.get("metadata") or {})
+        config["repeats"] = problems.positive_integer(metadata.get("repeats", config.get("repeats", 1)), "repeats")
+        self._benchmark = benchmarks.find(config.pop("benchmark"))
+        self._prepare: Callable[..., dict[str, Any]] | None = config.pop("prepare", None)
+        limits = config.pop("max_gen_toks")
+        self._prompts: dict[str, dict[str, Any]] = {
+            name: {**prompt, "max_gen_toks": limits[name]} for name, prompt in config.pop("prompts").items()
+        }
+        self._prompt: str | None = metadata.get("prompt")
+        if self._prompt not in [None, *self._prompts]:
+            raise TaskInputError(f"{config['task']}: prompt must be {' or '.join(self._prompts)}; got {self._prompt!r}")
+        # The files of other tasks have no place in this one's results.
+        self._data_file = problems.data_file(metadata.pop("data_file", None), config["task"])
+        #: What is not the prompt's but the YAML's or the user's to say.
+        self._settings: dict[str, Any] = dict(config["generation_kwargs"])
+        self._num_fewshot: int | None = config.get("num_fewshot")
+        self._model: Any = None
+        self._judged: dict[tuple[Gold, tuple[str, ...]], Judged] = {}
+        # Until the evaluation says whether there is a chat template. lm-eval would ignore
+        # --num_fewshot where it finds a 0, so the number of the few-shot prompt stands first.
+        prompt = self._prompts[self._prompt or "fewshot"]
+        config["num_fewshot"] = self._num_fewshot or self._prompts["fewshot"]["num_fewshot"]
+        config["doc_to_text"] = prompt["doc_to_text"]
+        config["generation_kwargs"] = self._generation_settings(prompt)
+        try:
+            super().__init__(config=config)
+        except TaskInputError:
+            raise
+        except WiseMergeError as error:
+            raise TaskInputError(f"{config['task']}: {error}") from error
+        watch_evaluation(PassKTask)
+
+    # --- problems ---------------------------------------------------------------------------------
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Load the problems as the YAML says or from `data_file`, and refuse those that nothing can solve."""
+        config, metadata = self.config, self.config.metadata
+        origin = config.dataset_path or "the generator"
+        if config.custom_dataset is not None:
+            self.dataset = config.custom_dataset(**metadata)
+        elif self._data_file is None:
+            self._load_from_hub(dataset_kwargs, **kwargs)
+        else:
+            self.dataset = {}
+        if self._data_file is not None:
+            origin = metadata["data_file"] = str(self._data_file)
+            self.dataset[config.test_split] = problems.read_file(self._data_file, config.task)
+            metadata["data_file_sha256"] = problems.sha256(self._data_file)
+            log.info("%s: %d problems from %s", config.task, len(self.dataset[config.test_split]), self._data_file)
+        asked = set().union(*(problems.variables(prompt["doc_to_text"]) for prompt in self._prompts.values()))
+        own = [name for name in sorted(asked) if name not in self._benchmark.columns]
+        # The prompts may name settings, such as the size of a Sudoku; the data need not repeat them.
+        constants = {name: metadata[name] for name in own if name in metadata}
+        for split in filter(None, (config.test_split, config.fewshot_split)):
+            self.dataset[split] = problems.with_columns(
+                self.dataset[split], [*self._benchmark.columns, *own], constants, origin
+            )
+        rows: list[dict[str, Any]] = []
+        golds: set[Gold] = set()
+        # Before the sampling: a problem that nothing can solve would only lower every figure.
+        for number, row in enumerate(self.dataset[config.test_split], start=1):
+            try:
+                rows.append(self._prepare(row, **metadata) if self._prepare else row)
+                golds.add(self._benchmark.gold(rows[-1]))
+            except WiseMergeError as error:
+                raise WiseMergeError(f"problem {number} of {origin} cannot be used: {error}") from error
+        if self._prepare:
+            self.dataset[config.test_split] = datasets.Dataset.from_list(rows)
+        if config.fewshot_split:
+            # The generator keeps its examples from its own problems, not from those of a file.
+            examples = [row for row in self.dataset[config.fewshot_split] if self._benchmark.gold(row) not in golds]
+            self.dataset[config.fewshot_split] = datasets.Dataset.from_list(examples)
+
+    def _load_from_hub(self, dataset_kwargs: dict[str, Any] | None, **kwargs: Any) -> None:
+        try:
+            super().download(dataset_kwargs, **kwargs)
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise WiseMergeError(
+                f"{self.config.dataset_path} cannot be loaded ({reason}); "
+                f'for a copy of yours add --metadata \'{{"data_file": {{"{self.config.task}": "path.jsonl"}}}}\''
+            ) from error
+
+    # --- prompts and settings ---------------------------------------------------------------------
+
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """Note what the user sets and the prompt shall not, and set it."""
+        if key == "generation_kwargs":
+            self._settings = {**(self._settings if update else {}), **value}
+        elif key == "num_fewshot":
+            self._num_fewshot = value
+        super().set_config(key, value, update)
+
+    def build_all_requests(self, **kwargs: Any) -> None:
+        """Choose the prompt, refuse settings under which K completions would be copies, then go on as usual."""
+        task = self.config.task
+        if kwargs.get("cache_requests"):
+            raise TaskInputError(
+                f"{task}: --cache_requests is refused, because its key holds neither K nor the sampling "
+                "settings: a second run would silently use those of the first"
+            )
+        self._choose_prompt(bool(kwargs.get("apply_chat_template")))
+        settings = self.config.generation_kwargs
+        temperature = settings.get("temperature", 1.0)
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or temperature < 0:
+            raise TaskInputError(
+                f"{task}: temperature must be a number of at least 0 (0 = greedy); got {temperature!r}"
+            )
+        if temperature == 0:
+            # What everybody means by it; the hf backend would refuse to sample at 0.
+            settings["do_sample"] = False
+        if not settings.get("do_sample") and self.config.repeats > 1:
+            raise TaskInputError(
+                f"{task}: {self.config.repeats} greedy completions of a problem are one and the same; "
+                "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
+            )
+        self._check_room()
+        self._rehearse()
+        super().build_all_requests(**kwargs)
+
+    def _check_room(self) -> None:
+        """Refuse completions longer than the model's context.
+
+        The hf backend, and only that, fails by an assertion then: at the first batch of this task,
+        which is lost together with all that other tasks have sampled before.
+        """
+        context = getattr(self._model, "max_length", None)
+        fails = any(base.__name__ == "HFLM" for base in type(self._model).__mro__) and self._model.backend == "causal"
+        if fails and isinstance(context, int) and self._max_tokens >= context:
+            raise TaskInputError(
+                f"{self.config.task}: completions of max_gen_toks={self._max_tokens} and their prompts do not fit into "
+                f"the model's context of {context} tokens; lower it with --gen_kwargs max_gen_toks=..."
+            )
+
+    def _rehearse(self) -> None:
+        """Judge one made-up completion per problem: what cannot be judged must show before the sampling, not after."""
+        golds = [self._benchmark.gold(row) for row in self.dataset[self.config.test_split]]
+        try:
+            benchmarks.judge(self._benchmark, [(gold, [r"\boxed{x + 1}"]) for gold in golds], processes=self._processes)
+        except WiseMergeError as error:
+            raise TaskInputError(f"{self.config.task}: {error}") from error
+
+    def _choose_prompt(self, has_chat_template: bool) -> None:
+        """Set what depends on the prompt: text, examples, stop strings, longest completion."""
+        config = self.config
+        name = self._prompt or ("instruct" if has_chat_template else "fewshot")
+        if self._prompt is None and has_chat_template:
+            log.info("%s: --apply_chat_template selects --metadata prompt=instruct; an explicit one wins", config.task)
+        prompt = self._prompts[name]
+        config.metadata["prompt"] = name
+        config.doc_to_text = self.fewshot_cfg.doc_to_text = prompt["doc_to_text"]
+        config.num_fewshot = prompt["num_fewshot"] if self._num_fewshot is None else self._num_fewshot
+        config.generation_kwargs = self._generation_settings(prompt)
+        if config.num_fewshot > len(self.sampler.df):
+            raise TaskInputError(
+                f"{config.task} has {len(self.sampler.df)} worked examples; got --num_fewshot {config.num_fewshot}"
+            )
+
+    def _generation_settings(self, prompt: dict[str, Any]) -> dict[str, Any]:
+        own: dict[str, Any] = {"until": list(prompt["until"])}
+        if not any(name in self._settings for name in TOKEN_LIMITS):
+            own["max_gen_toks"] = prompt["max_gen_toks"]
+        return {**own, **self._settings}
+
+    @property
+    def _max_tokens(self) -> int:
+        settings = self.config.generation_kwargs
+        return int(next(settings[name] for name in TOKEN_LIMITS if name in settings))
+
+    # --- completions ------------------------------------------------------------------------------
+
+    def meet(self, model: Any) -> None:
+        """Take note of the model, and refuse lm-eval's cache of its answers."""
+        if hasattr(model, "cache_db"):
+            raise TaskInputError(
+                f"{self.config.task}: --use_cache is refused, because it keeps one of the K completions of a prompt "
+                "and can only give copies of that one back; leave it out"
+            )
+        self._model = model
+
+    def apply_filters(self) -> Any:
+        """Judge all problems at once, warn if some got K identical completions, then filter as usual."""
+        completions = [self._first_k(instance.resps) for instance in self._instances]
+        if not self._predict_only:
+            golds = [self._benchmark.gold(instance.doc) for instance in self._instances]
+            self._judge(list(zip(golds, completions, strict=True)))
+        identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
+        if identical:
+            log.warning(
+                "%s\n%s: ALL %d COMPLETIONS ARE IDENTICAL in %d of %d problems, at temperature %s.\n"
+                "Pass@k of such a problem is that of a single completion. Either the model has collapsed onto one "
+                "completion, or the backend returned copies: a `seed` in --gen_kwargs, an API server that is sent "
+                "the same seed each time (--gen_kwargs seed=None), or vLLM's data_parallel_size.\n%s",
+                "!" * 80,
+                self.config.task,
+                self.config.repeats,
+                identical,
+                len(completions),
+                self.config.generation_kwargs.get("temperature"),
+                "!" * 80,
+            )
+        return super().apply_filters()
+
+    def _first_k(self, completions: Sequence[Any]) -> tuple[str, ...]:
+        """Return exactly K texts.
+
+        Data-parallel padding appends a second set of K to the last problem of a short rank.
+        """
+        k_drawn = self.config.repeats
+        if len(completions) < k_drawn:
+            raise TaskInputError(
+                f"{self.config.task}: a problem has {len(completions)} completions where {k_drawn} were asked for; "
+                "the model backend lost some"
+            )
+        # Some API servers answer an empty completion with null.
+        return tuple(text if isinstance(text, str) else "" for text in completions[:k_drawn])
+
+    def _judge(self, answered: Sequence[tuple[Gold, tuple[str, ...]]]) -> None:
+        """Judge in one go, which costs least, and keep the verdicts for `process_results`."""
+        judged = benchmarks.judge(self._benchmark, answered, processes=self._processes)
+        self._judged.update(zip(answered, judged, strict=True))
+
+    @property
+    def _processes(self) -> int:
+        return max(1, (os.cpu_count() or 1) // int(os.environ.get(RANKS_HERE, 1)))
+
+    def process_results(self, doc: Document, results: Sequence[Any]) -> dict[str, Any]:
+        """Return the scores of one problem from its K completions, and what they were computed from."""
+        if self._predict_only:
+            return {"bypass": 0.0}
+        # lm-eval 0.4 hands over [[first, ..., Kth]], 0.5 will hand over [first, ..., Kth].
+        received = results[0] if len(results) == 1 and isinstance(results[0], (list, tuple)) else results
+        completions = self._first_k(received)
+        problem = (self._benchmark.gold(doc), completions)
+        if problem not in self._judged:
+            self._judge([problem])
+        judged = self._judged[problem]
+        k_drawn = len(completions)
+        curve = pass_at_k_curves(k_drawn, np.array([sum(judged.correct)]))[0]
+        answered = sum(answer is not None for answer in judged.answers)
+        facts = audit.facts(
+            completions,
+            answered=answered,
+            received=len(received),
+            max_tokens=self._max_tokens,
+            token_count=self._token_count,
+        )
+        scores: dict[str, Any] = {f"pass@{k}": float(curve[k - 1]) for k in reported_k(k_drawn)}
+        scores[f"maj@{k_drawn}"] = majority_at_n(judged.answers, judged.correct)
+        scores["answered"] = answered / k_drawn
+        scores["identical"] = float(facts["distinct"] == 1 < k_drawn)
+        if facts["cut_off"] is not None:
+            scores["cut_off"] = facts["cut_off"] / k_drawn
+        scores["curve"] = {"answers": list(judged.answers), "correct": list(judged.correct)}
+        scores["audit"] = facts
+        return scores
+
+    def _token_count(self, text: str) -> int | None:
+        """Return how many tokens the model's tokenizer makes of a text, None if it shows none."""
+        try:
+            tokens = self._model.tok_encode(text, add_special_tokens=False)
+        except Exception:
+            # What a backend raises here is its own; hours of sampling must not end by it.
+            return None
+        # An API model without a tokenizer answers [text].
+        return len(tokens) if all(isinstance(token, int) for token in tokens) else None
+
+    # --- aggregation ------------------------------------------------------------------------------
+
+    @property
+    def _predict_only(self) -> bool:
+        return "bypass" in self._metric_fn_list
+
+    def _metrics(self) -> list[str]:
+        k_drawn = self.config.repeats
+        return [*(f"pass@{k}" for k in reported_k(k_drawn)), f"maj@{k_drawn}", "answered", "identical", "cut_off"]
+
+    def aggregation(self) -> dict[str, Callable[..., Any]]:
+        """Return how each metric is aggregated over problems: by the mean, whose standard error lm-eval knows."""
+        if self._predict_only:
+            return dict(super().aggregation())
+        return {**dict.fromkeys(self._metrics(), mean), "curve": whole_curve, "audit": audit.summary}
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Return the direction of every metric: identical and cut-off completions are bad."""
+        return {metric: metric not in ("identical", "cut_off") for metric in self._metrics()}
+
+    def report(self, results: dict[str, Any]) -> None:
+        """Log the audit that stands in lm-eval's results."""
+        for metric, figures in results["results"].get(self.config.task, {}).items():
+            if metric.partition(",")[0] == "audit":
+                log.info("%s", audit.describe(self.config.task, figures, self._max_tokens))
+
+
+def whole_curve(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return pass@k and maj@k for k = 1, ..., n with standard errors, means over problems.
+
+    Args:
+        judged: `answers` (labels, None = no answer) and `correct` of each problem's n completions.
+
+    Returns:
+        `n`, `problems`, and lists of n numbers each: `pass@k`, `pass@k_stderr`, `maj@k`,
+        `maj@k_stderr`. A single problem has no standard error (None).
+    """
+    n = len(judged[0]["correct"])
+    correct = np.array([sum(problem["correct"]) for problem in judged])
+    curves = {
+        "pass@k": pass_at_k_curves(n, correct),
+        "maj@k": majority_curves((problem["answers"], problem["correct"]) for problem in judged),
+    }
+    result: dict[str, Any] = {"n": n, "problems": len(judged)}
+    for name, values in curves.items():
+        result[name] = values.mean(axis=0).tolist()
+        errors = standard_error(values).tolist()
+        result[f"{name}_stderr"] = errors if len(judged) > 1 else [None] * n
+    return result

@@ -1,0 +1,220 @@
+"""Pictures of the figures, as PNG and SVG; plots read results and compute nothing."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wise_merge.results.export import write_whole
+from wise_merge.results.summary import Curve, Summary
+
+# Okabe and Ito's palette without its yellow, which is too pale for lines on white; told apart by colour-blind
+# readers too, and markers and dashes differ as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
+INK = "#444444"
+_CURVES = ("pass@k", "maj@k", "best@k")
+_LONGEST = 38
+
+#: A file's name and its figures.
+Named = tuple[str, Summary]
+#: The same with the file's look, by which it is known in every picture.
+_Styled = tuple[int, str, Summary]
+
+
+def draw(files: Sequence[Named], directory: Path) -> list[Path]:
+    """Return the paths of the pictures of some files, drawn into the directory.
+
+    `curves`: Pass@k, Maj@k and Best@k against k; `plane`: Pass@1 against Pass@K; `histogram`: problems by
+    their Pass@1; `reliability`: how often the vote is right by the share that won it. The last three are
+    left out where there is but one sample per problem.
+    """
+    from matplotlib import rc_context
+
+    several = [(style, *file) for style, file in enumerate(files) if file[1].n_low > 1]
+    voted = [file for file in several if file[2].reliability]
+    pictures: dict[str, Callable[[], Any]] = {"curves": lambda: _curves(files)}
+    if several:
+        pictures["plane"] = lambda: _plane(several)
+        pictures["histogram"] = lambda: _histograms(several)
+    if voted:
+        pictures["reliability"] = lambda: _reliability(voted)
+    paths = []
+    # Text stays text in the SVG, and the same results give the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "font.size": 10, "axes.titlesize": 11}):
+        for name, picture in pictures.items():
+            figure = picture()
+            for suffix, settings in (("png", {"dpi": 180}), ("svg", {"metadata": {"Date": None}})):
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=suffix, **settings)
+                paths.append(directory / f"{name}.{suffix}")
+                write_whole(paths[-1], drawn.getvalue())
+    return paths
+
+
+def _curves(files: Sequence[Named]) -> Any:
+    """One panel with every metric of a single file, or one panel per metric with every file."""
+    drawn = [[curve for curve in summary.curves if curve.name in _CURVES] for _, summary in files]
+    titles = {curve.title: _title(curve, "\n") for curves in drawn for curve in curves}
+    if len(files) == 1:
+        figure, (panel,) = _panels(1, width=6.4, height=4.4)
+        for style, curve in enumerate(drawn[0]):
+            _curve(panel, curve, files[0][1].reported, style, _title(curve, " "))
+        panel.set_title(_short(files[0][0]))
+        panel.set_ylabel("mean over problems")
+        panels = [panel]
+    else:
+        figure, panels = _panels(len(titles), sharey=True)
+        for panel, (whole, title) in zip(panels, titles.items(), strict=True):
+            for style, ((name, summary), curves) in enumerate(zip(files, drawn, strict=True)):
+                for curve in curves:
+                    if curve.title == whole:
+                        _curve(panel, curve, summary.reported, style, _short(name))
+            panel.set_title(title)
+        panels[0].set_ylabel("mean over problems")
+    for panel in panels:
+        _k_axis(panel, max((summary.reported for _, summary in files), key=max))
+    _legend(figure, panels, "bands: 95 % interval over problems")
+    return figure
+
+
+def _title(curve: Curve, between: str) -> str:
+    if curve.scorer is None:
+        return curve.name
+    # Scorers differ at either end: prm-min:MODEL and prm-last:MODEL.
+    scorer = curve.scorer if len(curve.scorer) <= _LONGEST else f"{curve.scorer[:14]}…{curve.scorer[15 - _LONGEST :]}"
+    return f"{curve.name}{between}by {scorer}"
+
+
+def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str) -> None:
+    colour = COLOURS[style % len(COLOURS)]
+    panel.fill_between(curve.k, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    if len(curve.k) == 1:
+        # A band of one k has no width.
+        panel.vlines(curve.k, curve.low, curve.high, color=colour, linewidth=1.2)
+    panel.plot(curve.k, curve.value, markevery=[k - 1 for k in reported], label=label, **_look(style))
+
+
+def _look(style: int) -> dict[str, Any]:
+    return {
+        "color": COLOURS[style % len(COLOURS)],
+        "linestyle": DASHES[style % len(DASHES)],
+        "marker": MARKERS[style % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": 1.8,
+    }
+
+
+def _k_axis(panel: Any, reported: Sequence[int]) -> None:
+    """Scale k by its logarithm, with at most seven numbers written out."""
+    panel.set_xscale("log", base=2)
+    ticks = list(reported)
+    # A last n that is no power of two would be written over its neighbour.
+    ticks = [k for k in ticks if k == ticks[-1] or k * 1.5 <= ticks[-1]]
+    ticks = ticks[:: -(-len(ticks) // 7)]
+    panel.set_xticks(ticks, [f"{k:,}" for k in ticks])
+    panel.minorticks_off()
+    panel.set_xlabel("k")
+
+
+def _plane(files: Sequence[_Styled]) -> Any:
+    last = min(summary.n_low for *_, summary in files)
+    figure, (panel,) = _panels(1, width=5.6, height=4.6)
+    for style, name, summary in files:
+        curve = summary.curve("pass@k")
+        assert curve is not None
+        point = (curve.value[0], curve.value[last - 1])
+        panel.errorbar(
+            *point,
+            xerr=_known(curve.standard_error[0]),
+            yerr=_known(curve.standard_error[last - 1]),
+            ecolor=COLOURS[style % len(COLOURS)],
+            elinewidth=1.1,
+            capsize=2.5,
+            fmt="none",
+        )
+        # By itself, so that the legend shows the mark without its bars.
+        panel.plot(*point, label=_short(name), **{**_look(style), "markersize": 7.5, "linestyle": "none"})
+    panel.set_xlabel("Pass@1")
+    panel.set_ylabel(f"Pass@{last:,}")
+    panel.margins(0.15)
+    _legend(figure, [panel], "bars: one standard error over problems")
+    return figure
+
+
+def _known(error: float) -> float:
+    return 0.0 if math.isnan(error) else error
+
+
+def _histograms(files: Sequence[_Styled]) -> Any:
+    figure, panels = _panels(len(files), sharey=True)
+    bins = len(files[0][2].histogram)
+    for panel, (style, name, summary) in zip(panels, files, strict=True):
+        lefts = [index / bins for index in range(bins)]
+        colour = COLOURS[style % len(COLOURS)]
+        panel.bar(lefts, summary.histogram, width=1 / bins, align="edge", color=colour, edgecolor="white", linewidth=1)
+        panel.set_xlim(0, 1)
+        # Short ends: those of neighbouring panels would touch.
+        panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        panel.set_xlabel("share of samples that are correct")
+        panel.set_title(_short(name))
+    panels[0].set_ylabel("problems")
+    return figure
+
+
+def _reliability(files: Sequence[_Styled]) -> Any:
+    figure, (panel,) = _panels(1, width=5.6, height=4.9)
+    panel.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="share = accuracy")
+    most = max(bin_.problems for *_, summary in files for bin_ in summary.reliability)
+    for style, name, summary in files:
+        shares = [bin_.share for bin_ in summary.reliability]
+        accuracies = [bin_.accuracy for bin_ in summary.reliability]
+        look = _look(style)
+        panel.plot(shares, accuracies, **look, label=_short(name))
+        sizes = [20 + 180 * bin_.problems / most for bin_ in summary.reliability]
+        panel.scatter(shares, accuracies, s=sizes, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
+    panel.set_xlim(-0.03, 1.03)
+    panel.set_ylim(-0.03, 1.03)
+    panel.set_xlabel("share of the votes that the most frequent answer has")
+    panel.set_ylabel("share of problems where it is correct")
+    _legend(figure, [panel], "larger marks: more problems")
+    return figure
+
+
+def _panels(count: int, *, sharey: bool = False, width: float = 4.2, height: float = 3.7) -> tuple[Any, list[Any]]:
+    # The object interface: no global state of pyplot, and no display is looked for.
+    from matplotlib.figure import Figure
+
+    across = min(count, 3)
+    down = -(-count // across)
+    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    panels = list(figure.subplots(down, across, squeeze=False, sharey=sharey).ravel())
+    for panel in panels[count:]:
+        panel.remove()
+    for panel in panels[:count]:
+        panel.grid(color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, panels[:count]
+
+
+def _legend(figure: Any, panels: Sequence[Any], title: str) -> None:
+    """Put one legend for all panels below them, where no data is."""
+    found: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    longest = max(map(len, found))
+    # About 0.07 inches per character at this size, and a handle before each text.
+    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * longest + 0.6))))
+    legend = figure.legend(
+        found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
+    )
+    legend.get_title().set_fontsize(9)
+    legend.get_title().set_color(INK)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]

@@ -1,0 +1,323 @@
+"""Which column of a file holds what: by the names that are in use, or as the user says.
+
+The accepted names are those of lm-eval's samples and of published files of samples; the
+page docs/score.md shows them. Names are compared without regard to case, and looked for within
+objects too if nothing on top has them. Nothing is guessed between two columns that differ:
+that is an error which lists the columns there are.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.results.rows import Row, shortened
+
+#: Per role the accepted names. Columns of an earlier group win over those of a later one; within a group
+#: two columns may only be present together if they hold the same.
+NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "id": tuple(
+        (name,)
+        for name in (
+            *("id", "problem_id", "question_id", "doc_id", "task_id", "unique_id", "uid", "qid", "idx", "index"),
+            *("problem_idx", "question_idx", "problem_index", "question_index", "orig_dset_idx"),
+        )
+    ),
+    "problem": tuple(
+        (name,) for name in ("problem", "question", "puzzle", "prompt", "input", "query", "instruction", "problem_text")
+    ),
+    "gold": (
+        (
+            *("gold", "gold_answer", "gold_label", "gt", "gt_answer", "gt_ans", "ground_truth", "groundtruth"),
+            *("ground_truth_answer", "expected_answer", "expected", "reference_answer", "ref_answer"),
+            "correct_answer",
+        ),
+        ("reference", "references", "golds", "target"),
+        ("answer",),
+        ("solution",),
+    ),
+    "completions": (
+        (
+            *("completions", "completion", "samples", "responses", "response", "generations", "generation", "resps"),
+            *("model_responses", "model_response", "model_outputs", "model_output", "model_completion"),
+            *("generated_texts", "generated_text", "generated_solutions", "generated_solution", "candidates"),
+            *("rollouts", "traces"),
+        ),
+        ("outputs", "output", "texts", "text", "codes", "code", "solutions"),
+    ),
+    "answers": (
+        (
+            *("answers", "preds", "pred", "predicted_answers", "predicted_answer", "extracted_answers"),
+            *("extracted_answer", "extracted_preds", "model_answers", "model_answer", "given_answer", "pred_answer"),
+            *("final_answers", "final_answer", "parsed_answers", "parsed_answer"),
+        ),
+        ("predictions", "prediction"),
+        ("answer",),
+    ),
+    "labels": (
+        (
+            *("labels", "label", "is_corrects", "is_correct", "corrects", "correct", "answer_correct", "correctness"),
+            *("verdicts", "verdict", "passed", "is_right", "correct_labels"),
+        ),
+        ("score", "scores", "acc", "accuracy", "exact_match", "judgements", "judgement", "results", "result"),
+    ),
+    "numbers": (("numbers", "nums"),),
+    "target": (("target",),),
+}
+ROLES = (*NAMES, "scores")
+_SCORES = re.compile(r"(.*[_.-])?(scores?|rewards?|logprobs?|log_probs?)", re.IGNORECASE)
+
+Fields = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where things stand in the rows of a file: column names (dots lead into nested objects), None = not there.
+
+    Attributes:
+        per_problem: whether a row is a problem with a list of samples, not one sample.
+        lm_eval: whether the rows are lm-eval's.
+        roles: from role to column.
+        scores: the columns with scores, each a scorer of its own.
+        left_out: columns that look like scores but cannot be used, with the reason.
+        unfit: from role to what stands under one of its names but cannot be meant, for messages.
+        names: all columns of the file, likewise.
+    """
+
+    per_problem: bool
+    lm_eval: bool
+    roles: Mapping[str, str]
+    scores: tuple[str, ...]
+    left_out: tuple[str, ...]
+    unfit: Mapping[str, str]
+    names: tuple[str, ...]
+
+    def __getitem__(self, role: str) -> str | None:
+        return self.roles.get(role)
+
+
+def parse_fields(settings: Iterable[str]) -> dict[str, list[str]]:
+    """Return role -> columns from settings such as `gold=doc.answer`; columns given for one role are alternatives."""
+    fields: dict[str, list[str]] = {}
+    for setting in settings:
+        role, equals, column = setting.partition("=")
+        if not equals or not column or role not in ROLES:
+            raise WiseMergeError(
+                f"--field takes role=column with a role of {', '.join(ROLES)}; got {setting!r}",
+            )
+        fields.setdefault(role, []).append(column)
+    return fields
+
+
+def dig(row: Any, column: str) -> Any:
+    """Return what stands in a column, None if it is not there.
+
+    A dot leads into a nested object, or to each object of a list (`choices.message.content`).
+    """
+    if isinstance(row, dict) and column in row:
+        return row[column]
+    if isinstance(row, list):
+        return [dig(entry, column) for entry in row]
+    first, dot, rest = column.partition(".")
+    return dig(row[first], rest) if dot and isinstance(row, dict) and first in row else None
+
+
+def find_columns(rows: Sequence[Row], fields: Fields) -> Columns:
+    """Return where things stand, judged by the first rows of a file; a few damaged ones do no harm.
+
+    Args:
+        rows: a few rows, at least one.
+        fields: what the user says, see `parse_fields`.
+    """
+    lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
+    finder = _Finder([_as_seen(row) for row in rows] if lm_eval else rows, fields, lm_eval)
+    roles = {
+        "completions": finder.find("completions", lambda value: is_texts(value) or isinstance(value, str)),
+        "gold": finder.find("gold", _is_gold),
+        "id": finder.find("id", _is_id),
+        "problem": finder.find("problem", lambda value: statement(value) is not None),
+        "numbers": finder.find("numbers", lambda value: isinstance(value, list)),
+        "target": finder.find("target", _is_plain),
+    }
+    per_problem = finder.is_listed(roles["completions"])
+    for listed in (True, False) if per_problem is None else (per_problem,):
+        fits = _listed if listed else _single
+        roles["answers"] = finder.find("answers", fits(_is_plain), without=roles["gold"])
+        roles["labels"] = finder.find("labels", fits(is_verdict))
+        if roles["answers"] or roles["labels"]:
+            per_problem = listed
+            break
+    if per_problem is None:
+        raise WiseMergeError(
+            "no completions are found (nor a model's answers, nor verdicts)"
+            f"{finder.unfit.get('completions', '')}; name them with --field completions=COLUMN; "
+            f"the columns are {finder.there()}"
+        )
+    scores, left_out = finder.scores(_listed if per_problem else _single, {*roles.values()})
+    found = {role: name for role, name in roles.items() if name}
+    return Columns(per_problem, lm_eval, found, scores, left_out, finder.unfit, tuple(finder.names))
+
+
+def flat(value: Any) -> Any:
+    """Return [a, b] of lm-eval's [[a, b]] and [[a], [b]], and anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
+        return [text for entry in value for text in entry]
+    return value
+
+
+def statement(value: Any) -> str | None:
+    """Return the text of a problem, be it a text or the messages of a chat; None if it is neither."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
+        contents = [message.get("content") for message in value]
+        return "\n\n".join(contents) if all(isinstance(content, str) for content in contents) else None
+    return None
+
+
+def is_texts(value: Any) -> bool:
+    """Return whether it is a list of texts, as lm-eval nests them or not."""
+    value = flat(value)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def is_verdict(value: Any) -> bool:
+    """Return whether it is true, false, 1 or 0."""
+    return isinstance(value, bool) or (isinstance(value, (int, float)) and value in (0, 1))
+
+
+def is_number(value: Any) -> bool:
+    """Return whether it is a number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+class _Finder:
+    """The first rows of a file and what the user said about its columns."""
+
+    def __init__(self, rows: Sequence[Row], fields: Fields, lm_eval: bool) -> None:
+        self.rows, self.fields, self.lm_eval = rows, fields, lm_eval
+        top = list(dict.fromkeys(name for row in rows for name in row))
+        self.names = [inner for name in top for inner in (name, *self._inner(name))]
+        self.claimed = {column for columns in fields.values() for column in columns}
+        self.unfit: dict[str, str] = {}
+
+    def _inner(self, column: str) -> list[str]:
+        """Return the columns of the object, or of the objects of the list, that a column holds."""
+        values = [entry for value in self.values(column) for entry in (value if isinstance(value, list) else [value])]
+        keys = dict.fromkeys(key for value in values if isinstance(value, dict) for key in value)
+        return [] if self.lm_eval else [f"{column}.{key}" for key in keys]
+
+    def there(self) -> str:
+        """Return the columns for a message."""
+        return ", ".join(self.names)
+
+    def values(self, column: str) -> list[Any]:
+        return [value for row in self.rows if (value := dig(row, column)) is not None]
+
+    def fits(self, column: str, shape: Callable[[Any], bool]) -> bool:
+        # Most, not all: a damaged row is reported by its line and must not hide the column.
+        values = self.values(column)
+        return 2 * sum(map(shape, values)) > len(values)
+
+    def is_listed(self, column: str | None) -> bool | None:
+        return None if column is None else self.fits(column, lambda value: isinstance(value, list))
+
+    def named(self, role: str) -> str | None:
+        """Return the first column that the user gave for the role and that is there."""
+        for column in self.fields[role]:
+            if self.values(column):
+                return column
+        raise WiseMergeError(
+            f"there is no column {' or '.join(self.fields[role])} for --field {role}; the columns are {self.there()}"
+        )
+
+    def find(self, role: str, shape: Callable[[Any], bool], *, without: str | None = None) -> str | None:
+        """Return the column of the role: the one the user named, else one by its name and the shape of its values."""
+        if role in self.fields:
+            return self.named(role)
+        if self.lm_eval and role in ("answers", "labels"):
+            return None
+        for group in self._groups(role):
+            called = [
+                name
+                for accepted in group
+                for name in self.names
+                if self._is_called(name, accepted) and name != without and name not in self.claimed
+            ]
+            found = [name for name in called if self.fits(name, shape)]
+            for name in called:
+                if not found and self.values(name):
+                    self.unfit.setdefault(role, f" ({name} holds {shortened(self.values(name)[0])})")
+            if any(self.values(name) != self.values(found[0]) for name in found):
+                raise WiseMergeError(
+                    f"the {role} may be in {' or '.join(found)}; say which with --field {role}=COLUMN; "
+                    f"the columns are {self.there()}"
+                )
+            if found:
+                return found[0]
+        return None
+
+    @staticmethod
+    def _is_called(name: str, accepted: str) -> bool:
+        name = name.lower()
+        return name == accepted or (accepted.startswith(".") and name.endswith(accepted))
+
+    def _groups(self, role: str) -> Iterable[Sequence[str]]:
+        if not self.lm_eval:
+            # What lies within an object counts only where nothing on top has the name.
+            return [*NAMES[role], *([f".{name}" for name in group] for group in NAMES[role])]
+        if role in ("completions", "id"):
+            return [["resps"]] if role == "completions" else [["doc_id"]]
+        return [[f"doc.{name}" for name in group] for group in NAMES[role]] + ([["target"]] if role == "gold" else [])
+
+    def scores(
+        self, fits: Callable[[Callable[[Any], bool]], Callable[[Any], bool]], taken: set[str | None]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the columns of scores, and those that look like scores but are none, with the reason."""
+        if "scores" in self.fields:
+            for column in self.fields["scores"]:
+                if not self.values(column):
+                    raise WiseMergeError(f"there is no column {column} for --field scores; it has {self.there()}")
+                if not self.fits(column, fits(is_number)):
+                    raise WiseMergeError(f"--field scores={column}: {self._not_scores(column)}; reduce each to one")
+            return tuple(self.fields["scores"]), ()
+        if self.lm_eval:
+            return (), ()
+        alike = [name for name in self.names if _SCORES.fullmatch(name) and name not in taken | self.claimed]
+        alike = [name for name in alike if self.values(name)]
+        usable = tuple(name for name in alike if self.fits(name, fits(is_number)))
+        return usable, tuple(f"{name}: {self._not_scores(name)}" for name in alike if name not in usable)
+
+    def _not_scores(self, column: str) -> str:
+        example = self.values(column)[0]
+        if isinstance(example, list) and any(isinstance(entry, list) for entry in example):
+            return "a list per completion (of steps?) where one number was wanted"
+        return f"not one number per completion but {shortened(example)}"
+
+
+def _as_seen(row: Row) -> Row:
+    """Return a row of lm-eval with the columns of its document spelt out, and without what is no business of ours."""
+    document = row["doc"] if isinstance(row.get("doc"), dict) else {}
+    seen = {f"doc.{name}": value for name, value in document.items()}
+    return seen | {name: value for name, value in row.items() if name != "doc"} | {"doc": document}
+
+
+def _listed(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(entry is None or shape(entry) for entry in value)
+
+
+def _single(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return shape
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def _is_gold(value: Any) -> bool:
+    return _is_plain(value) or (isinstance(value, list) and len(value) == 1 and _is_plain(value[0]))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, (str, int)) and not isinstance(value, bool)

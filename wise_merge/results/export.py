@@ -1,0 +1,121 @@
+"""Results as JSON, with the facts from which every figure can be recomputed, and as CSV, one line per figure."""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge import __version__
+from wise_merge.errors import WiseMergeError
+from wise_merge.results.samples import Samples
+from wise_merge.results.summary import LEVEL, Compared, Summary
+from wise_merge.results.verdicts import Facts, Verdicts
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A file of samples with everything that was made of it; `name` tells it from the other files."""
+
+    name: str
+    samples: Samples
+    verdicts: Verdicts
+    summary: Summary
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two files on the same problems: the names, how many problems, and the differences, second minus first."""
+
+    first: str
+    second: str
+    problems: int
+    compared: Sequence[Compared]
+
+
+def write_json(path: Path, scored: Sequence[Scored], comparisons: Sequence[Comparison], *, seed: int) -> None:
+    """Write facts and figures as JSON."""
+    document = {
+        "wise_merge": __version__,
+        "seed": seed,
+        "level": LEVEL,
+        "files": [_file(one) for one in scored],
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+    }
+    write_whole(path, json.dumps(_plain(document), indent=1, allow_nan=False).encode())
+
+
+def write_csv(path: Path, scored: Sequence[Scored]) -> None:
+    """Write every point of every curve as a line: file, metric, scorer, k, value, ..., problems, n.
+
+    Where n differs between problems, k = n stands for all samples of each.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "metric", "scorer", "k", "value", "standard_error", "low", "high", "problems", "n"])
+    for one in scored:
+        for curve in one.summary.curves:
+            points: list[tuple[str | float, ...]] = [(k, *astuple(curve.at(k))) for k in curve.k]
+            if curve.of_all is not None:
+                points.append(("n", *astuple(curve.of_all)))
+            for point in points:
+                cells = ["" if isinstance(cell, float) and math.isnan(cell) else cell for cell in point]
+                size = [one.summary.problems, one.summary.n_low]
+                writer.writerow([one.name, curve.name, curve.scorer or "", *cells, *size])
+    write_whole(path, text.getvalue().encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside and rename, so that nobody finds half a file."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        raise WiseMergeError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _file(one: Scored) -> dict[str, Any]:
+    samples, summary = one.samples, asdict(one.summary)
+    return {
+        "file": one.name,
+        "path": str(samples.path),
+        "task": samples.task,
+        "benchmark": samples.benchmark and samples.benchmark.name,
+        "columns": {**samples.columns.roles, "scores": samples.columns.scores},
+        "rejected": [{"place": place, "reason": reason} for place, reason in samples.rejected],
+        "agreement": one.verdicts.agreement and asdict(one.verdicts.agreement),
+        "problems": [_problem(problem) for problem in one.verdicts.problems],
+        "summary": {"notes": summary.pop("notes"), **summary},
+    }
+
+
+def _problem(problem: Facts) -> dict[str, Any]:
+    """Return the facts of a problem: verdicts by answer; by sample only where scores tell samples apart."""
+    facts: dict[str, Any] = {"id": problem.id, "gold": problem.gold, "n": problem.n, "c": problem.c}
+    answers = problem.answers or (None,) * problem.n
+    votes = Counter(zip(answers, problem.vote_correct, strict=True))
+    facts["unanswered"] = None if problem.answers is None else votes.pop((None, False), 0)
+    ordered = sorted(votes.items(), key=lambda vote: (-vote[1], str(vote[0][0])))
+    if problem.answers is not None:
+        facts["answers"] = [
+            {"answer": answer, "count": count, "correct": correct} for (answer, correct), count in ordered
+        ]
+    facts["distinct_completions"], facts["operations"] = problem.distinct, problem.operations
+    if problem.scores:
+        facts["samples"] = {"answer": answers, "correct": problem.correct, "scores": problem.scores}
+    return facts
+
+
+def _plain(value: Any) -> Any:
+    """Return the value as JSON has it: NaN and infinity, which JSON lacks, as null."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,163 @@
+"""The rows of a file of samples: JSON Lines, or one JSON list, plain or gzipped; damage is reported by line."""
+
+import codecs
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from wise_merge.errors import WiseMergeError
+
+Row = dict[str, Any]
+
+
+class Located(NamedTuple):
+    """A row and the place in its file for messages, such as `line 7`."""
+
+    place: str
+    row: Row
+
+
+#: How lm-eval calls the samples of a task: samples_<task>_<date>.jsonl.
+_LM_EVAL_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl(\.gz)?")
+_GZIP, _BOM, _LIST = b"\x1f\x8b", b"\xef\xbb\xbf", b"["
+_MOST_SHOWN = 60
+_SEPARATOR = re.compile(r"[\s,]*")
+#: Bytes by which a file is told to be a list.
+_PEEKED = 512
+#: Bytes of a list that are read at once.
+_CHUNK = 1 << 20
+
+
+def task_of(path: Path) -> str | None:
+    """Return the task that an lm-eval samples file is named after, None for any other name."""
+    match = _LM_EVAL_NAME.fullmatch(path.name)
+    return match["task"] if match else None
+
+
+def sample_files(path: Path) -> list[Path]:
+    """Return the file itself, or of a folder the lm-eval samples within: per sub-folder the newest of each task."""
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise WiseMergeError(f"{path} does not exist; give a file of samples or the folder of an lm-eval run")
+    newest: dict[tuple[Path, str], tuple[str, Path]] = {}
+    for found in sorted(path.rglob("samples_*.jsonl*")):
+        match = _LM_EVAL_NAME.fullmatch(found.name)
+        if match:
+            key = (found.parent, match["task"])
+            newest[key] = max(newest.get(key, ("", found)), (match["date"], found))
+    if not newest:
+        raise WiseMergeError(f"{path} is a folder without samples_<task>_<date>.jsonl; run lm_eval with --log_samples")
+    return [found for _, found in newest.values()]
+
+
+def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool = False) -> Iterator[Located]:
+    """Yield the rows of a file that are JSON objects; each other line goes to `reject` as (place, reason).
+
+    Args:
+        path: of the file.
+        reject: called with the place and what is wrong there.
+        progress: show a bar on stderr, if that is a terminal.
+    """
+    from tqdm import tqdm
+
+    try:
+        with (
+            path.open("rb") as raw,
+            tqdm(
+                total=path.stat().st_size,
+                desc=path.name[-40:],
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                # None: only where somebody is watching.
+                disable=None if progress else True,
+            ) as bar,
+        ):
+            zipped = raw.peek(2)[:2] == _GZIP
+            text: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
+            begin = text.peek(_PEEKED)[:_PEEKED].removeprefix(_BOM).lstrip()
+            if b"\0" in begin:
+                raise WiseMergeError(f"{path} is no text; wanted are JSON Lines or a JSON list, so convert it first")
+            for located in (_list if begin.startswith(_LIST) else _lines)(text, reject):
+                bar.update(raw.tell() - bar.n)
+                yield located
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise WiseMergeError(f"{path} is damaged ({error}); unpack it by hand") from error
+    except OSError as error:
+        raise WiseMergeError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _lines(text: Iterable[bytes], reject: Callable[[str, str], None]) -> Iterator[Located]:
+    for number, line in enumerate(text, start=1):
+        if number == 1:
+            line = line.removeprefix(_BOM)
+        if line.strip():
+            place = f"line {number}"
+            try:
+                row = json.loads(line.decode())
+            except (ValueError, RecursionError) as error:
+                reject(place, _what_is_wrong(error))
+                continue
+            if isinstance(row, dict):
+                yield Located(place, row)
+            else:
+                reject(place, f"wanted a JSON object; got {shortened(row)}")
+
+
+def _list(text: IO[bytes], reject: Callable[[str, str], None]) -> Iterator[Located]:
+    """Yield the entries of a JSON list; no more of it is held than the entry that is read.
+
+    What follows a damaged entry cannot be read.
+    """
+    decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
+    more = text.read(_PEEKED).removeprefix(_BOM).lstrip().removeprefix(_LIST)
+    held, ended, number = "", False, 1
+    while True:
+        try:
+            held += utf8.decode(more, final=ended)
+            at = _skip(held, 0)
+            while at < len(held) and held[at] != "]":
+                entry, end = decoder.raw_decode(held, at)
+                if isinstance(entry, dict):
+                    yield Located(f"entry {number}", entry)
+                else:
+                    reject(f"entry {number}", f"wanted a JSON object; got {shortened(entry)}")
+                at, number = _skip(held, end), number + 1
+        except (ValueError, RecursionError) as error:
+            if ended or not isinstance(error, json.JSONDecodeError):
+                reject(f"entry {number}", f"{_what_is_wrong(error)}, and the list cannot be read from there on")
+                return
+        if held[at : at + 1] == "]":
+            return
+        if ended:
+            reject(f"entry {number}", "the list ends without a closing bracket")
+            return
+        held = held[at:]
+        # Twice as much each time: what is held is parsed from its beginning.
+        more = text.read(max(_CHUNK, len(held)))
+        ended = not more
+
+
+def _skip(text: str, at: int) -> int:
+    """Return where the next entry begins."""
+    match = _SEPARATOR.match(text, at)
+    assert match is not None
+    return match.end()
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 ({error.reason} at byte {error.start + 1})"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON ({error.msg} at character {error.pos + 1})"
+    return f"not JSON ({error or type(error).__name__})"
+
+
+def shortened(value: object) -> str:
+    """Return the value for a message, cut to what a line bears."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."

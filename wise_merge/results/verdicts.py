@@ -1,0 +1,155 @@
+"""Which samples are right and which answers are one vote: judged by a benchmark, or as the file says."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from wise_merge.answers import benchmarks
+from wise_merge.errors import WiseMergeError
+from wise_merge.results.samples import Problem, Samples
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What all figures are made of: the n judged samples of one problem, in an order that says nothing.
+
+    Attributes:
+        id: of the problem.
+        gold: what answers are compared with, as text; None if the file has none.
+        correct: the verdict on each sample.
+        answers: the vote of each sample, equal for equal answers, None for no vote; None if nothing tells.
+        vote_correct: whether each sample's vote is right. The same as `correct`, unless the file's own
+            verdicts differ between equal answers: then what most samples of the vote have.
+        scores: from scorer to one score per sample.
+        distinct: how many different completions there are, None if the file has no completions.
+        operations: how many samples have each sequence of arithmetic operators, None likewise.
+    """
+
+    id: str
+    gold: str | None
+    correct: tuple[bool, ...]
+    answers: tuple[str | None, ...] | None
+    vote_correct: tuple[bool, ...]
+    scores: Mapping[str, tuple[float, ...]]
+    distinct: int | None
+    operations: tuple[int, ...] | None
+
+    @property
+    def n(self) -> int:
+        """How many samples there are."""
+        return len(self.correct)
+
+    @property
+    def c(self) -> int:
+        """How many of them are correct."""
+        return sum(self.correct)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How our verdicts compare with those in the file, in numbers of samples."""
+
+    samples: int
+    both_right: int
+    both_wrong: int
+    only_ours_right: int
+    only_theirs_right: int
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The facts of every problem, and how far the verdicts agree with those of the file, if it has any."""
+
+    problems: tuple[Facts, ...]
+    agreement: Agreement | None
+    notes: tuple[str, ...]
+
+
+def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | None = None) -> Verdicts:
+    """Return the facts of all problems of a file.
+
+    Args:
+        samples: as read; with its own verdicts if `file_verdicts`.
+        file_verdicts: take them instead of judging.
+        processes: that may be used; None means one per core.
+    """
+    if file_verdicts:
+        return _as_the_file_says(samples, processes)
+    assert samples.benchmark is not None
+    judged = benchmarks.classify(
+        samples.benchmark,
+        [problem.gold for problem in samples.problems],
+        [problem.answers or () for problem in samples.problems],
+        processes=processes,
+    )
+    tally: Counter[tuple[bool, bool]] = Counter()
+    facts = []
+    for problem, (answers, correct) in zip(
+        samples.problems, ((verdict.answers, verdict.correct) for verdict in judged), strict=True
+    ):
+        facts.append(_facts(problem, answers, correct))
+        if problem.labels is not None:
+            pairs = zip(correct, problem.labels, strict=True)
+            tally.update((ours, theirs) for ours, theirs in pairs if theirs is not None)
+    agreement = Agreement(tally.total(), tally[True, True], tally[False, False], tally[True, False], tally[False, True])
+    return Verdicts(tuple(facts), agreement if tally else None, ())
+
+
+def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
+    by_benchmark = [
+        problem for problem in samples.problems if samples.benchmark and problem.gold is not None and problem.answers
+    ]
+    votes: dict[str, tuple[str | None, ...] | None] = {problem.id: problem.answers for problem in samples.problems}
+    if samples.benchmark and by_benchmark:
+        judged = benchmarks.classify(
+            samples.benchmark,
+            [problem.gold for problem in by_benchmark],
+            [problem.answers or () for problem in by_benchmark],
+            processes=processes,
+        )
+        votes.update((problem.id, verdict.answers) for problem, verdict in zip(by_benchmark, judged, strict=True))
+    facts = []
+    conflicts = 0
+    for problem in samples.problems:
+        if problem.labels is None:
+            raise WiseMergeError(f"{samples.path}: problem {problem.id} has no verdicts")
+        labels = [bool(label) for label in problem.labels]
+        made = _facts(problem, votes[problem.id], labels)
+        conflicts += any(
+            answer is not None and vote != label
+            for answer, vote, label in zip(made.answers or (), made.vote_correct, made.correct, strict=False)
+        )
+        facts.append(made)
+    notes = []
+    if conflicts:
+        notes.append(
+            f"in {conflicts} problems the file calls equal answers both right and wrong; a vote is right if most of "
+            "its samples are"
+        )
+    if votes and all(vote is None for vote in votes.values()):
+        notes.append("the file has neither completions nor answers, so there is no vote")
+    return Verdicts(tuple(facts), None, tuple(notes))
+
+
+def _facts(problem: Problem, answers: tuple[str | None, ...] | None, correct: "list[bool] | tuple[bool, ...]") -> Facts:
+    votes = answers if answers is not None else (None,) * problem.n
+    right: Counter[str | None] = Counter()
+    for vote, verdict in zip(votes, correct, strict=True):
+        right[vote] += 1 if verdict else -1
+    scorers = sorted(problem.scores)
+    samples = sorted(
+        zip(votes, correct, *(problem.scores[scorer] for scorer in scorers), strict=True),
+        # No figure may depend on the order of samples, nor may the draws of a Monte-Carlo estimate.
+        key=lambda sample: (sample[0] is None, sample[0] or "", *sample[1:]),
+    )
+    votes, correct, *scores = zip(*samples, strict=True)
+    return Facts(
+        problem.id,
+        None if problem.gold is None else str(problem.gold),
+        tuple(correct),
+        None if answers is None else tuple(votes),
+        tuple(vote is not None and right[vote] > 0 for vote in votes),
+        dict(zip(scorers, map(tuple, scores), strict=True)),
+        problem.distinct,
+        problem.operations,
+    )

@@ -1,0 +1,270 @@
+"""The order of work of `wise-merge score`: read, judge, compute, print, write."""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.results.columns import parse_fields
+from wise_merge.results.export import Comparison, Scored, write_csv, write_json
+from wise_merge.results.rows import sample_files, task_of
+from wise_merge.results.samples import Samples, read_samples
+from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
+from wise_merge.results.verdicts import judge
+from wise_merge.score import table
+
+#: Rejected rows that are shown one by one.
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says: see `wise-merge score --help`."""
+
+    k: Sequence[int] | None = None
+    benchmark: str | None = None
+    file_verdicts: bool = False
+    fields: Sequence[str] = ()
+    scorers: Sequence[str] = ()
+    embeddings: str | None = None
+    device: str | None = None
+    batch_size: int = 16
+    trust_remote_code: bool = False
+    pool: bool = False
+    common: bool = False
+    skip_bad: bool = False
+    seed: int = 0
+    processes: int | None = None
+
+
+def run(
+    paths: Sequence[Path],
+    settings: Settings,
+    *,
+    json: Path | None = None,
+    csv: Path | None = None,
+    plots: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> bool:
+    """Print and write the figures of all files; return whether every row could be used or was allowed not to be.
+
+    Args:
+        paths: files, or folders of lm-eval runs.
+        settings: see there.
+        json: file for facts and figures.
+        csv: file for the figures.
+        plots: folder for pictures.
+        say: prints a part of the table.
+    """
+    files = [file for path in paths for file in sample_files(path)]
+    scored: list[Scored] = []
+    values: dict[str, list[Metric]] = {}
+    named = list(zip(names(files), files, strict=True))
+    for name, path in named[:1] if settings.pool else named:
+        further = [other for _, other in named[1:]] if settings.pool else []
+        one, found = _score(path, further, name if not further else f"{name} and {len(further)} more", settings)
+        say(("\n" if scored else "") + table.of_file(one))
+        scored.append(one)
+        values[name] = found
+    if len(scored) > 1:
+        say("\n" + table.overview(scored))
+    comparisons, refused = _compare(scored, values, settings)
+    for comparison in comparisons:
+        say("\n" + table.of_comparison(comparison))
+    if json is not None:
+        write_json(json, scored, comparisons, seed=settings.seed)
+    if csv is not None:
+        write_csv(csv, scored)
+    if plots is not None:
+        from wise_merge.plots import draw
+
+        draw([(one.name, one.summary) for one in scored], plots)
+    rejected = sum(_report_rejected(one.samples) for one in scored)
+    if refused:
+        # Only now: the figures of each file are right, whatever they may be compared with.
+        raise WiseMergeError(refused)
+    return not rejected or settings.skip_bad
+
+
+def parse_k(text: str) -> list[int]:
+    """Return the k of a list such as `1,8,64`."""
+    try:
+        return [int(k) for k in text.split(",")]
+    except ValueError:
+        raise WiseMergeError(f"-k takes whole numbers with commas between, such as 1,8,64; got {text!r}") from None
+
+
+def names(files: Sequence[Path]) -> list[str]:
+    """Return a short name for each file, such that no two are alike."""
+    whole = [file.resolve() for file in files]
+    twice = [str(file) for file, count in ((file, whole.count(file)) for file in whole) if count > 1]
+    if twice:
+        raise WiseMergeError(f"{twice[0]} is given twice")
+    for depth in range(1, max(len(file.parts) for file in whole) + 1):
+        found = ["/".join([*file.parts[-depth:-1], _stem(file)]) for file in whole]
+        if len(set(found)) == len(found):
+            return found
+    # The same task of the same folder, told apart by its date.
+    return [str(file) for file in files]
+
+
+def _stem(file: Path) -> str:
+    return task_of(file) or file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+
+
+def _score(path: Path, more: Sequence[Path], name: str, settings: Settings) -> tuple[Scored, list[Metric]]:
+    keep_texts = bool(settings.scorers or settings.embeddings)
+    samples = read_samples(
+        path,
+        more=more,
+        fields=parse_fields(settings.fields),
+        benchmark=settings.benchmark,
+        file_verdicts=settings.file_verdicts,
+        keep_texts=keep_texts,
+        progress=True,
+    )
+    if keep_texts and not all(problem.completions for problem in samples.problems):
+        raise WiseMergeError(f"{path} has no completions, which --scorer and --embeddings need")
+    for scorer in settings.scorers:
+        samples = _with_scores(samples, scorer, settings)
+    verdicts = judge(samples, file_verdicts=settings.file_verdicts, processes=settings.processes)
+    try:
+        reported = check_k(verdicts.problems, settings.k)
+    except WiseMergeError as error:
+        raise WiseMergeError(f"{path}: {error}") from error
+    found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=_bar)
+    if settings.embeddings and min(problem.n for problem in samples.problems) < 2:
+        notes.append("no semantic diversity: a problem with one sample has no pair of completions")
+    elif settings.embeddings:
+        found.append(_semantic(samples, settings, reported[-1]))
+    summary = summarize(verdicts.problems, found, reported, seed=settings.seed, notes=notes)
+    # The texts have been used; of a large file they are most of the memory.
+    problems = tuple(dataclasses.replace(problem, completions=None) for problem in samples.problems)
+    return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), found
+
+
+def _bar(items: Collection[Any], what: str) -> Iterable[Any]:
+    """Return the items with a bar on stderr, where somebody is watching."""
+    from tqdm import tqdm
+
+    bar: Iterable[Any] = tqdm(items, desc=what[-40:], unit="problem", leave=False, disable=None)
+    return bar
+
+
+def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
+    """Return the samples with the scores of a scorer beside those of the file."""
+    from tqdm import tqdm
+
+    from wise_merge.scorers import cache_path, score_samples
+
+    if samples.columns["problem"] is None:
+        raise WiseMergeError(
+            f"{samples.path}: --scorer needs the text of each problem; name it with --field problem=COLUMN (lm-eval's "
+            f"prompt is arguments.gen_args_0.arg_0); the columns are {', '.join(samples.columns.names)}"
+        )
+    with tqdm(total=len(samples.problems), desc=scorer[-40:], unit="problem", leave=False, disable=None) as bar:
+        scores = score_samples(
+            scorer,
+            ((problem.id, problem.statement, problem.completions or ()) for problem in samples.problems),
+            cache=cache_path(samples.path, scorer),
+            device=settings.device,
+            batch_size=settings.batch_size,
+            trust_remote_code=settings.trust_remote_code,
+            progress=lambda done: bar.update(done - bar.n) and None,
+        )
+    return dataclasses.replace(
+        samples,
+        problems=tuple(
+            dataclasses.replace(problem, scores={**problem.scores, scorer: tuple(scores[problem.id])})
+            for problem in samples.problems
+        ),
+    )
+
+
+def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
+    from wise_merge.embeddings import semantic_diversity
+
+    name = settings.embeddings or ""
+    completions = (problem.completions or () for problem in samples.problems)
+    values = semantic_diversity(name, completions, batch_size=settings.batch_size, device=settings.device)
+    # A mean over pairs: the same for any k, so it stands at the largest.
+    return Metric("semantic diversity", name, (k,), np.asarray(values, dtype=np.float64)[:, None])
+
+
+def _report_rejected(samples: Samples) -> int:
+    """Say which rows could not be used; return how many."""
+    for place, reason in samples.rejected[:_SHOWN]:
+        print(f"{samples.path}: {place}: {reason}", file=sys.stderr)
+    if len(samples.rejected) > _SHOWN:
+        print(f"{samples.path}: ... and {len(samples.rejected) - _SHOWN} more", file=sys.stderr)
+    if samples.rejected:
+        rows = "1 row was" if len(samples.rejected) == 1 else f"{len(samples.rejected)} rows were"
+        print(
+            f"{samples.path}: {rows} rejected and the figures are without them; --skip-bad makes this exit code 0",
+            file=sys.stderr,
+        )
+    return len(samples.rejected)
+
+
+def _compare(
+    scored: Sequence[Scored], values: Mapping[str, list[Metric]], settings: Settings
+) -> tuple[list[Comparison], str]:
+    """Return each file against the first of its task, and why others are not compared."""
+    comparisons: list[Comparison] = []
+    refused: list[str] = []
+    for index, second in enumerate(scored):
+        first = next((other for other in scored[:index] if _of_one_task(other, second)), None)
+        if first is not None:
+            try:
+                comparisons.append(_compare_two(first, second, values, settings))
+            except WiseMergeError as error:
+                refused.append(f"{second.name} is not compared with {first.name}: {error}")
+    return comparisons, "; ".join(refused)
+
+
+def _of_one_task(one: Scored, other: Scored) -> bool:
+    tasks = {one.samples.task, other.samples.task} - {None}
+    return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
+
+
+def _compare_two(first: Scored, second: Scored, values: Mapping[str, list[Metric]], settings: Settings) -> Comparison:
+    one, other = ({problem.id: i for i, problem in enumerate(of.verdicts.problems)} for of in (first, second))
+    shared = [identity for identity in one if identity in other]
+    both = set(shared)
+    alone = [(of.name, [id_ for id_ in ids if id_ not in both]) for of, ids in ((first, one), (second, other))]
+    if not shared:
+        raise WiseMergeError(
+            f"they share no problem (ids such as {next(iter(one))!r} and {next(iter(other))!r}); "
+            "name a column that does with --field id=COLUMN"
+        )
+    if any(ids for _, ids in alone) and not settings.common:
+        sets = " and ".join(f"{len(ids)} only in {name} ({_some(ids)})" for name, ids in alone if ids)
+        raise WiseMergeError(f"the problems differ: {sets}; --common compares the {len(shared)} they share")
+    golds = [
+        (identity, first.verdicts.problems[one[identity]].gold, second.verdicts.problems[other[identity]].gold)
+        for identity in shared
+    ]
+    differing = [gold for gold in golds if None not in gold and gold[1] != gold[2]]
+    if 2 * len(differing) > len(golds):
+        identity, here, there = differing[0]
+        raise WiseMergeError(
+            f"ids are the same, but the problems are not: that of {identity!r} has the gold {here} in one and "
+            f"{there} in the other"
+        )
+    reported = [k for k in first.summary.reported if k in second.summary.reported]
+    rows = ([one[identity] for identity in shared], [other[identity] for identity in shared])
+    restricted = [
+        [dataclasses.replace(metric, values=metric.values[of]) for metric in values[name]]
+        for name, of in zip((first.name, second.name), rows, strict=True)
+    ]
+    compared = compare(restricted[0], restricted[1], reported, seed=settings.seed)
+    return Comparison(first.name, second.name, len(shared), compared)
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join([*(id_[:30] for id_ in ids[:3]), *(["..."] if len(ids) > 3 else [])])
