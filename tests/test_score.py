@@ -263,6 +263,10 @@ def test_unequal_n_is_said_and_ends_the_curves(tmp_path):
     assert "n = 2 to 5 samples each" in result.stdout
     assert "curves end at the smallest, k = 2" in result.stdout
     assert "problem 0 has n = 2 samples" in score(path, "-k", "3").stderr
+    score(path, "--skip-bad", "--csv", tmp_path / "out.csv")
+    of_all = [line for line in csv.DictReader((tmp_path / "out.csv").open()) if line["k"] == "n"]
+    assert {line["metric"] for line in of_all} == {"pass@k", "maj@k", "pass^k"}
+    assert re.search(r"^  all  \d\.\d{3} ±", result.output, re.MULTILINE)
 
 
 def test_different_problem_sets_are_refused_or_cut_to_the_common_ones(weak, tmp_path):

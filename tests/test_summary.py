@@ -194,3 +194,31 @@ def test_a_comparison_is_second_minus_first_and_turns_around():
     assert there[0].difference.difference > 0.1
     assert there[0].difference.p_value < 0.01
     assert np.isclose(there[0].difference.difference, (strong[0].values - weak[0].values)[:, 0].mean())
+
+
+def test_where_n_differs_there_is_a_figure_from_all_samples_of_each_problem():
+    """Curves end at the smallest n; what all samples tell is not lost, and where n is one, it is the last point."""
+    facts = [*TWO, problem("c", ["1", "2", "2"], scores={"orm": (0.3, 0.25, 0.2)}, distinct=3, operations=(3,))]
+    found, _ = metrics(facts, [1, 3])
+    summary = summarize(facts, found, [1, 3])
+    assert summary.curve("pass@k").k == (1, 2, 3)
+    assert summary.curve("pass@k").of_all.value == pytest.approx(1.0)
+    assert summary.curve("maj@k").of_all.value == pytest.approx(1 / 3)  # a: 1 of (1 1 2); b: 2; c: 2
+    expected = statistics.mean(best(one.scores["orm"], one.correct) for one in facts)
+    assert summary.curve("best@k", "orm").of_all.value == pytest.approx(expected)
+    weighted = statistics.mean(vote(one.answers, one.scores["orm"], one.gold) for one in facts)
+    assert summary.curve("weighted maj@k", "orm").of_all.value == pytest.approx(weighted)
+    assert not math.isnan(summary.variance)
+    found, _ = metrics(TWO, [1, 4])
+    assert all(curve.of_all is None for curve in summarize(TWO, found, [1, 4]).curves)
+
+
+def test_what_a_scorer_cannot_read_has_no_weight():
+    """Minus infinity is ranked last by best@k and does not cost the weighted vote; a finite score below 0 does."""
+    unread = [problem("a", ["1", "2", "2"], scores={"prm": (0.5, -math.inf, 0.4)})]
+    found, notes = metrics(unread, [1, 3])
+    weighted = next(metric for metric in found if metric.name == "weighted maj@k")
+    assert weighted.values[0].tolist() == pytest.approx([1 / 3, 1.0])
+    assert notes == []
+    _, notes = metrics([problem("a", ["1", "2"], scores={"prm": (0.5, -0.1)})], [1])
+    assert notes == ["no weighted vote by prm: it has scores below 0 (down to -0.1), so no weights"]

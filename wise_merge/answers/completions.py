@@ -31,8 +31,6 @@ def finished(completion: str) -> str:
     """
     if "<" in completion:
         completion = before_special_tokens(completion)
-        for gemmas in ("<end_of_turn>", "<eos>"):
-            completion = completion.partition(gemmas)[0] or completion
     turn = _NEXT_PROBLEM.search(completion)
     answer = turn and _HAS_ANSWER.search(completion)
     turn = answer and _NEXT_PROBLEM.search(completion, answer.end())

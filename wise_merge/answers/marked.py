@@ -5,8 +5,8 @@ Everything here reads the text once, however long or broken it is.
 
 import re
 
-# As tokenizers spell them when they are not skipped: <|eot_id|>, <|endoftext|>, <|im_end|>, </s>.
-_SPECIAL = re.compile(r"<[|｜][\w▁]{1,40}[|｜]>|</s>")  # noqa: RUF001
+# As tokenizers spell them when they are not skipped: <|eot_id|>, <|endoftext|>, <|im_end|>, </s>, <eos>, <end_of_turn>.
+_SPECIAL = re.compile(r"<[|｜][\w▁]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>")  # noqa: RUF001
 _LEADING = re.compile(rf"(?:\s*(?:<s>|{_SPECIAL.pattern}))*")
 # The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
 _BOXED = re.compile(r"[b\x08]oxed\s*\{")
