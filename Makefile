@@ -32,6 +32,9 @@ docs: $(VENV)/installed
 	$(BIN)/python docs/write_command_pages.py
 
 bench: $(VENV)/installed
+	$(BIN)/python benchmarks/estimators.py
+	$(BIN)/python benchmarks/answers.py
+	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/startup.py
 
 clean:

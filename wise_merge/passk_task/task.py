@@ -1,5 +1,6 @@
 """The class behind every task: K completions per problem, all of them judged, the whole curve reported."""
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,11 +13,13 @@ from lm_eval.api.task import ConfigurableTask
 from wise_merge.answers import benchmarks
 from wise_merge.answers.benchmarks import Document, Gold, Judged
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.best_at_k import best_at_k_curves
 from wise_merge.estimators.majority import majority_at_n, majority_curves
 from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.passk_task import audit, problems
 from wise_merge.passk_task.host import TaskInputError, log, watch_evaluation
+from wise_merge.passk_task.ranking import Ranking
 
 #: All that lm-eval understands as the number of new tokens; the first one wins.
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -30,8 +33,9 @@ class PassKTask(ConfigurableTask):
 
     Understands in the YAML's metadata, and so in `--metadata` of the command line:
     `repeats` (K, how many completions per problem), `prompt` (`fewshot` or
-    `instruct`) and `data_file` (a JSON Lines file of problems to take instead, or a
-    mapping from task names to such files). The YAML also names the `benchmark`, the
+    `instruct`), `scorer` (what ranks the completions for best@k) and `data_file` (a
+    JSON Lines file of problems to take instead, or a mapping from task names to such
+    files). The YAML also names the `benchmark`, the
     `prompts`, for each of them `max_gen_toks`, and, where the rows of a file do not
     suit the prompts as they are, the function that will `prepare` one.
     """
@@ -56,6 +60,7 @@ class PassKTask(ConfigurableTask):
         self._num_fewshot: int | None = config.get("num_fewshot")
         self._model: Any = None
         self._judged: dict[tuple[Gold, tuple[str, ...]], Judged] = {}
+        self._ranking = Ranking.of(metadata.get("scorer"), config["task"])
         # Until the evaluation says whether there is a chat template. lm-eval would ignore
         # --num_fewshot where it finds a 0, so the number of the few-shot prompt stands first.
         prompt = self._prompts[self._prompt or "fewshot"]
@@ -224,6 +229,11 @@ class PassKTask(ConfigurableTask):
         if not self._predict_only:
             golds = [self._benchmark.gold(instance.doc) for instance in self._instances]
             self._judge(list(zip(golds, completions, strict=True)))
+            if self._ranking:
+                self._ranking.score(
+                    (self.doc_to_text(instance.doc), instance.args[0], texts)
+                    for instance, texts in zip(self._instances, completions, strict=True)
+                )
         identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
         if identical:
             log.warning(
@@ -292,6 +302,15 @@ class PassKTask(ConfigurableTask):
         if facts["cut_off"] is not None:
             scores["cut_off"] = facts["cut_off"] / k_drawn
         scores["curve"] = {"answers": list(judged.answers), "correct": list(judged.correct)}
+        if self._ranking:
+            ranked = self._ranking.scores(self.doc_to_text(doc), completions)
+            # Not left out: the processes of one run must have the same metrics.
+            scores[f"best@{k_drawn}"] = math.nan
+            if ranked is not None:
+                curve = best_at_k_curves(np.array([ranked]), np.array([judged.correct]))[0]
+                scores[f"best@{k_drawn}"] = float(curve[-1])
+                # Infinity is not JSON.
+                scores["curve"]["scores"] = [score if math.isfinite(score) else None for score in ranked]
         scores["audit"] = facts
         return scores
 
@@ -313,7 +332,8 @@ class PassKTask(ConfigurableTask):
 
     def _metrics(self) -> list[str]:
         k_drawn = self.config.repeats
-        return [*(f"pass@{k}" for k in reported_k(k_drawn)), f"maj@{k_drawn}", "answered", "identical", "cut_off"]
+        votes = [f"maj@{k_drawn}", *([f"best@{k_drawn}"] if self._ranking else [])]
+        return [*(f"pass@{k}" for k in reported_k(k_drawn)), *votes, "answered", "identical", "cut_off"]
 
     def aggregation(self) -> dict[str, Callable[..., Any]]:
         """Return how each metric is aggregated over problems: by the mean, whose standard error lm-eval knows."""
@@ -336,11 +356,13 @@ def whole_curve(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return pass@k and maj@k for k = 1, ..., n with standard errors, means over problems.
 
     Args:
-        judged: `answers` (labels, None = no answer) and `correct` of each problem's n completions.
+        judged: `answers` (labels, None = no answer) and `correct` of each problem's n completions,
+            and their `scores` if there is a scorer (None = could not be read).
 
     Returns:
         `n`, `problems`, and lists of n numbers each: `pass@k`, `pass@k_stderr`, `maj@k`,
-        `maj@k_stderr`. A single problem has no standard error (None).
+        `maj@k_stderr`, with scores `best@k` and `best@k_stderr` too. A single problem has no
+        standard error (None).
     """
     n = len(judged[0]["correct"])
     correct = np.array([sum(problem["correct"]) for problem in judged])
@@ -348,6 +370,9 @@ def whole_curve(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "pass@k": pass_at_k_curves(n, correct),
         "maj@k": majority_curves((problem["answers"], problem["correct"]) for problem in judged),
     }
+    if all("scores" in problem for problem in judged):
+        scores = [[-math.inf if score is None else score for score in problem["scores"]] for problem in judged]
+        curves["best@k"] = best_at_k_curves(np.array(scores), np.array([problem["correct"] for problem in judged]))
     result: dict[str, Any] = {"n": n, "problems": len(judged)}
     for name, values in curves.items():
         result[name] = values.mean(axis=0).tolist()

@@ -131,6 +131,11 @@ def score_samples(
     return scores
 
 
+def check_spec(spec: str) -> None:
+    """Refuse a spec that names no scorer, without loading a model; see `find`."""
+    _identity(spec, "auto")
+
+
 def cache_path(samples: Path, spec: str) -> Path:
     """Return where the scores of a samples file are kept: beside it, the scorer in the name.
 

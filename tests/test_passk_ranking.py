@@ -1,0 +1,75 @@
+"""Best@k within an evaluation: a scorer named in the metadata, in the real lm-eval."""
+
+import json
+import math
+
+import pytest
+from test_passk_task import Scripted, evaluate, two_problems, values  # noqa: F401
+
+from wise_merge.errors import WiseMergeError
+
+#: Prefers long expressions; what it is given as the problem goes to a file.
+SCORER = """
+import json
+
+def longest(problem, completions):
+    with open("seen.jsonl", "a") as file:
+        file.write(json.dumps([problem, list(completions)]) + "\\n")
+    return [float(len(text)) if text else float("-inf") for text in completions]
+
+def broken(problem, completions):
+    raise RuntimeError("CUDA out of memory")
+"""
+
+
+@pytest.fixture
+def scorer(tmp_path, monkeypatch):
+    """A folder with the scorer's module, as the current one."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rank_for_test.py").write_text(SCORER)
+
+
+def script(prompt):
+    return ["9", "(9-5)*6", "", "9"] if "Target: 24" in prompt[-40:] else ["1+2", "1+2+3", "3*2*1*1", "3-2"]
+
+
+def test_best_at_k_is_reported_beside_pass_at_k(scorer, two_problems, tmp_path):  # noqa: F811
+    """The longest is right on one problem and wrong on the other; the whole curve and the scores are kept."""
+    scores, results = evaluate(
+        Scripted(script), repeats=4, data_file=two_problems, scorer="python:rank_for_test:longest"
+    )
+    assert values(scores)["best@4"] == 0.5
+    curve = scores["curve,samples"]["best@k"]
+    # By hand: problem 24 has the right one on top of 9, 9 and nothing; problem 6 has it in second place of four.
+    assert curve == pytest.approx([1 / 4, (1 / 2 + 2 / 6) / 2, (3 / 4 + 1 / 4) / 2, 1 / 2])
+    rows = {row["doc"]["target"]: row["curve"]["scores"] for row in results["samples"]["countdown_passk"]}
+    assert rows[24] == [1.0, 7.0, None, 1.0]
+    seen = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
+    assert [len(completions) for _, completions in seen] == [3, 4]  # each distinct one once
+    assert seen[0][0].startswith("Numbers: ")
+    assert seen[0][0].count("Target:") == 1  # the problem, without the worked examples
+
+
+def test_a_scorer_that_fails_costs_best_at_k_and_nothing_else(scorer, two_problems, caplog):  # noqa: F811
+    """The other figures are there, best@k is not a number, and the log says how to get it later."""
+    scores, _ = evaluate(Scripted(script), repeats=4, data_file=two_problems, scorer="python:rank_for_test:broken")
+    assert values(scores)["pass@4"] == 1.0
+    assert math.isnan(values(scores)["best@4"])
+    assert "best@k" not in scores["curve,samples"]
+    assert "RuntimeError: CUDA out of memory" in caplog.text
+    assert "wise-merge score FILE --scorer python:rank_for_test:broken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("reword:ORG/MODEL", "countdown_passk: a scorer must be one of .*got 'reword:ORG/MODEL'"),
+        ("python:no_such_module:f", "there is no module 'no_such_module'"),
+    ],
+)
+def test_a_scorer_that_does_not_exist_is_named_before_the_sampling(spec, message, two_problems):  # noqa: F811
+    """One line; no completion is drawn."""
+    model = Scripted(script)
+    with pytest.raises(WiseMergeError, match=message):
+        evaluate(model, repeats=4, data_file=two_problems, scorer=spec)
+    assert model.requests == []
