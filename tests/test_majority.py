@@ -164,17 +164,31 @@ def test_problems_are_voted_on_one_by_one():
         majority_curves([*problems, (["a"], [True])])
 
 
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), st.booleans()), min_size=1, max_size=8))
+def test_an_answer_with_different_verdicts_earns_the_share_of_its_right_samples(samples):
+    """As if one of the winner's samples were drawn: so maj@k stays below pass@k, and maj@1 is that of who votes."""
+    answers, correct = map(list, zip(*samples, strict=True))
+    share = {a: np.mean([c for b, c in samples if b == a]) for a in answers}
+
+    def credit(subset):
+        votes = [answer for answer in subset if answer is not None]
+        winners = {answer for answer in votes if votes.count(answer) == max(map(votes.count, votes))}
+        return np.mean([share[winner] for winner in winners]) if winners else 0.0
+
+    curve = majority_curve(answers, correct)
+    for k in range(1, len(answers) + 1):
+        expected = np.mean([credit(subset) for subset in itertools.combinations(answers, k)])
+        assert curve[k - 1] == pytest.approx(expected, abs=1e-12)
+    assert majority_at_n(answers, correct) == pytest.approx(curve[-1], abs=1e-12)
+    assert (curve <= pass_at_k_curves(len(answers), np.array([sum(correct)]))[0] + 1e-12).all()
+
+
 @pytest.mark.parametrize(
     ("answers", "correct", "message"),
-    [
-        (["a", "a"], [True, False], "'a' was judged both correct and wrong"),
-        ([None], [True], "without an answer was judged correct"),
-        (["a"], [True, False], "1 answers but 2 verdicts"),
-        ([], [], "at least one sample"),
-    ],
+    [(["a"], [True, False], "1 answers but 2 verdicts"), ([], [], "at least one sample")],
 )
-def test_a_vote_that_contradicts_itself_is_refused(answers, correct, message):
-    """A class of answers needs one verdict."""
+def test_a_vote_without_its_samples_is_refused(answers, correct, message):
+    """One verdict per answer, and at least one."""
     with pytest.raises(WiseMergeError, match=message):
         count_votes(answers, correct)
 

@@ -15,7 +15,7 @@ from wise_merge.results.verdicts import Facts
 
 def problem(identity, answers, gold="1", scores=None, distinct=None, operations=None):
     correct = tuple(answer == gold for answer in answers)
-    return Facts(str(identity), gold, correct, tuple(answers), correct, scores or {}, distinct, operations)
+    return Facts(str(identity), gold, correct, tuple(answers), scores or {}, distinct, operations)
 
 
 #: Two problems with four samples: two right of four, and one right of four; a scorer that likes wrong ones.

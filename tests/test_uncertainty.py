@@ -61,23 +61,50 @@ def test_intervals_of_single_verdicts_cover_the_truth_as_often_as_they_say(rate)
     assert exact == pytest.approx(0.95, abs=0.03)
 
 
-def test_intervals_of_rates_cover_the_truth():
-    """Bimodal rates of 100 problems, 400 times: the bootstrap holds what it says, within its noise."""
+@pytest.mark.parametrize(
+    ("truth", "draw"),
+    [(1 / 3, lambda rng: rng.beta(0.3, 0.6, 60)), (0.05, lambda rng: rng.random(60) * (rng.random(60) < 0.1))],
+    ids=["bimodal", "nine of ten never solved"],
+)
+def test_intervals_of_rates_cover_the_truth(truth, draw):
+    """Of 60 problems, 1000 times: close to the 95 % they say, and never less often than the percentile bootstrap."""
     rng = np.random.default_rng(2)
-    covered = 0
-    for _ in range(400):
-        low, high = mean_interval(rng.beta(0.3, 0.6, 100), rng=rng, resamples=400)
-        covered += low <= 1 / 3 <= high
-    assert 0.91 <= covered / 400 <= 0.98
+    covered, by_bootstrap = 0, 0
+    for _ in range(1000):
+        values = draw(rng)
+        low, high = mean_interval(values, rng=rng)
+        covered += low <= truth <= high
+        low, high = bootstrap_interval(values, rng=rng, resamples=300)
+        by_bootstrap += low <= truth <= high
+    assert covered >= by_bootstrap
+    assert 0.92 <= covered / 1000 <= 0.975
 
 
 def test_no_success_at_all_is_not_certainty():
-    """Thirty problems, none solved: resampling would say [0, 0]."""
+    """Thirty problems, none solved: resampling would say [0, 0]. One problem says nothing about others."""
     rng = np.random.default_rng(0)
     low, high = mean_interval(np.column_stack([np.zeros(30), np.linspace(0, 1, 30)]), rng=rng)
     assert low[0] == 0
     assert high[0] == pytest.approx(wilson_interval(0, 30)[1])
     assert low[1] < 0.5 < high[1]
+    assert np.isnan(mean_interval(np.array([0.5]), rng=rng)).all()
+
+
+def test_the_interval_of_verdicts_is_wilsons_own():
+    """0/1 values, and continuously so: a value that is almost 1 changes almost nothing."""
+    rng = np.random.default_rng(0)
+    values = np.array([1.0] * 7 + [0.0] * 13)
+    assert mean_interval(values, rng=rng) == pytest.approx(wilson_interval(7, 20))
+    values[0] -= 1e-9
+    assert mean_interval(values, rng=rng) == pytest.approx(wilson_interval(7, 20), abs=1e-8)
+
+
+def test_values_beyond_one_get_the_bootstrap():
+    """Cosine distances reach 2."""
+    values = np.random.default_rng(0).uniform(0.5, 1.5, 200)
+    low, high = mean_interval(values, rng=np.random.default_rng(1))
+    assert (low, high) == bootstrap_interval(values, rng=np.random.default_rng(1))
+    assert low < values.mean() < high
 
 
 def test_the_permutation_test_is_the_share_of_sign_flips():

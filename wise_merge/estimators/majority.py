@@ -20,54 +20,62 @@ _NEGLIGIBLE = 1e-18
 
 
 class Votes(NamedTuple):
-    """The vote of one problem: samples per right answer and per wrong answer, descending, and `abstentions`."""
+    """The vote of one problem: samples per right answer and per wrong answer, descending, and `abstentions`.
+
+    `mixed` has (samples, right ones among them) of the answers whose samples have different verdicts.
+    """
 
     right: tuple[int, ...]
     wrong: tuple[int, ...]
     abstentions: int
+    mixed: tuple[tuple[int, int], ...] = ()
 
     @property
     def n(self) -> int:
         """How many samples there are."""
-        return sum(self.right) + sum(self.wrong) + self.abstentions
+        return sum(self.right) + sum(self.wrong) + self.abstentions + sum(count for count, _ in self.mixed)
+
+    @property
+    def options(self) -> list[tuple[int, float]]:
+        """Each answer's samples and the credit in [0, 1] if it wins: the share of its samples that are right."""
+        decided = [(count, credit) for counts, credit in ((self.right, 1.0), (self.wrong, 0.0)) for count in counts]
+        return decided + [(count, right / count) for count, right in self.mixed]
 
 
 def count_votes(answers: Sequence[Hashable | None], correct: Sequence[bool]) -> Votes:
     """Return the vote over samples: equal answers are one vote's option, None does not vote.
 
-    All samples of one answer must have one verdict.
+    Verdicts of one answer are usually the same. Where they are not, as in files of other graders,
+    the answer earns the share of its samples that are right.
     """
     if len(answers) != len(correct):
         raise WiseMergeError(f"there are {len(answers)} answers but {len(correct)} verdicts")
     if not answers:
         raise WiseMergeError("a vote needs at least one sample")
-    options = Counter((answer, bool(verdict)) for answer, verdict in zip(answers, correct, strict=True))
-    for answer, verdict in options:
-        if verdict and answer is None:
-            raise WiseMergeError("a sample without an answer was judged correct")
-        if verdict and (answer, False) in options:
-            raise WiseMergeError(f"answer {answer!r} was judged both correct and wrong")
-    by_verdict: dict[bool, list[int]] = {True: [], False: []}
-    for (answer, verdict), count in options.items():
-        if answer is not None:
-            by_verdict[verdict].append(count)
-    right, wrong = (tuple(sorted(by_verdict[verdict], reverse=True)) for verdict in (True, False))
-    return Votes(right, wrong, options[None, False])
+    cast = Counter(answers)
+    of_right = Counter(answer for answer, verdict in zip(answers, correct, strict=True) if verdict)
+    abstentions = cast.pop(None, 0)
+    right = [count for answer, count in cast.items() if of_right[answer] == count]
+    wrong = [count for answer, count in cast.items() if not of_right[answer]]
+    mixed = [(count, of_right[answer]) for answer, count in cast.items() if 0 < of_right[answer] < count]
+    right.sort(reverse=True)
+    wrong.sort(reverse=True)
+    return Votes(tuple(right), tuple(wrong), abstentions, tuple(sorted(mixed)))
 
 
 def majority_at_n(answers: Sequence[Hashable | None], correct: Sequence[bool]) -> float:
     """Return the score in [0, 1] of the vote of all n samples; see `count_votes` for the arguments."""
-    votes = count_votes(answers, correct)
-    most = max(votes.right + votes.wrong, default=0)
-    tied_right, tied = votes.right.count(most), votes.right.count(most) + votes.wrong.count(most)
-    return tied_right / tied if tied else 0.0
+    options = count_votes(answers, correct).options
+    most = max((count for count, _ in options), default=0)
+    credits = [credit for count, credit in options if count == most]
+    return sum(credits) / len(credits) if credits else 0.0
 
 
 def majority_curve(answers: Sequence[Hashable | None], correct: Sequence[bool]) -> np.ndarray:
     """Return Maj@k of one problem for k = 1, ..., n as (n,) float64, exact to about 1e-11.
 
     `answers` are hashable classes: equal means the same vote; None, a sample without
-    an answer, does not vote. All samples of one class must have one verdict.
+    an answer, does not vote. For verdicts see `count_votes`.
     """
     return vote_curve(count_votes(answers, correct))
 
@@ -91,17 +99,16 @@ def vote_curve(votes: Votes) -> np.ndarray:
     different answers are independent under this law, hence
 
         E[credit; S] = sum over levels x of the integral over u in [0, 1] of
-                       d/dv of the product over right answers of (L + v T)
-                           times the product over wrong answers of (L + u T), at v = u,
+                       d/dv of the product over answers of (L + u T + v credit T), at v = 0,
 
     where T is "exactly x drawn of this answer" and L "fewer than x", both as transforms
-    in S: the derivative picks the right answer that wins, and the integral of u to the power
-    of the others that are tied is 1 / (number of tied). Several theta are used, each only for
+    in S: the derivative picks the answer that wins, and the integral of u to the power of
+    the others that are tied is 1 / (number of tied). Several theta are used, each only for
     k near its mean n theta, where P(S = k) is not small and nothing is lost in the division.
     """
     n = votes.n
     curve = np.zeros(n)
-    if not votes.right:
+    if not votes.right and not votes.mixed:
         return curve
     # In the angle phi = arcsin sqrt(theta), S has the same standard deviation 1 / (2 sqrt n) everywhere.
     angles = np.arcsin(np.sqrt(np.arange(1, n + 1) / n))
@@ -148,33 +155,34 @@ def weighted_majority_curve(
     # Option 0 is no vote at all: it can neither win nor tie.
     options = {answer: i for i, answer in enumerate(dict.fromkeys(a for a in answers if a is not None), start=1)}
     option = np.array([options[answer] if answer is not None else 0 for answer in answers])
-    right = np.zeros(len(options) + 1, dtype=bool)
-    right[option] = np.asarray(correct, dtype=bool)
     votes = np.where(option > 0, weight, 0.0)
+    right = np.asarray(correct, dtype=np.float64)
+    voters = np.bincount(option, votes > 0, len(options) + 1)
+    credits = np.bincount(option, (votes > 0) * right, len(options) + 1) / np.maximum(voters, 1)
 
     orders = rng.permuted(np.tile(np.arange(n), (permutations, 1)), axis=1)
-    totals = np.zeros((permutations, len(right)))
+    totals = np.zeros((permutations, len(credits)))
     credit = np.empty((permutations, len(sizes)))
     drawn = 0
     for column, size in enumerate(sizes):
         added = orders[:, drawn:size]
-        cells = option[added] + np.arange(permutations)[:, None] * len(right)
+        cells = option[added] + np.arange(permutations)[:, None] * len(credits)
         totals += np.bincount(cells.ravel(), votes[added].ravel(), totals.size).reshape(totals.shape)
-        credit[:, column] = _winners_share(totals, right)
+        credit[:, column] = _winners_share(totals, credits)
         drawn = size
     curve = credit.mean(axis=0)
     error = credit.std(axis=0, ddof=1) / np.sqrt(permutations) if permutations > 1 else np.full(len(sizes), np.nan)
-    everything = np.bincount(option, votes, len(right))[None, :]
-    for size, exact in ((1, np.mean((votes > 0) & right[option])), (n, _winners_share(everything, right)[0])):
+    everything = np.bincount(option, votes, len(credits))[None, :]
+    for size, exact in ((1, np.mean((votes > 0) * right)), (n, _winners_share(everything, credits)[0])):
         curve[sizes == size], error[sizes == size] = exact, 0.0
     return curve, error
 
 
-def _winners_share(totals: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return per row of totals (rows, options) the share of right options among the heaviest, 0 if all are 0."""
+def _winners_share(totals: np.ndarray, credits: np.ndarray) -> np.ndarray:
+    """Return per row of totals (rows, options) the mean credit of the heaviest options, 0 if all are 0."""
     most = totals.max(axis=1, keepdims=True)
     tied = (totals >= most * (1 - 1e-9)) & (totals > 0)
-    return np.asarray((tied & right).sum(axis=1) / np.maximum(tied.sum(axis=1), 1))
+    return np.asarray((tied @ credits) / np.maximum(tied.sum(axis=1), 1))
 
 
 def _curve_near(votes: Votes, theta: float, k: np.ndarray) -> np.ndarray:
@@ -186,11 +194,7 @@ def _curve_near(votes: Votes, theta: float, k: np.ndarray) -> np.ndarray:
     waves = np.exp(-2j * np.pi / period * np.arange(period))
     frequencies = np.arange(period // 2 + 1)
 
-    groups = [
-        (count, number, right)
-        for counts, right in ((votes.right, True), (votes.wrong, False))
-        for count, number in Counter(counts).items()
-    ]
+    groups = [(count, number, credit) for (count, credit), number in Counter(votes.options).items()]
     drawn = {count: _binomial(count, theta) for count, _, _ in groups}
     levels = _levels_that_matter(groups, drawn)
     transforms = {
@@ -214,13 +218,13 @@ def _curve_near(votes: Votes, theta: float, k: np.ndarray) -> np.ndarray:
         # The product so far and its derivative with respect to v, each (u, levels, frequencies).
         product: np.ndarray = one_sample**others
         derivative = np.zeros(())
-        for count, number, right in reaching:
+        for count, number, credit in reaching:
             exactly = transforms[count][x]
             factor = sums[count][x - 1] + u * exactly
             others_of_group = _power(factor, number - 1)
             derivative = derivative * factor
-            if right:
-                derivative = derivative + product * (number * exactly)
+            if credit:
+                derivative = derivative + product * (number * credit * exactly)
             derivative = derivative * others_of_group
             product = product * factor * others_of_group
         if derivative.ndim:
@@ -228,19 +232,19 @@ def _curve_near(votes: Votes, theta: float, k: np.ndarray) -> np.ndarray:
     return np.asarray(np.fft.irfft(total, period)[k % period] / size[k])
 
 
-def _levels_that_matter(groups: list[tuple[int, int, bool]], drawn: dict[int, np.ndarray]) -> np.ndarray:
-    """Return the range of levels x at which a right answer can win with a probability worth counting."""
-    x = np.arange(1, max(count for count, _, right in groups if right) + 1)
+def _levels_that_matter(groups: list[tuple[int, int, float]], drawn: dict[int, np.ndarray]) -> np.ndarray:
+    """Return the range of levels x at which an answer of credit can win with a probability worth counting."""
+    x = np.arange(1, max(count for count, _, credit in groups if credit) + 1)
     with np.errstate(divide="ignore"):
         at_most = {count: np.log(np.minimum(np.cumsum(pmf), 1.0))[np.minimum(x, count)] for count, pmf in drawn.items()}
         exactly = {
             count: np.where(x <= count, np.log(pmf)[np.minimum(x, count)], -np.inf) for count, pmf in drawn.items()
         }
     log_chance = []
-    for winner, _, wins in groups:
-        if wins:
-            rivals = [(count, number - (right and count == winner)) for count, number, right in groups]
-            log_chance.append(exactly[winner] + sum(number * at_most[count] for count, number in rivals if number))
+    for winner in groups:
+        if winner[2]:
+            rivals = [(group[0], group[1] - (group == winner)) for group in groups]
+            log_chance.append(exactly[winner[0]] + sum(number * at_most[count] for count, number in rivals if number))
     matters = x[np.max(log_chance, axis=0) > np.log(_NEGLIGIBLE)]
     return np.arange(matters[0], matters[-1] + 1) if len(matters) else x[:1]
 

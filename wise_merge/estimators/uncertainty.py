@@ -48,10 +48,14 @@ def standard_error(values: np.ndarray) -> np.ndarray:
 def mean_interval(
     values: np.ndarray, *, rng: np.random.Generator, level: float = 0.95, resamples: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of an interval for the mean over problems, for values in [0, 1].
+    """Return the ends of an interval for the mean over problems; NaN from a single problem.
 
-    Where every value is 0 or 1 (greedy decoding, pass@n from n samples) this is Wilson's interval,
-    right down to no success at all, where resampling would claim certainty; elsewhere the bootstrap's.
+    For values in [0, 1] this is Wilson's interval with the effective number of trials,
+    problems * mean * (1 - mean) / variance of the values: that of so many tosses of a coin with the
+    same mean and standard error (Korn and Graubard 1998 do so for clustered samples). Of 0/1 values
+    it is Wilson's own, and no success at all is not taken for certainty. It covers the truth more often
+    than the percentile bootstrap where few problems are ever solved (docs/score.md).
+    For other values it is the bootstrap's.
 
     Args:
         values: (problems,) or (problems, K); each column is treated by itself.
@@ -60,14 +64,17 @@ def mean_interval(
         resamples: of the bootstrap.
     """
     values = _per_problem(values)
-    columns = values.reshape(len(values), -1)
-    low, high = np.empty(columns.shape[1]), np.empty(columns.shape[1])
-    binary = ((columns == 0) | (columns == 1)).all(axis=0)
-    for column in np.flatnonzero(binary):
-        low[column], high[column] = wilson_interval(int(columns[:, column].sum()), len(columns), level=level)
-    if not binary.all():
-        low[~binary], high[~binary] = bootstrap_interval(columns[:, ~binary], rng=rng, level=level, resamples=resamples)
-    return low.reshape(values.shape[1:]), high.reshape(values.shape[1:])
+    problems = len(values)
+    if problems < 2:
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    if values.min() < 0 or values.max() > 1:
+        return bootstrap_interval(values, rng=rng, level=level, resamples=resamples)
+    mean = values.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        trials = problems * mean * (1 - mean) / values.var(axis=0)
+    # All 0 or all 1: as many tosses as problems.
+    trials = np.where((mean <= 0) | (mean >= 1), problems, trials)
+    return _wilson(mean, trials, level)
 
 
 def bootstrap_interval(
@@ -93,16 +100,19 @@ def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> tupl
 
     Right for one sample per problem; for several samples per problem use `mean_interval`.
     """
-    _check_level(level)
     if trials < 1 or not 0 <= successes <= trials:
         raise WiseMergeError(f"an interval needs 0 <= successes <= trials and a trial; got {successes} of {trials}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, spread = successes / trials, z**2 / trials
+    low, high = _wilson(np.asarray(successes / trials), np.asarray(float(trials)), level)
+    return float(low), float(high)
+
+
+def _wilson(share: np.ndarray, trials: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    _check_level(level)
+    spread = NormalDist().inv_cdf((1 + level) / 2) ** 2 / trials
     centre = (share + spread / 2) / (1 + spread)
-    half = (share * (1 - share) * spread + spread**2 / 4) ** 0.5 / (1 + spread)
+    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
     # The ends are 0 and 1 there, but for rounding.
-    low = 0.0 if successes == 0 else centre - half
-    return low, 1.0 if successes == trials else centre + half
+    return np.where(share <= 0, 0.0, centre - half), np.where(share >= 1, 1.0, centre + half)
 
 
 def paired_difference(

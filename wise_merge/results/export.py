@@ -99,8 +99,8 @@ def _problem(problem: Facts) -> dict[str, Any]:
     """Return the facts of a problem: verdicts by answer; by sample only where scores tell samples apart."""
     facts: dict[str, Any] = {"id": problem.id, "gold": problem.gold, "n": problem.n, "c": problem.c}
     answers = problem.answers or (None,) * problem.n
-    votes = Counter(zip(answers, problem.vote_correct, strict=True))
-    facts["unanswered"] = None if problem.answers is None else votes.pop((None, False), 0)
+    votes = Counter(zip(answers, problem.correct, strict=True))
+    facts["unanswered"] = None if problem.answers is None else votes.pop((None, False), 0) + votes.pop((None, True), 0)
     ordered = sorted(votes.items(), key=lambda vote: (-vote[1], str(vote[0][0])))
     if problem.answers is not None:
         facts["answers"] = [

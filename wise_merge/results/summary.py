@@ -314,7 +314,7 @@ def _counts(facts: Sequence[Facts]) -> np.ndarray:
 
 
 def _votes(problem: Facts) -> tuple[Sequence[str | None], Sequence[bool]]:
-    return problem.answers or (), problem.vote_correct
+    return problem.answers or (), problem.correct
 
 
 def _majority(facts: Sequence[Facts], n: int, watch: Watch) -> Metric:

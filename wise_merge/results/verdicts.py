@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.majority import count_votes
 from wise_merge.results.samples import Problem, Samples
 
 
@@ -18,8 +19,6 @@ class Facts:
         gold: what answers are compared with, as text; None if the file has none.
         correct: the verdict on each sample.
         answers: the vote of each sample, equal for equal answers, None for no vote; None if nothing tells.
-        vote_correct: whether each sample's vote is right. The same as `correct`, unless the file's own
-            verdicts differ between equal answers: then what most samples of the vote have.
         scores: from scorer to one score per sample.
         distinct: how many different completions there are, None if the file has no completions.
         operations: how many samples have each sequence of arithmetic operators, None likewise.
@@ -29,7 +28,6 @@ class Facts:
     gold: str | None
     correct: tuple[bool, ...]
     answers: tuple[str | None, ...] | None
-    vote_correct: tuple[bool, ...]
     scores: Mapping[str, tuple[float, ...]]
     distinct: int | None
     operations: tuple[int, ...] | None
@@ -115,16 +113,13 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
             raise WiseMergeError(f"{samples.path}: problem {problem.id} has no verdicts")
         labels = [bool(label) for label in problem.labels]
         made = _facts(problem, votes[problem.id], labels)
-        conflicts += any(
-            answer is not None and vote != label
-            for answer, vote, label in zip(made.answers or (), made.vote_correct, made.correct, strict=False)
-        )
+        conflicts += bool(made.answers and count_votes(made.answers, made.correct).mixed)
         facts.append(made)
     notes = []
     if conflicts:
         notes.append(
-            f"in {conflicts} problems the file calls equal answers both right and wrong; a vote is right if most of "
-            "its samples are"
+            f"in {conflicts} problems the file calls equal answers both right and wrong; such an answer earns the "
+            "share of its samples that are right"
         )
     if votes and all(vote is None for vote in votes.values()):
         notes.append("the file has neither completions nor answers, so there is no vote")
@@ -133,9 +128,6 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
 
 def _facts(problem: Problem, answers: tuple[str | None, ...] | None, correct: "list[bool] | tuple[bool, ...]") -> Facts:
     votes = answers if answers is not None else (None,) * problem.n
-    right: Counter[str | None] = Counter()
-    for vote, verdict in zip(votes, correct, strict=True):
-        right[vote] += 1 if verdict else -1
     scorers = sorted(problem.scores)
     samples = sorted(
         zip(votes, correct, *(problem.scores[scorer] for scorer in scorers), strict=True),
@@ -148,7 +140,6 @@ def _facts(problem: Problem, answers: tuple[str | None, ...] | None, correct: "l
         None if problem.gold is None else str(problem.gold),
         tuple(correct),
         None if answers is None else tuple(votes),
-        tuple(vote is not None and right[vote] > 0 for vote in votes),
         dict(zip(scorers, map(tuple, scores), strict=True)),
         problem.distinct,
         problem.operations,
