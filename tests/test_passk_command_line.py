@@ -131,14 +131,16 @@ def test_worked_examples_go_through_a_chat_template_if_asked_for(chat_model, lm_
     [
         (["--metadata", "data_file=nowhere.jsonl"], "gsm8k_passk: data_file 'nowhere.jsonl' does not exist"),
         (["--use_cache", "cache"], "countdown_passk: --use_cache is refused, because it keeps one of the K"),
-        (["--gen_kwargs", "max_gen_toks=8192"], "countdown_passk: completions of max_gen_toks=8192 and their prompts"),
+        (["--gen_kwargs", "max_gen_toks=8192"], "countdown_passk: completions of max_gen_toks=8192 leave 0 tokens"),
+        (["--metadata", "data_file=damaged.jsonl"], "gsm8k_passk: damaged.jsonl is not a JSON Lines file; line 2: not"),
         (["--cache_requests", "true"], "countdown_passk: --cache_requests is refused, because its key holds neither K"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_line(arguments, message, lm_eval):
+def test_a_mistake_is_one_line(arguments, message, lm_eval, tmp_path):
     """`lm_eval` ends with exit code 1 and our message, without a traceback and without sampling."""
     task = "gsm8k_passk" if message.startswith("gsm8k") else "countdown_passk"
+    (tmp_path / "damaged.jsonl").write_text('{"question": "a", "answer": "3"}\n{"question": "b", "answer": 3\n')
     result = lm_eval("--tasks", task, *arguments)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(message)

@@ -8,8 +8,11 @@ from datasets import Dataset
 from wise_merge.errors import WiseMergeError
 from wise_merge.passk_task.problems import (
     FEWSHOT_EXAMPLES,
+    countdown_key,
     countdown_problems,
     data_file,
+    of_task,
+    read_file,
     sha256,
     sudoku_document,
     sudoku_problems,
@@ -77,6 +80,46 @@ def test_a_mapping_gives_each_task_its_file(tmp_path):
     assert not str(data_file(files, "gsm8k_passk")).startswith("~")
     assert data_file(files, "countdown_passk") is None
     assert data_file(None, "gsm8k_passk") is None
+
+
+def test_a_setting_is_for_all_tasks_or_for_each():
+    """One value, or a mapping whose keys are tasks."""
+    assert of_task(9, "max_gen_toks", "gsm8k_passk") == 9
+    assert of_task({"gsm8k_passk": 9}, "max_gen_toks", "gsm8k_passk") == 9
+    assert of_task({"gsm8k_passk": 9}, "max_gen_toks", "countdown_passk") is None
+    with pytest.raises(WiseMergeError, match="max_gen_toks names gsm, which is no task; the tasks are aime24_passk"):
+        of_task({"gsm": 9}, "max_gen_toks", "gsm8k_passk")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1}\n{"a": 2\n', "line 2: not JSON"),
+        ('{"a": 1}\n\n[2]\n', r"line 3: wanted a JSON object; got \[2\]"),
+        ('{"a": 1}\n"\xff"\n', "line 2: not UTF-8"),
+    ],
+)
+def test_a_damaged_line_is_named(text, message, tmp_path):
+    """By task, file and line, in one line; `datasets` would give a traceback that names none of them."""
+    path = tmp_path / "damaged.jsonl"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(
+        WiseMergeError, match=rf"gsm8k_passk: .*damaged\.jsonl is not a JSON Lines file; {message}"
+    ) as error:
+        read_file(path, "gsm8k_passk")
+    assert "\n" not in str(error.value)
+
+
+def test_rows_of_a_file_are_read_in_order(tmp_path):
+    """Empty lines do not count; a column may be missing in some rows."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": 2, "b": "x"}\n')
+    assert read_file(path, "gsm8k_passk").to_list() == [{"a": 1, "b": None}, {"a": 2, "b": "x"}]
+
+
+def test_the_order_of_numbers_makes_no_other_problem_of_countdown():
+    """The target does."""
+    assert countdown_key(((3, 9, 5), 17)) == countdown_key(((9, 5, 3), 17)) != countdown_key(((9, 5, 3), 18))
 
 
 def test_sha256_is_that_of_the_bytes(tmp_path):

@@ -50,13 +50,28 @@ def test_best_at_k_is_reported_beside_pass_at_k(scorer, two_problems, tmp_path):
     assert seen[0][0].count("Target:") == 1  # the problem, without the worked examples
 
 
+def test_a_scorer_is_shown_what_it_is_shown_later(scorer, tmp_path):
+    """The question by itself, as `wise-merge score` shows it from the samples; not what the prompt wraps it in."""
+    path = tmp_path / "gsm8k.jsonl"
+    path.write_text(json.dumps({"question": "What is 2 + 2?", "answer": "#### 4"}) + "\n")
+    evaluate(
+        Scripted(lambda prompt: ["4", "It is 4."]),
+        "gsm8k_passk",
+        repeats=2,
+        data_file=str(path),
+        scorer="python:rank_for_test:longest",
+    )
+    assert json.loads((tmp_path / "seen.jsonl").read_text()) == ["What is 2 + 2?", ["4", "It is 4."]]
+
+
 def test_a_scorer_that_fails_costs_best_at_k_and_nothing_else(scorer, two_problems, caplog):  # noqa: F811
     """The other figures are there, best@k is not a number, and the log says how to get it later."""
     scores, _ = evaluate(Scripted(script), repeats=4, data_file=two_problems, scorer="python:rank_for_test:broken")
     assert values(scores)["pass@4"] == 1.0
     assert math.isnan(values(scores)["best@4"])
     assert "best@k" not in scores["curve,samples"]
-    assert "RuntimeError: CUDA out of memory" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert "CUDA out of memory" in caplog.text
     assert "wise-merge score FILE --scorer python:rank_for_test:broken" in caplog.text
 
 

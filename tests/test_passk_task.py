@@ -154,7 +154,7 @@ def test_padding_of_data_parallel_runs_is_cut_off():
     padded = task.process_results(problem, [["1", "1", "2", "3"]])
     assert padded["identical"] == 1.0
     assert padded["audit"]["received"] == 4
-    with pytest.raises(WiseMergeError, match="1 completions where 2"):
+    with pytest.raises(WiseMergeError, match="a problem has 1 completions where 2"):
         task.process_results(problem, [["1+2+3"]])
 
 
@@ -203,6 +203,8 @@ def test_the_prompt_ends_where_the_answer_begins():
         ({"problems": 1810}, "1810 problems and 16 few-shot examples: .*ask for fewer"),
         ({"problems": "all"}, "problems must be a positive integer; got 'all'"),
         ({"numbers": 5}, "3 or 4 numbers; got numbers=5"),
+        ({"max_gen_toks": 0}, "max_gen_toks must be a positive integer; got 0"),
+        ({"max_gen_toks": {"countdown": 9}}, "max_gen_toks names countdown, which is no task"),
         ({"prompt": "fewshto"}, "prompt must be fewshot or instruct; got 'fewshto'"),
     ],
 )
@@ -240,7 +242,7 @@ def test_a_malformed_data_file_is_named(tmp_path):
         ("gsm8k_passk", {"question": "2 + 2?", "answer": "four"}, "problem 2 .*a number; got 'four'"),
     ],
 )
-def test_a_problem_that_nothing_can_solve_is_refused_before_the_sampling(task, row, message, tmp_path):
+def test_a_problem_whose_gold_cannot_be_read_is_refused_before_the_sampling(task, row, message, tmp_path):
     """Its line is named; it would otherwise count as wrong for ever."""
     good = {"countdown_passk": {"numbers": [1, 2, 3], "target": 6}, "gsm8k_passk": {"question": "?", "answer": "4"}}
     # One type per column, or the reader of JSON Lines itself refuses the file.
@@ -447,12 +449,18 @@ def test_every_task_has_two_prompts(task, tmp_path):
     assert results["configs"][task]["metadata"]["prompt"] == "instruct"
 
 
+@pytest.mark.parametrize("prompt", ["fewshot", "instruct"])
 @pytest.mark.parametrize("task", TASKS)
-def test_the_worked_examples_are_right(task, tmp_path):
-    """What the few-shot prompt shows as an answer is read, and where the example can be judged it is correct."""
-    loaded = load(task, data_file=file_of(tmp_path, ONE_PROBLEM[task]), repeats=1)
+def test_the_worked_examples_are_right(task, prompt, tmp_path):
+    """What examples show as an answer is read, correct where they can be judged, and marked as the prompt asks."""
+    loaded = load(task, data_file=file_of(tmp_path, ONE_PROBLEM[task]), repeats=1, prompt=prompt)
     for example in loaded.sampler.df:
         shown = loaded.doc_to_target(example, loaded.fewshot_cfg.doc_to_target)
+        if prompt == "instruct":
+            asked_for = loaded.doc_to_text(example)
+            assert ("\\boxed{" in asked_for) == ("\\boxed{" in shown.splitlines()[-1] or "\\end{align*}" in shown)
+            assert ("<answer>" in asked_for) == shown.endswith("</answer>")
+            assert "Final Answer" not in shown
         answer = {"answer": shown.rpartition("\\boxed{")[2].partition("}.")[0].partition("}$")[0]}
         if task.startswith("aime") and not answer["answer"].isdigit():
             continue
@@ -493,9 +501,33 @@ def test_the_command_line_wins_over_the_prompt():
     )
     assert results["n-shot"]["countdown_passk"] == 2
     assert prompt.count("Use every number exactly once") == 3
+    assert prompt.count("</answer>.") == 3  # the instructions
+    assert prompt.count("</answer>\n\n") == 2  # the examples
     assert settings["until"] == ["\n\n"]
     assert settings["max_tokens"] == 99
     assert "max_gen_toks" not in settings
+
+
+def test_the_longest_completion_is_set_per_task():
+    """--gen_kwargs wins over the metadata, and those win over the task."""
+    limits = {"countdown_passk": 77, "aime24_passk": 2048}
+    assert asked("countdown_passk", max_gen_toks=limits)[1]["max_gen_toks"] == 77
+    assert asked("countdown_passk", max_gen_toks=55, prompt="instruct")[1]["max_gen_toks"] == 55
+    assert asked("sudoku4_passk", max_gen_toks=limits)[1]["max_gen_toks"] == 64
+    settings = asked("countdown_passk", max_gen_toks=limits, gen_kwargs={"max_tokens": 9})[1]
+    assert (settings["max_tokens"], "max_gen_toks" in settings) == (9, False)
+
+
+class OpenAIChatCompletion(Scripted):
+    """Called like lm-eval's model for an API that has no top_k."""
+
+
+def test_top_k_is_not_mentioned_where_it_would_be_refused():
+    """0 means off, which OpenAI's API always is; None leaves it out everywhere; any other is the user's to say."""
+    assert asked("countdown_passk")[1]["top_k"] == 0
+    assert "top_k" not in asked("countdown_passk", gen_kwargs={"top_k": None})[1]
+    assert "top_k" not in asked("countdown_passk", OpenAIChatCompletion)[1]
+    assert asked("countdown_passk", OpenAIChatCompletion, gen_kwargs={"top_k": 5})[1]["top_k"] == 5
 
 
 def test_more_examples_than_there_are_is_one_line():
@@ -504,10 +536,15 @@ def test_more_examples_than_there_are_is_one_line():
         asked("countdown_passk", num_fewshot=17)
 
 
-def test_the_instructions_name_the_operations():
-    """As many as the problems are made with; a division is an operation, too."""
+def test_the_instructions_name_the_operations(two_problems):
+    """As many as the problems are made with; those of a file may need a division, unless the user knows better."""
     assert "the operations + - * and brackets" in asked("countdown_passk", prompt="instruct")[0]
     assert "the operations + - * / and brackets" in asked("countdown_passk", prompt="instruct", operations="+-*/")[0]
+    assert (
+        "the operations + - * / and brackets" in asked("countdown_passk", prompt="instruct", data_file=two_problems)[0]
+    )
+    prompt, *_ = asked("countdown_passk", prompt="instruct", data_file=two_problems, operations="+-")
+    assert "the operations + - and brackets" in prompt
 
 
 @pytest.mark.parametrize(("task", "size"), [("sudoku4_passk", 4), ("sudoku9_passk", 9)])
@@ -538,8 +575,11 @@ def test_columns_are_found_under_their_other_names(tmp_path):
 
 def test_no_example_is_a_problem_of_the_file(tmp_path):
     """Examples are generated from the seed, and someone may have saved the problems of that very seed."""
-    drawn = load("countdown_passk", problems=20).dataset
-    path = file_of(tmp_path, *drawn["test"].to_list(), drawn["train"][2])
+    drawn = load("countdown_passk", problems=20, operations="+-*/").dataset
+    # The same numbers in another order are the same problem.
+    example = {**drawn["train"][2], "numbers": drawn["train"][2]["numbers"][::-1]}
+    assert example != drawn["train"][2]
+    path = file_of(tmp_path, *drawn["test"].to_list(), example)
     left = load("countdown_passk", problems=20, data_file=path).dataset["train"]["target"]
     targets = drawn["train"]["target"]
     assert list(left) == [*targets[:2], *targets[3:]]
@@ -637,6 +677,7 @@ def test_the_audit_stands_in_the_log_and_in_the_json(two_problems, caplog):
         "n": 4,
         "padded": 0,
         "identical": 1,
+        "cut_prompts": None,
         "repeated": 4 / 8,
         "unanswered": 1 / 8,
         "cut_off": 1 / 8,
@@ -674,3 +715,50 @@ def test_a_gold_answer_that_cannot_be_read_ends_the_run_before_the_sampling(tmp_
     with pytest.raises(WiseMergeError, match=r"math500_passk: the gold answer cannot be read .*10\^\{10"):
         evaluate(model, "math500_passk", repeats=2, data_file=str(path))
     assert model.requests == []
+
+
+# --- prompts that do not fit ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def hf_model(tiny_run):
+    """Makes the hf backend's model, whose tokens are characters, with a context of so many."""
+    from lm_eval.models.huggingface import HFLM
+
+    return lambda context: HFLM(pretrained=str(tiny_run / "checkpoint-1"), device="cpu", max_length=context)
+
+
+def prompt_lengths():
+    """Return the lengths of the prompts of two_problems, in characters, as a script is asked them."""
+    return [
+        len(prompt) for prompt in ("Numbers: 5 6 9\nTarget: 24\nExpression:", "Numbers: 1 2 3\nTarget: 6\nExpression:")
+    ]
+
+
+def test_prompts_that_would_all_be_cut_are_refused(hf_model, two_problems):
+    """The hf backend would cut them to their last tokens, or to nothing, and go on; one line says what to lower."""
+    longest = max(prompt_lengths())
+    for context, room in ((48 + 8, 8), (48, 0), (20, 0)):
+        message = (
+            f"countdown_passk: completions of max_gen_toks=48 leave {room} tokens of the model's context of {context} "
+            rf"to the prompt, and 2 of 2 prompts are longer \(up to {longest} tokens\); lower --gen_kwargs max_gen_toks"
+        )
+        with pytest.raises(WiseMergeError, match=message):
+            asked_without_examples(hf_model(context), two_problems)
+
+
+def test_prompts_that_are_cut_are_counted(hf_model, two_problems, caplog):
+    """The one with two digits more is too long by one token: a warning before the sampling, and the audit after it."""
+    assert prompt_lengths() == [37, 36]
+    for context, cut in ((48 + 36, 1), (48 + 37, 0)):
+        caplog.clear()
+        results = asked_without_examples(hf_model(context), two_problems)
+        assert results["results"]["countdown_passk"]["audit,samples"]["cut_prompts"] == cut
+        assert caplog.text.count("1 of 2 prompts are longer (up to 37 tokens): those LOSE THEIR BEGINNING") == cut
+
+
+def asked_without_examples(model, path):
+    """Run CountDown without worked examples."""
+    metadata = {"repeats": 2, "data_file": path}
+    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
+    return simple_evaluate(model, tasks=["countdown_passk"], task_manager=manager, num_fewshot=0)

@@ -5,19 +5,20 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from wise_merge.plots import COLOURS, DASHES, MARKERS, draw
+from wise_merge.plots import COLOURS, MARKERS, _look, draw
 from wise_merge.results.summary import check_k, metrics, summarize
 from wise_merge.results.verdicts import Facts
 
 
-def summary(skill, n=8, problems=20, scorer=None):
+def summary(skill, n=8, problems=20, scorer=None, more=0):
     rng = random.Random(n)
     facts = []
     for i in range(problems):
+        n += more * (i == problems // 2)
         answers = tuple("1" if rng.random() < skill else rng.choice("23") for _ in range(n))
         correct = tuple(answer == "1" for answer in answers)
         scores = {scorer: tuple(rng.random() for _ in range(n))} if scorer else {}
-        facts.append(Facts(str(i), "1", correct, answers, correct, scores, n, (n,)))
+        facts.append(Facts(str(i), "1", correct, answers, scores, n, (n,)))
     reported = check_k(facts, None)
     found, notes = metrics(facts, reported)
     return summarize(facts, found, reported, notes=notes)
@@ -54,16 +55,39 @@ def test_several_files_are_told_apart_without_colour(count, tmp_path):
     written = texts(tmp_path / "curves.svg")
     assert [written.count(f"model {i}") for i in range(count)] == [1] * count
     assert [written.count(title) for title in ("pass@k", "maj@k")] == [1, 1]
-    looks = {(COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)], MARKERS[i % len(MARKERS)]) for i in range(count)}
-    assert len(looks) == count
 
 
-def test_long_names_are_cut_where_they_differ_least(tmp_path):
-    """Names of files differ at their ends."""
-    draw([("a/" + "long/" * 20 + "late", summary(0.5)), ("early", summary(0.4))], tmp_path)
-    (name,) = (text for text in texts(tmp_path / "curves.svg") if text.endswith("late"))
-    assert name.startswith("…long/") or name.startswith("…")
-    assert len(name) < 40
+def test_no_two_of_many_files_look_alike():
+    """As many marks as colours: after each round the marks are shifted, so that both together never repeat."""
+    looks = [_look(i) for i in range(len(COLOURS) * len(MARKERS))]
+    assert len({(look["color"], look["marker"]) for look in looks}) == len(looks)
+    assert {look["color"] for look in looks} == {*COLOURS}
+
+
+def test_what_all_samples_give_stands_apart_from_the_curves(tmp_path):
+    """Where n differs between problems, and only there."""
+    draw([("late", summary(0.5, more=5)), ("early", summary(0.3))], tmp_path)
+    assert texts(tmp_path / "curves.svg").count("all") == 2
+    draw([("late", summary(0.5)), ("early", summary(0.3))], tmp_path)
+    assert "all" not in texts(tmp_path / "curves.svg")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("early/" + "long/" * 20 + "model", "late/" + "long/" * 20 + "model"),
+        ("model/" + "long/" * 20 + "early", "model/" + "long/" * 20 + "late"),
+        ("long/" * 20 + "early" + "/long" * 20, "long/" * 20 + "late" + "/long" * 20),
+        ("long/" * 20 + "early" + "/longer" * 20 + "x" * 40, "long/" * 20 + "early" + "/long" * 20 + "x" * 40),
+        ("same", "same"),
+    ],
+)
+def test_long_names_are_cut_where_they_differ_least(names, tmp_path):
+    """At their beginning, their end, in the middle, anywhere: two files are two entries of the legend."""
+    draw([(name, summary(0.5)) for name in names], tmp_path)
+    shown = [text for text in texts(tmp_path / "curves.svg") if "long" in text or "same" in text]
+    assert len(set(shown)) == len(shown) == 2
+    assert all(len(name) < 40 for name in shown)
 
 
 def test_one_sample_per_problem_has_no_curve_and_no_histogram(tmp_path):

@@ -3,8 +3,10 @@
 import gzip
 import itertools
 import json
+import os
 import random
 import re
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -12,7 +14,7 @@ from conftest import REPOSITORY
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.columns import NAMES, parse_fields
 from wise_merge.results.rows import sample_files, task_of
-from wise_merge.results.samples import read_samples
+from wise_merge.results.samples import choose_benchmarks, read_samples
 from wise_merge.results.verdicts import judge
 
 #: id -> gold and the numbers that four samples end in; None is a sample without an answer.
@@ -110,6 +112,57 @@ PER_PROBLEM = {
     },
 }
 
+PER_PROBLEM |= {
+    "openr": lambda i, gold, numbers, texts, right: {
+        "question": f"Question {i}?",
+        "groundtruth": gold,
+        "result": {"majority_vote": 0.5},
+        "output": [{"path_idx": j, "text": text, "value": 0.5, "reward_history": [1]} for j, text in enumerate(texts)],
+        "id": i,
+    },
+    "skythought": lambda i, gold, numbers, texts, right: {
+        "id": i,
+        "problem": f"Problem {i}",
+        "answer": gold,
+        "responses": [{"content": text, "correctness": ok} for text, ok in zip(texts, right, strict=True)],
+    },
+    "lighteval": lambda i, gold, numbers, texts, right: {
+        "doc": {"query": f"Q{i}", "choices": [gold], "gold_index": 0, "id": i},
+        "model_response": {"text": texts, "logprobs": []},
+    },
+    "an empty column of a problem's name": lambda i, gold, numbers, texts, right: {
+        "example": i,
+        "instruction": "",
+        "uid": "",
+        "gold": [gold],
+        "generations": texts,
+    },
+    "big-math": lambda i, gold, numbers, texts, right: {
+        "uuid": i,
+        "ref_ans": gold,
+        "responses": [
+            {"response": text, "score": 0.5, "label": int(ok)} for text, ok in zip(texts, right, strict=True)
+        ],
+    },
+    "messages as completions": lambda i, gold, numbers, texts, right: {
+        "id": i,
+        "gold": gold,
+        "completions": [{"role": "assistant", "content": text} for text in texts],
+    },
+    "chats as completions": lambda i, gold, numbers, texts, right: {
+        "id": i,
+        "gold": gold,
+        "completions": [
+            [
+                {"role": "user", "content": "And?"},
+                {"role": "assistant", "content": text},
+                {"role": "user", "content": "!"},
+            ]
+            for text in texts
+        ],
+    },
+}
+
 PER_SAMPLE = {
     "nemo-skills": lambda i, gold, number, text, right: {
         "id": i,
@@ -130,6 +183,28 @@ PER_SAMPLE = {
         "is_correct": right,
     },
     "minimal": lambda i, gold, number, text, right: {"question_id": int(i), "answer": gold, "completion": text},
+    "verl": lambda i, gold, number, text, right: {"input": i, "output": text, "gts": gold, "score": 1.0, "step": 1},
+    "nemo-skills with a judge": lambda i, gold, number, text, right: {
+        "problem": i,
+        "expected_answer": gold,
+        "generation": text,
+        "predicted_answer": number if number is None else str(number),
+        "symbolic_correct": right,
+        "judgement": f"Judgement: {'Yes' if right else 'No'}",
+        "judge_correct": not right,
+    },
+    "evalscope": lambda i, gold, number, text, right: {
+        "index": hash(text),
+        "group_id": int(i),
+        "model_output": {"choices": [{"message": {"content": text, "role": "assistant"}, "stop_reason": "stop"}]},
+        "messages": [{"role": "user", "content": f"Question {i}?"}],
+        "target": gold,
+    },
+    "a chat": lambda i, gold, number, text, right: {
+        "id": i,
+        "gold": gold,
+        "completion": [{"role": "user", "content": "And?"}, {"role": "assistant", "content": text}],
+    },
 }
 
 
@@ -189,6 +264,37 @@ def test_a_list_a_gzip_file_and_a_byte_order_mark_are_read(tmp_path, expected):
         assert facts_of(tmp_path / name) == expected
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("before", [{}, {"model": 'a "b"', "seed": 1}])
+def test_an_object_with_a_list_of_rows_is_read_as_the_list(before, indent, tmp_path, expected):
+    """Whatever stands beside it; a row of JSON Lines that begins alike remains a row."""
+    rows = [PER_PROBLEM["ours"](*problem) for problem in problems()]
+    (tmp_path / "x.json").write_text(json.dumps({**before, "data": rows, "after": [1]}, indent=indent))
+    assert facts_of(tmp_path / "x.json") == expected
+    lines = write(tmp_path / "x.jsonl", [{"data": [{"source": "web"}], **row} for row in rows])
+    assert facts_of(lines) == expected
+
+
+def test_a_list_in_the_first_line_does_not_hide_the_others(tmp_path, expected):
+    """It is rejected as any line that is no object; without further lines it is the file."""
+    lines = "".join(json.dumps(PER_PROBLEM["ours"](*problem)) + "\n" for problem in problems())
+    path = tmp_path / "x.jsonl"
+    path.write_text("\ufeff\n[1, 2]\n\n" + lines)
+    samples = read_samples(path)
+    assert [problem.id for problem in samples.problems] == ["0", "1", "2"]
+    assert samples.rejected == (("line 2", "wanted a JSON object; got [1, 2]"),)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_samples(path).rejected == samples.rejected
+
+
+def test_pipes_are_refused(tmp_path):
+    """They can be read once, and columns are looked for before."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("-")):
+        with pytest.raises(WiseMergeError, match="is a pipe and can be read only once; save it to a file first"):
+            sample_files(path)
+
+
 def test_a_list_is_read_entry_by_entry(tmp_path, monkeypatch):
     """However it is cut into pieces, also within a character; entries before a damaged one are kept."""
     monkeypatch.setattr("wise_merge.results.rows._CHUNK", 7)
@@ -215,7 +321,7 @@ def test_the_page_lists_the_names_that_are_accepted():
     page = (REPOSITORY / "docs" / "score.md").read_text()
     for role, groups in NAMES.items():
         (row,) = (line for line in page.splitlines() if line.startswith("| `") and f"`{role}`" in line.split("|")[1])
-        written = re.findall(r"`(\w+)`", row.split("|")[2])
+        written = re.findall(r"`([\w.]+)`", row.split("|")[2])
         assert [name for name in written if name in {*itertools.chain(*groups)}] == [*itertools.chain(*groups)], role
 
 
@@ -265,13 +371,17 @@ def test_agreement_with_the_labels_of_the_file_is_counted(tmp_path):
     assert (agreement.only_ours_right, agreement.only_theirs_right) == (0, 1)
 
 
-def test_equal_answers_with_different_labels_vote_as_most_of_them_do(tmp_path):
-    """The labels count as they are for pass@k; the vote for 18 is right, and the reader is told."""
+def test_equal_answers_with_different_labels_are_told(tmp_path):
+    """The labels count as they are, and the reader learns in how many problems they contradict each other."""
     rows = [{"id": 1, "preds": ["18", "18", "18", "7"], "labels": [True, True, False, False]}]
     found = judge(read_samples(write(tmp_path / "x.jsonl", rows), file_verdicts=True), file_verdicts=True)
-    assert found.problems[0].c == 2
-    assert found.problems[0].vote_correct == (True, True, True, False)
-    assert "1 problems" in found.notes[0]
+    assert sorted(zip(found.problems[0].answers, found.problems[0].correct, strict=True)) == [
+        ("18", False),
+        ("18", True),
+        ("18", True),
+        ("7", False),
+    ]
+    assert "1 problem" in found.notes[0]
 
 
 def test_score_columns_are_scorers_and_step_scores_are_left_out(tmp_path):
@@ -280,9 +390,56 @@ def test_score_columns_are_scorers_and_step_scores_are_left_out(tmp_path):
     samples = read_samples(write(tmp_path / "x.jsonl", rows))
     assert samples.columns.scores == ("orm_score",)
     assert samples.problems[0].scores == {"orm_score": (0.5, 1.0)}
-    assert samples.notes[0] == "no scores in scores: a list per completion (of steps?) where one number was wanted"
-    with pytest.raises(WiseMergeError, match="reduce each to one"):
+    assert samples.notes[0].startswith("no scores in scores: a list per completion (of its steps?); --steps last, min")
+    with pytest.raises(
+        WiseMergeError, match=r"--field scores=scores: a list per completion .*--steps last, min or prod"
+    ):
         read_samples(tmp_path / "x.jsonl", fields={"scores": ["scores"]})
+
+
+@pytest.mark.parametrize(("steps", "made"), [("last", (0.5, 0.25)), ("min", (0.5, 0.25)), ("product", (0.375, 0.25))])
+def test_scores_of_steps_are_made_one(steps, made, tmp_path):
+    """By hand, in a row per problem and in a row per sample; a completion with a step that has no score is an error."""
+    lists = [[0.75, 0.5], [0.25]]
+    path = write(tmp_path / "x.jsonl", [{"id": 1, "gold": "2", "completions": ["2", "3"], "scores": lists}])
+    samples = read_samples(path, steps=steps)
+    assert samples.problems[0].scores == {"scores": made}
+    assert samples.notes == (f"scores of steps: of each list in scores the {steps} (--steps)",)
+    rows = [{"id": 1, "gold": "2", "completion": "2", "reward": steps_of} for steps_of in lists]
+    assert read_samples(write(tmp_path / "y.jsonl", rows), steps=steps).problems[0].scores == {"reward": made}
+    rows.append({"id": 1, "gold": "2", "completion": "2", "reward": [1.0, None]})
+    ((_, reason),) = read_samples(write(tmp_path / "y.jsonl", rows), steps=steps).rejected
+    assert reason.startswith("reward must be finite numbers; entry 1 is [1.0, None]")
+
+
+def test_columns_that_are_not_needed_reject_no_row(tmp_path):
+    """Empty scores, labels that are none or too few, answers beside completions: used if they can be, and counted."""
+    row = {"gold": "2", "completions": ["2", "3"], "reward": [], "score": [None, None]}
+    rows = [{**row, "id": i, "labels": [True, False], "answers": ["2", "3"]} for i in range(60)]
+    rows[51]["labels"], rows[52]["labels"], rows[53]["labels"] = [0.5, 1], [True], [None, False]
+    rows[54]["answers"] = ["2"]
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert not samples.rejected
+    assert len(samples.problems) == 60
+    assert [samples.problems[i].labels for i in (51, 52, 53)] == [(None, True), (None, None), (None, False)]
+    assert samples.notes[:2] == ("no scores in reward: it is empty", "no scores in score: it is empty")
+    assert samples.notes[2].startswith("3 entries of labels not true or false, so not compared with our verdicts")
+    refused = read_samples(tmp_path / "x.jsonl", file_verdicts=True).rejected
+    assert [place for place, _ in refused] == ["line 52", "line 53", "line 54", "line 55"]
+
+
+def test_scores_can_be_left_out_and_be_verdicts(tmp_path):
+    """A score that is missing somewhere costs its row unless `scores=` is given; true counts 1 where asked for."""
+    rows = [{**GOOD, "id": i, "reward": [1.0, 10**400 if i == 2 else 2.0], "seen": [True, False]} for i in range(4)]
+    path = write(tmp_path / "x.jsonl", rows)
+    ((place, reason),) = read_samples(path).rejected
+    assert place == "line 3"
+    assert re.fullmatch(r"reward must be finite .* entry 2 is 10+\.\.\.; --field scores= goes without scores", reason)
+    without = read_samples(path, fields=parse_fields(["scores="]))
+    assert not without.rejected
+    assert without.problems[0].scores == {}
+    named = read_samples(path, fields=parse_fields(["scores=seen"]))
+    assert named.problems[0].scores == {"seen": (1.0, 0.0)}
 
 
 GOOD = {"id": "good", "gold": "18", "completions": ["18", "17"], "reward": [1.0, 2.0]}
@@ -301,7 +458,7 @@ GOOD = {"id": "good", "gold": "18", "completions": ["18", "17"], "reward": [1.0,
         ({**GOOD, "completions": "18"}, "completions must be a list"),
         ({**GOOD, "completions": ["18", None]}, "completion 2 must be a text; got None"),
         ({**GOOD, "id": "good"}, "id 'good' is there twice, first in line 1"),
-        ({**GOOD, "reward": [1.0]}, "reward has 1 entries for 2 completions"),
+        ({**GOOD, "reward": [1.0]}, "reward has 1 entry for 2 completions"),
         ({**GOOD, "reward": [1.0, float("nan")]}, "reward must be finite numbers; entry 2 is nan"),
         ({**GOOD, "reward": [1.0, None]}, "reward must be finite numbers; entry 2 is None"),
         ("[" * 100_000, "not JSON"),
@@ -447,6 +604,30 @@ def test_the_benchmark_is_told_by_the_file(row, benchmark, tmp_path):
     """By its columns, or by golds that are all numbers."""
     path = write(tmp_path / "x.jsonl", [{"id": i, "completions": ["1"], **row} for i in range(3)])
     assert read_samples(path).benchmark.name == benchmark
+
+
+def test_files_of_the_same_problems_are_read_by_the_same_benchmark(tmp_path):
+    """Half of MATH has numbers only; other problems, `####` and what stands alone are read as they are."""
+    golds = {
+        "numbers": ["18", "19"],
+        "formulas": ["18", "19", "\\frac{1}{2}"],
+        "others": ["1", "2", "3"],
+        "solutions": ["So.\n#### 18", "So.\n#### 19"],
+    }
+    files = [
+        write(
+            tmp_path / f"{name}.jsonl",
+            [{"id": i, "gold": gold, "completions": ["1"]} for i, gold in enumerate(of_file)],
+        )
+        for name, of_file in golds.items()
+    ]
+    assert choose_benchmarks(files) == [
+        ("math", "not all golds of formulas.jsonl are numbers"),
+        ("math", "not all golds are numbers"),
+        ("gsm8k", "all golds are numbers"),
+        ("gsm8k", "golds end in #### and a number"),
+    ]
+    assert choose_benchmarks(files[:1]) == [("gsm8k", "all golds are numbers")]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import random
 import re
 import statistics
@@ -233,6 +234,7 @@ def test_rejected_rows_are_counted_and_decide_the_exit_code(weak):
     ("arguments", "message"),
     [
         (["-k", "9"], r"weak\.jsonl: k = 9 needs 1 <= k <= n, but problem 0 has n = 8 samples"),
+        (["-k", "1" * 5000], "such as 1,8,64; got '1{59}\\.\\.\\."),
         (["-k", "1,x"], "-k takes whole numbers with commas between, such as 1,8,64; got '1,x'"),
         (["--benchmark", "gsm"], "there is no benchmark 'gsm'; there are gsm8k, "),
         (["--verdicts", "file"], "needs the file's own verdicts .*the columns are id, question, gold, completions"),
@@ -253,6 +255,137 @@ def test_a_file_that_is_not_there_or_there_twice_is_one_line(weak, tmp_path):
     """Named, before anything is computed."""
     assert "nowhere.jsonl does not exist" in score(weak, tmp_path / "nowhere.jsonl").stderr
     assert "weak.jsonl is given twice" in score(weak, weak).stderr
+
+
+def test_outputs_that_would_destroy_are_refused(weak, strong, tmp_path):
+    """The samples themselves, also through a link, one output twice, and what is no file: one line, nothing written."""
+    before = weak.read_bytes()
+    (tmp_path / "link").symlink_to(weak)
+    for arguments, message in (
+        (["--json", weak], f"--json {weak} is one of the files of samples"),
+        (["--csv", tmp_path / "link"], "link is one of the files of samples; give another file to write"),
+        (["--json", tmp_path / "o", "--csv", tmp_path / "." / "o"], "o is also the file of --json"),
+        (["--json", "."], "--json . is a folder; give a file to write"),
+        (["--plots", weak], "weak.jsonl is a file; give a folder to draw into"),
+    ):
+        result = score(weak, strong, *arguments)
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert weak.read_bytes() == before
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_is_no_regular_file_is_written_into(weak, tmp_path, console_script):
+    """A link stays a link, a pipe a pipe, and /dev/stdout the terminal or what stands for it."""
+    (tmp_path / "link.json").symlink_to(tmp_path / "whole.json")
+    assert score(weak, "--json", tmp_path / "link.json").exit_code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    expected = (tmp_path / "whole.json").read_text()
+    piped = console_script("wise-merge", "score", weak, "--json", "/dev/stdout", cwd=tmp_path)
+    assert piped.returncode == 0, piped.stderr
+    assert piped.stdout.endswith(expected)
+    os.mkfifo(tmp_path / "fifo")
+    reader = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    assert score(weak, "--csv", tmp_path / "fifo").exit_code == 0
+    assert os.read(reader, 100).startswith(b"file,metric,scorer,k,")
+    os.close(reader)
+    assert (tmp_path / "fifo").is_fifo()
+
+
+def test_models_with_long_names_are_told_apart(tmp_path):
+    """As lm-eval nests them: the folder that differs is the name, and cut names stay different and narrow."""
+    row = {"doc_id": 0, "doc": {"answer": "18"}, "target": "18", "resps": [["18", "19"]], "filter": "x"}
+    model = "allenai__OLMo-2-1124-7B-Instruct-RLVR-DPO-mixture"
+    for run in ("early", "late", "run/" + "x" * 60 + "a" + "y" * 60, "run/" + "x" * 60 + "b" + "y" * 60):
+        (tmp_path / run / model).mkdir(parents=True)
+        write(tmp_path / run / model / "samples_gsm8k_2026-01-01T00-00-00.0.jsonl", [row])
+    short = score(tmp_path / "early", tmp_path / "late", "--json", tmp_path / "out.json")
+    assert re.findall(r"^(.* minus .*)$", short.stdout, re.MULTILINE) == ["late/gsm8k minus early/gsm8k"]
+    assert list(figures(tmp_path / "out.json")) == ["early/gsm8k", "late/gsm8k"]
+    long = score(tmp_path / "run", "--plots", tmp_path / "plots")
+    assert max(map(len, long.stdout.splitlines())) <= 100
+    (compared,) = re.findall(r"^(.*) minus (.*)$", long.stdout, re.MULTILINE)
+    assert "b" in compared[0]
+    assert "a" in compared[1]
+    names = re.findall(r">([^<]*y+/gsm8k)<", (tmp_path / "plots" / "curves.svg").read_text())
+    assert len(set(names)) == len(names) == 2
+
+
+def test_what_cannot_be_compared_says_why(weak, tmp_path):
+    """Other tasks, or other benchmarks, side by side; files that would be read differently are read as math."""
+    countdown = write(
+        tmp_path / "countdown.jsonl", [{"id": 1, "numbers": [1, 2, 3], "target": 6, "completions": ["1 + 2 + 3"]}]
+    )
+    result = score(weak, countdown)
+    assert result.exit_code == 0
+    assert (
+        "countdown is not compared with weak: one is read as gsm8k, the other as countdown; --benchmark NAME reads all "
+        "files alike"
+    ) in result.stdout
+    rows = [json.loads(line) for line in weak.read_text().splitlines()]
+    formulas = write(tmp_path / "formulas.jsonl", [*rows, {**rows[0], "id": "x", "gold": "\\pi"}])
+    both = score(weak, formulas, "--common")
+    assert "answers read as math (not all golds of formulas.jsonl are numbers)" in both.stdout
+    assert "formulas minus weak" in both.stdout
+
+
+def test_scores_of_steps_rank_when_asked(tmp_path):
+    """The lower minimum is that of the wrong completion, the higher last step too: best@2 is 1 and 0."""
+    rows = [{"id": 1, "gold": "1", "completions": ["1", "2"], "scores": [[0.5, 0.6], [0.1, 0.9]]}]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert "--steps last, min or product" in " ".join(score(path).stdout.split())
+    for steps, expected in (("min", 1.0), ("last", 0.0)):
+        result = score(path, "--steps", steps, "--field", "scores=scores", "--json", tmp_path / "out.json")
+        assert result.exit_code == 0, result.stderr
+        (summary,) = figures(tmp_path / "out.json").values()
+        assert value(summary, "best@k", 2, "scores") == expected
+
+
+def test_problems_with_few_samples_can_be_left_out(tmp_path):
+    """Two of five: the note says so, -k may go further, and the error without names the option."""
+    rows = [{"id": i, "gold": "1", "completions": ["1", "2"] * (1 if i < 2 else 4)} for i in range(5)]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert "or leave out problems with fewer samples by --min-n 8" in score(path, "-k", "1,8").stderr
+    assert "--min-n" not in score(path, "-k", "9").stderr + score(path, "-k", "0").stderr
+    result = score(path, "-k", "1,8", "--min-n", "8")
+    assert result.exit_code == 0, result.stderr
+    assert "3 problems, n = 8 samples each" in result.stdout
+    assert "note: 2 problems with fewer than 8 samples left out (--min-n)" in result.stdout
+    assert "--min-n 9 leaves no problem; the most samples of one are 8" in score(path, "--min-n", "9").stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def rank(problem, completions): raise RuntimeError('no\\nway')", r"it raised RuntimeError\('no\\nway'\)"),
+        ("from math import sqrt as rank", r"it raised TypeError\('math.sqrt\(\) takes exactly one argument"),
+        ("def rank(problem, completions): return [10**400] * len(completions)", "expected one number per completion"),
+        ("1 / 0", r"it raised ZeroDivisionError\('division by zero'\)"),
+    ],
+)
+def test_a_scorer_that_fails_is_one_line(code, message, weak, tmp_path, monkeypatch):
+    """With its name, the problem and the exception."""
+    module = f"failing_{abs(hash(code))}"
+    (tmp_path / f"{module}.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    result = score(weak, "--scorer", f"python:{module}:rank")
+    assert result.exit_code == 1
+    assert re.search(rf"^Error: scorer python:{module}:rank, problem '0': {message}", result.stderr), result.output
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_file_speaks_to_the_terminal(tmp_path):
+    """Control characters and changes of direction in names, ids and columns are shown as escapes."""
+    evil = "\x1b[31m\u202e"
+    rows = [{"id": f"{evil}{i}", "gold": "1", f"{evil}_score": [1.0], "completions": ["1"]} for i in range(3)]
+    path = write(tmp_path / f"{evil}.jsonl", [*rows, {**rows[0], "id": rows[1]["id"]}])
+    other = write(tmp_path / "other.jsonl", [{**row, "id": f"{row['id']}x"} for row in rows])
+    result = score(path, other)
+    assert not {"\x1b", "\u202e"} & {*result.output}
+    assert "\\x1b[31m\\u202e_score" in result.stdout
+    assert "\\x1b[31m\\u202e1' is there twice" in result.stderr
+    assert "\x1b" not in score(path, "-k", "2").output
 
 
 def test_unequal_n_is_said_and_ends_the_curves(tmp_path):

@@ -8,6 +8,7 @@ import click
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
+from wise_merge.results.rows import printable
 
 
 class _Command(click.Command):
@@ -17,7 +18,7 @@ class _Command(click.Command):
         try:
             return super().invoke(ctx)
         except WiseMergeError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,7 +68,12 @@ def demo(directory: Path) -> None:
     multiple=True,
     metavar="ROLE=COLUMN",
     help="Which column holds id, problem, gold, completions, answers, labels or scores, where the name does not "
-    "tell; a dot leads into an object, as in gold=doc.answer.",
+    "tell; a dot leads into an object, as in gold=doc.answer. `scores=` means none.",
+)
+@click.option(
+    "--steps",
+    type=click.Choice(["last", "min", "product"]),
+    help="Where scores are lists, one number per step: take this of each list.",
 )
 @click.option(
     "--scorer", "scorers", multiple=True, metavar="NAME", help="Rank the completions by this too; see docs/scorers.md."
@@ -80,6 +86,7 @@ def demo(directory: Path) -> None:
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write every point of every curve here.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as PNG and SVG.")
 @click.option("--pool", is_flag=True, help="Put all files together: further samples of one model, such as other seeds.")
+@click.option("--min-n", metavar="N", type=click.IntRange(1), help="Leave out problems with fewer samples.")
 @click.option("--common", is_flag=True, help="Compare files on the problems that both have.")
 @click.option("--skip-bad", is_flag=True, help="Exit code 0 although rows were rejected.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of bootstrap and permutations.")

@@ -31,6 +31,7 @@ _LATEX_SIGNS = {
     **{"{": "(", "}": ")"},  # but \( and \[ only switch to mathematics
 }
 _EQUALS = re.compile(r"=|≈|\\approx")
+_OPERATION = re.compile(r"\d[^=]*?(?:[-+*/×·⋅∗＊x÷∕⁄／−–－＋]|\\(?:times|cdot|ast|div))[^=]*?\d|\\[dt]?frac")  # noqa: RUF001
 _WRITTEN_OTHERWISE = str.maketrans(
     {
         **dict.fromkeys("×·⋅∗＊x", "*"),  # noqa: RUF001
@@ -80,15 +81,16 @@ class Answer:
 def read_answer(text: str) -> Answer | None:
     r"""Return the expression on the first non-empty line of a text, or None if there is none.
 
-    What follows an equals sign is dropped: models like to add "= 24". Typographic
-    signs and those of LaTeX (`\times`, `\div`, `\frac{6}{2}`, `\left(`) are understood;
-    a division by zero is no expression.
+    What follows an equals sign is dropped: models like to add "= 24"; so is a side before it that
+    holds no operation, as in "24 = 4*6" or "x = 4*6". Typographic signs and those of LaTeX (`\times`, `\div`,
+    `\frac{6}{2}`, `\left(`) are understood; a division by zero is no expression.
 
     >>> read_answer(r"\frac{6}{4} \times 3 = 4.5").value
     Fraction(9, 2)
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
-    spelled = _EQUALS.split(line, maxsplit=1)[0].strip()
+    sides = _EQUALS.split(line)
+    spelled = next((side for side in sides if _OPERATION.search(side)), sides[0]).strip()
     if len(spelled) > MAX_CHARACTERS:
         return None
     # What is no sign becomes a space, never nothing: digits must not grow together.

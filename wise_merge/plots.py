@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.results.export import write_whole
+from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.summary import Curve, Summary
 
 # Okabe and Ito's palette without its yellow, which is too pale for lines on white; told apart by colour-blind
@@ -33,6 +34,8 @@ def draw(files: Sequence[Named], directory: Path) -> list[Path]:
     """
     from matplotlib import rc_context
 
+    labels = cut([name for name, _ in files], _LONGEST)
+    files = [(label, summary) for label, (_, summary) in zip(labels, files, strict=True)]
     several = [(style, *file) for style, file in enumerate(files) if file[1].n_low > 1]
     voted = [file for file in several if file[2].reliability]
     pictures: dict[str, Callable[[], Any]] = {"curves": lambda: _curves(files)}
@@ -58,11 +61,17 @@ def _curves(files: Sequence[Named]) -> Any:
     """One panel with every metric of a single file, or one panel per metric with every file."""
     drawn = [[curve for curve in summary.curves if curve.name in _CURVES] for _, summary in files]
     titles = {curve.title: _title(curve, "\n") for curves in drawn for curve in curves}
+    longest = max((summary.reported for _, summary in files), key=max)
+    # Where n differs, what all samples give stands apart from the curves.
+    beyond = 2 * longest[-1]
+    count = len(files) if len(files) > 1 else len(drawn[0])
+    # Side by side, as bars would cover each other.
+    places = [beyond * 2 ** (min(0.08, 0.5 / count) * (style - (count - 1) / 2)) for style in range(count)]
     if len(files) == 1:
         figure, (panel,) = _panels(1, width=6.4, height=4.4)
         for style, curve in enumerate(drawn[0]):
-            _curve(panel, curve, files[0][1].reported, style, _title(curve, " "))
-        panel.set_title(_short(files[0][0]))
+            _curve(panel, curve, files[0][1].reported, style, _title(curve, " "), places[style])
+        panel.set_title(files[0][0])
         panel.set_ylabel("mean over problems")
         panels = [panel]
     else:
@@ -71,50 +80,56 @@ def _curves(files: Sequence[Named]) -> Any:
             for style, ((name, summary), curves) in enumerate(zip(files, drawn, strict=True)):
                 for curve in curves:
                     if curve.title == whole:
-                        _curve(panel, curve, summary.reported, style, _short(name))
+                        _curve(panel, curve, summary.reported, style, name, places[style])
             panel.set_title(title)
         panels[0].set_ylabel("mean over problems")
+    differs = any(curve.of_all for curves in drawn for curve in curves)
     for panel in panels:
-        _k_axis(panel, max((summary.reported for _, summary in files), key=max))
-    _legend(figure, panels, "bands: 95 % interval over problems")
+        _k_axis(panel, longest, beyond if differs else None)
+    shown = "bands and bars" if differs else "bands"
+    _legend(figure, panels, f"{shown}: 95 % interval over problems")
     return figure
 
 
 def _title(curve: Curve, between: str) -> str:
     if curve.scorer is None:
         return curve.name
-    # Scorers differ at either end: prm-min:MODEL and prm-last:MODEL.
-    scorer = curve.scorer if len(curve.scorer) <= _LONGEST else f"{curve.scorer[:14]}…{curve.scorer[15 - _LONGEST :]}"
-    return f"{curve.name}{between}by {scorer}"
+    return f"{curve.name}{between}by {middle_cut(curve.scorer, _LONGEST)}"
 
 
-def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str) -> None:
+def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str, of_all: float) -> None:
+    """Draw a curve with its band, and at `of_all` what all samples of each problem give, if n differs."""
     colour = COLOURS[style % len(COLOURS)]
     panel.fill_between(curve.k, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
     if len(curve.k) == 1:
         # A band of one k has no width.
         panel.vlines(curve.k, curve.low, curve.high, color=colour, linewidth=1.2)
     panel.plot(curve.k, curve.value, markevery=[k - 1 for k in reported], label=label, **_look(style))
+    if curve.of_all is not None:
+        panel.vlines(of_all, curve.of_all.low, curve.of_all.high, color=colour, linewidth=1.2)
+        panel.plot(of_all, curve.of_all.value, **{**_look(style), "linestyle": "none"})
 
 
 def _look(style: int) -> dict[str, Any]:
     return {
         "color": COLOURS[style % len(COLOURS)],
         "linestyle": DASHES[style % len(DASHES)],
-        "marker": MARKERS[style % len(MARKERS)],
+        # Shifted after each round, as there are as many markers as colours.
+        "marker": MARKERS[(style + style // len(MARKERS)) % len(MARKERS)],
         "markersize": 4.5,
         "linewidth": 1.8,
     }
 
 
-def _k_axis(panel: Any, reported: Sequence[int]) -> None:
-    """Scale k by its logarithm, with at most seven numbers written out."""
+def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
+    """Scale k by its logarithm, with at most seven numbers written out, and `all` beyond them if there is."""
     panel.set_xscale("log", base=2)
     ticks = list(reported)
     # A last n that is no power of two would be written over its neighbour.
     ticks = [k for k in ticks if k == ticks[-1] or k * 1.5 <= ticks[-1]]
     ticks = ticks[:: -(-len(ticks) // 7)]
-    panel.set_xticks(ticks, [f"{k:,}" for k in ticks])
+    named = [(k, f"{k:,}") for k in ticks] + ([] if beyond is None else [(beyond, "all")])
+    panel.set_xticks(*zip(*named, strict=True))
     panel.minorticks_off()
     panel.set_xlabel("k")
 
@@ -136,7 +151,7 @@ def _plane(files: Sequence[_Styled]) -> Any:
             fmt="none",
         )
         # By itself, so that the legend shows the mark without its bars.
-        panel.plot(*point, label=_short(name), **{**_look(style), "markersize": 7.5, "linestyle": "none"})
+        panel.plot(*point, label=name, **{**_look(style), "markersize": 7.5, "linestyle": "none"})
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")
     panel.margins(0.15)
@@ -159,7 +174,7 @@ def _histograms(files: Sequence[_Styled]) -> Any:
         # Short ends: those of neighbouring panels would touch.
         panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
         panel.set_xlabel("share of samples that are correct")
-        panel.set_title(_short(name))
+        panel.set_title(name)
     panels[0].set_ylabel("problems")
     return figure
 
@@ -172,7 +187,7 @@ def _reliability(files: Sequence[_Styled]) -> Any:
         shares = [bin_.share for bin_ in summary.reliability]
         accuracies = [bin_.accuracy for bin_ in summary.reliability]
         look = _look(style)
-        panel.plot(shares, accuracies, **look, label=_short(name))
+        panel.plot(shares, accuracies, **look, label=name)
         sizes = [20 + 180 * bin_.problems / most for bin_ in summary.reliability]
         panel.scatter(shares, accuracies, s=sizes, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
     panel.set_xlim(-0.03, 1.03)
@@ -214,7 +229,3 @@ def _legend(figure: Any, panels: Sequence[Any], title: str) -> None:
     )
     legend.get_title().set_fontsize(9)
     legend.get_title().set_color(INK)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]

@@ -104,18 +104,6 @@ def one_by_one(
     return classify
 
 
-def _gsm8k_gold(document: Document) -> Gold:
-    number = numbers.read_number(str(document["answer"]))
-    if number is None:
-        raise WiseMergeError(f"its answer must be or end in a number; got {document['answer']!r}")
-    return str(number)
-
-
-def _number_text(completion: str) -> str | None:
-    number = numbers.read_number(completion)
-    return None if number is None else str(number)
-
-
 def _math_gold(document: Document) -> Gold:
     answer = document["answer"]
     text = "" if answer is None else str(answer).strip()
@@ -127,13 +115,7 @@ def _math_gold(document: Document) -> Gold:
 BENCHMARKS = {
     benchmark.name: benchmark
     for benchmark in (
-        Benchmark(
-            "gsm8k",
-            ("question", "answer"),
-            _gsm8k_gold,
-            _number_text,
-            one_by_one(lambda gold, text: (text, text == gold)),
-        ),
+        Benchmark("gsm8k", ("question", "answer"), numbers.gold, numbers.extract, numbers.classify),
         Benchmark("math", ("problem", "answer"), _math_gold, mathematics.extract, mathematics.classify),
         Benchmark("aime", ("problem", "answer"), aime.gold, aime.extract, aime.classify),
         Benchmark("countdown", ("numbers", "target"), countdown.gold, countdown.extract, one_by_one(countdown.verdict)),

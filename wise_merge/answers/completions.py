@@ -7,7 +7,7 @@ module of each kind of answer.
 
 import re
 
-from wise_merge.answers.marked import before_special_tokens
+from wise_merge.answers.marked import spoken
 
 # How a base model goes on with the next problem of its prompt, or a chat model with the other's turn.
 _NEXT_PROBLEM = re.compile(
@@ -21,8 +21,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 def finished(completion: str) -> str:
     r"""Return the completion up to where the model ended its answer.
 
-    Cut at the first end-of-text token, and where a model that has given an answer goes on
-    with another problem.
+    Without its thinking (see `marked.spoken`), cut at the first end-of-text token, and where a model
+    that has given an answer goes on with another problem.
 
     >>> finished("#### 18<|eot_id|><|endoftext|>")
     '#### 18'
@@ -30,7 +30,7 @@ def finished(completion: str) -> str:
     'The answer is 18.\n'
     """
     if "<" in completion:
-        completion = before_special_tokens(completion)
+        completion = spoken(completion)
     turn = _NEXT_PROBLEM.search(completion)
     answer = turn and _HAS_ANSWER.search(completion)
     turn = answer and _NEXT_PROBLEM.search(completion, answer.end())

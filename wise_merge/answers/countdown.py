@@ -5,15 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from wise_merge import countdown
-from wise_merge.answers.marked import before_special_tokens, last_boxed, last_tagged
+from wise_merge.answers.marked import last_boxed, last_tagged, spoken
 from wise_merge.errors import WiseMergeError
 
 _ANNOUNCED = re.compile(
-    r"\b(?:expression|equation|solution|answer)\s+is:?\s*(?:(?:\\\[|[*`$]+)\s*)?"
+    r"\b(?:expression|equation|solution|answer)\b(?:[^.:\n=]{0,40}?\bis\b:?|\**:)\**\s*(?:(?:\\\[|[*`$]+)\s*)?"
     # The expression ends where its line does, or with the first sign that is in none.
-    r"((?:\\\w+|\\.|[-+*/()\[\]{}=≈.$\d \t×÷·⋅−–])+)",  # noqa: RUF001
+    r"((?:x =)?(?:\\\w+|\\.|[-+*/()\[\]{}=≈.$\d \t×÷·⋅−–])+)",  # noqa: RUF001
     re.IGNORECASE,
 )
+_OPERATION = re.compile(r"[-+*/×÷·⋅−–\\]")  # noqa: RUF001
 
 
 def gold(document: Mapping[str, Any]) -> tuple[tuple[int, ...], int]:
@@ -37,15 +38,15 @@ def extract(completion: str) -> str | None:
 
     The last `<answer>...</answer>` is the completion if there is one with something in it.
     In there, in this order: the last `\boxed{...}`, which decides even if it holds no
-    expression; the first non-empty line (how a base model answers a few examples); what
-    follows the last "the expression is" (or equation, solution, answer).
+    expression; the first line with something in it (how a base model answers a few examples); what
+    follows the last "the expression is" or "Answer:" (or equation, solution); the last line, if it holds an operation.
 
     >>> extract("(9-5)*6 = 24\n\nNumbers: 1 2 3")
     '(9-5)*6 = 24'
     >>> extract(r"9-5 is 4. <answer>\boxed{(9-5) \times 6}</answer><|eot_id|>")
     '(9-5) \\times 6'
     """
-    text = before_special_tokens(completion)
+    text = spoken(completion)
     text = last_tagged(text) or text
     boxed = last_boxed(text)
     if boxed is not None:
@@ -53,8 +54,14 @@ def extract(completion: str) -> str | None:
         candidates = [" ".join(boxed.split())]
     else:
         announced = [match[1].strip(" \t*`") for match in _ANNOUNCED.finditer(text)]
-        candidates = [next((line.strip() for line in text.splitlines() if line.strip()), ""), *announced[-1:]]
+        lines = [line for line in map(_bare, text.splitlines()) if line]
+        candidates = [*lines[:1], *announced[-1:], *(line for line in lines[-1:] if _OPERATION.search(line))]
     return next((candidate for candidate in candidates if countdown.read_answer(candidate)), None)
+
+
+def _bare(line: str) -> str:
+    """Return the line without Markdown around it; nothing of one that begins or ends a block of code."""
+    return "" if line.lstrip().startswith("```") else line.strip("*` \t")
 
 
 def verdict(gold: tuple[tuple[int, ...], int], text: str) -> tuple[str | None, bool]:

@@ -1,4 +1,4 @@
-r"""Where a completion says that its final answer is: `<answer>` tags and `\boxed{}`.
+r"""Where a completion says that its final answer is: after its thinking, in `<answer>` tags, in `\boxed{}`.
 
 Everything here reads the text once, however long or broken it is.
 """
@@ -8,26 +8,42 @@ import re
 # As tokenizers spell them when they are not skipped: <|eot_id|>, <|endoftext|>, <|im_end|>, </s>, <eos>, <end_of_turn>.
 _SPECIAL = re.compile(r"<[|｜][\w▁]{1,40}[|｜]>|</s>|<eos>|<end_of_turn>")  # noqa: RUF001
 _LEADING = re.compile(rf"(?:\s*(?:<s>|{_SPECIAL.pattern}))*")
+_OPENING_TAG = re.compile("<answer>", re.IGNORECASE)
+_CLOSING_TAG = re.compile("</answer", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
 # The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
 _BOXED = re.compile(r"[b\x08]oxed\s*\{")
 _UNCLOSED_END = re.compile(r"[\n<>]")
 _BRACES = re.compile(r"\\[{}\\]|[{}]")
 
 
-def before_special_tokens(completion: str) -> str:
-    """Return the completion up to its first special token, where the text ends; those before any text are dropped."""
+def spoken(completion: str) -> str:
+    r"""Return what a model says when it has thought: no `<think>...</think>`, and nothing after a special token.
+
+    The text begins after the last `</think>`, whose opening tag is often a part of the prompt, and ends at the first
+    special token, those before any text left aside. Thinking that is not closed says nothing; where nothing
+    follows the thinking, it is all that was said.
+
+    >>> spoken("<think>\n5? No.\n</think>\n\n6<|eot_id|>")
+    '\n\n6'
+    """
     begins = _LEADING.match(completion)
-    return _SPECIAL.split(completion[begins.end() if begins else 0 :], maxsplit=1)[0]
+    text = _SPECIAL.split(completion[begins.end() if begins else 0 :], maxsplit=1)[0]
+    thought, closed, after = text.rpartition("</think>")
+    if closed and not after.strip():
+        return thought.replace("<think>", "").replace("</think>", "")
+    return after.partition("<think>")[0]
 
 
 def last_tagged(text: str) -> str | None:
     """Return what stands in the last `<answer>...</answer>`, to the end if it is not closed.
 
-    None if there is no such tag or nothing in it.
+    Tags around text without a digit are passed over, as in `I put it between <answer> and </answer>`, if there are
+    others. None if there is no such tag or nothing in it.
     """
-    _, tag, rest = text.rpartition("<answer>")
-    content = rest.partition("</answer")[0]
-    return content if tag and content.strip() else None
+    contents = [_CLOSING_TAG.split(part, maxsplit=1)[0] for part in _OPENING_TAG.split(text)[1:]]
+    filled = [content for content in reversed(contents) if content.strip()]
+    return next((content for content in filled if _DIGIT.search(content)), next(iter(filled), None))
 
 
 def last_boxed(text: str) -> str | None:

@@ -18,7 +18,7 @@ MAX_CHARACTERS = 500
 # Of the boxes at the end, how many may be one answer together.
 _BOXES = 10
 _PLACEHOLDER = re.compile(r"[\s._?…]*")
-_UNCLOSED = re.compile(r"\\(?:boxed|fbox)\s*\{?([^\n<]*)[\n<]")
+_UNCLOSED = re.compile(r"\\(?:boxed|fbox)(?:\s*\{?([^\n<]*)[\n<]|\s+([-+]?[\d.,]*\d)[\s$.]*\Z)")
 _BETWEEN_BOXES = re.compile(r"\b(?:and|or)\b|[,;]")
 _MATHEMATICS = re.compile(r"(?<!\\)\$|\\boxed|\\fbox|\\\(|\\\[")
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
@@ -28,6 +28,10 @@ _PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]ercent|[Pp]ct)")
 _WORD = re.compile(r"[^\W\d_]{2,}|[^\x00-\x7f]")
 # What math-verify reads as one number or expression where it stands without dollars.
 _PLAIN_NUMBER = re.compile(r"-?[$€£]?[\d., ]*\d(?:\s*(?:%|percent|pct))?")
+# `The answer is Evelyn.`, `Final Answer: **(E)**`: math-verify reads words in a box only.
+_WORD_ANSWER = re.compile(r"(?i:answer\W*?(?:\bis\b|:)|\banswer\W*\s)[\s:*\"]*([A-Za-z]{1,20}|\([A-Z]\))[*\".]*\s*\Z")
+# Of a price, `**\$18.90**`, it reads the number only.
+_PRICE = re.compile(r"\\\$(?=\d)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")
 _INTEGER = re.compile(r"-?\d{1,15}")
 _MARKERS = 20
@@ -48,8 +52,9 @@ def extract(completion: str) -> str | None:
         if content is None:
             # Where its line ends, a brace was forgotten. Where the text ends, the answer is not all there.
             unclosed = _UNCLOSED.match(text, start, start + MAX_CHARACTERS)
-            if unclosed and unclosed[1].strip() and unclosed[1].count("{") == unclosed[1].count("}"):
-                return f"\\boxed{{{_tidy(unclosed[1])}}}"
+            inside = (unclosed[1] or unclosed[2] or "").strip() if unclosed else ""
+            if inside and inside.count("{") == inside.count("}"):
+                return f"\\boxed{{{_tidy(inside)}}}"
             if len(text) - start > MAX_CHARACTERS:
                 return None
         elif not _PLACEHOLDER.fullmatch(content):
@@ -68,7 +73,10 @@ def extract(completion: str) -> str | None:
         return formula
     if formula and not _WORD.search(_COMMAND.sub("", formula)):
         return f"${formula}$"
-    return answer if re.search(r"\d", answer) else None
+    if re.search(r"\d", answer):
+        return _PRICE.sub("", answer)
+    word = _WORD_ANSWER.search(answer)
+    return f"\\boxed{{\\text{{{word[1]}}}}}" if word else None
 
 
 def _hoped(text: str) -> str | None:

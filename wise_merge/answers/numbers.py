@@ -1,14 +1,18 @@
 r"""Reading the final number of a worked solution (GSM8K).
 
 Numbers are compared as exact decimals, so `1,000`, `1000` and `$1000.00` are one answer.
-Units are not looked at: `18 dollars`, `18%` and `18` are one answer too.
+Units are not looked at: `18 dollars`, `18%` and `18` are one answer too. A formula in a box, `2^{10}` or `3\pi`, is
+not a number that it contains: it is the answer as it stands, and read by math-verify.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
+from typing import Any
 
+from wise_merge.answers import mathematics
 from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.errors import WiseMergeError
 
 #: Digits after which a "number" is the output of a model that repeats itself, not an answer.
 MAX_DIGITS = 40
@@ -22,7 +26,8 @@ _UNSIGNED = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
 _SIGN = r"(?:(?<![\d)\]])[-+]\s?)?"
 _FRACTION = rf"\\[dtc]?frac\s*\{{\s*({_UNSIGNED})\s*\}}\s*\{{\s*({_UNSIGNED})\s*\}}"
 _NUMBER = re.compile(
-    rf"({_SIGN}){_CURRENCY}?\s?({_SIGN})(?:({_UNSIGNED})(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION})?|{_FRACTION})"
+    rf"({_SIGN}){_CURRENCY}?\s?({_SIGN})(?:({_UNSIGNED})"
+    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
 )
 _NUMBER_AT_END = re.compile(rf"(?:{_SIGN}){_CURRENCY}?{_UNSIGNED}")
 
@@ -35,45 +40,121 @@ _FILLER = re.compile(
 _ANSWER_IS = re.compile(r"(?:[ \t]+[^\s.:;!?]+){0,6}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)")
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
 _THIN_SPACE = re.compile(r"(?<=\d)\\,(?=\d{3})")
+_SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
 _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
+
+# What tells a formula from a number with words around it, once every number in it is written 0.
+_LAST_SIDE = re.compile(r"(?<![<>!])=|\\approx|≈")
+_ANY_NUMBER = re.compile(rf"\d{{1,2}}:\d\d(?!\d)|{_NUMBER.pattern}")
+_DRESSING = re.compile(
+    r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|underline|displaystyle|left|right|q?quad|l?dots)(?![a-zA-Z])"
+    r"|\\[,;:!%$ ()\[\]]|[{}$]|\^\s*\{?\\circ\}?|\\degree|(?<=[a-z][a-z}.])\^\{?0\}?|</?\w+>?"  # cm^2, 120 </answer
+)
+_FORMULA = re.compile(
+    r"[\\^<>≤≥≠±√π∞]|[A-Za-z0)]_\w|0\s*!"
+    r"|0(?!(?:cm|mm|km|kg|mg|ml|lb|oz|ft|in|yd|hr|[ap]m|st|nd|rd|th)\b)[a-z]{1,2}(?![a-z])|0\s+[inxyz]\b|\b[a-z]0"
+    r"|\b[a-z]\s*[-+*/]\s*[(0a-z]|[0)]\s*[-+*]\s*[a-z]\b|\A\W*[a-z]\W*\Z"
+    r"|0\s*(?:[-+*/,;:×÷·]|and\b|or\b)?\s*[-+(\[]*\s*0",  # noqa: RUF001
+    re.IGNORECASE,
+)
+
+# `a total of **$64** for the 16 glasses`, and how a chat model takes its leave.
+_BOLD = re.compile(rf"\*\*\s*({_SIGN}\\?{_CURRENCY}?{_UNSIGNED})[^*\n:]{{0,40}}\*\*")
+_CLOSING_REMARK = re.compile(r"\n\s*(?:Let me know|Please let me know|Feel free|I hope|Hope this|Would you like)\b")
+_DIGIT = re.compile(r"\d")
+_PARAGRAPHS = 20
+_LONGEST_PARAGRAPH = 2000
+
+# Where a brace was forgotten; some models type an angle bracket for it.
+_END_OF_CUT_BOX = re.compile(r"[\n<>]")
 
 # Until where an answer that follows a marker is looked for, and how many of the last markers are tried.
 _REACH = 200
 _MARKERS = 50
 
 
-def read_number(completion: str) -> Decimal | None:
-    r"""Return the final number of a worked solution, or None if there is none.
+def gold(document: Mapping[str, Any]) -> str:
+    """Return the number that the answer of a problem is or ends in."""
+    number = read_number(str(document["answer"]))
+    if number is None:
+        raise WiseMergeError(f"its answer must be or end in a number; got {document['answer']!r}")
+    return str(number)
+
+
+def extract(completion: str) -> str | None:
+    r"""Return the final number of a worked solution, or the formula in its box as `\boxed{...}`, or None.
 
     In this order: the last of `\boxed{18}` and `#### 18`; the last `The answer is 18` or
-    `Answer: 18`; the last number of the text. What follows an end-of-text token is not read, nor
-    a next problem that the model made up after its answer.
+    `Answer: 18`; the last number in bold type in the last paragraph with a number; the last number. Thinking and
+    what follows an end-of-text token are not read, nor a next problem that the model made up after its answer.
 
-    >>> read_number("5 apples at $3,600 each. #### 18,000")
-    Decimal('18000')
-    >>> read_number(r"so she earns $\boxed{\$18\text{ a day}}$ in 3 hours")
-    Decimal('18')
+    >>> extract("5 apples at $3,600 each. #### 18,000")
+    '18000'
+    >>> extract(r"so she earns $\boxed{\$18\text{ a day}}$ in 3 hours")
+    '18'
+    >>> extract(r"\boxed{2^{10}}")
+    '\\boxed{2^{10}}'
     """
+    answer = _read(completion)
+    return None if answer is None else str(answer)
+
+
+def read_number(completion: str) -> Decimal | None:
+    """Return what `extract` does as a number; None if it is none."""
+    answer = _read(completion)
+    return answer if isinstance(answer, Decimal) else None
+
+
+def classify(
+    questions: Sequence[tuple[Hashable, Sequence[str]]], processes: int | None = None
+) -> list[list[tuple[str | None, bool]]]:
+    """Return the class and the verdict of each distinct answer, see `wise_merge.answers.benchmarks`.
+
+    A number is its own class, and right if it is the gold. A formula is what math-verify says: right, the same
+    as a number that another sample gives, or the same as other formulas.
+    """
+    results: list[list[tuple[str | None, bool]]] = [
+        [(text, text == gold) for text in texts] for gold, texts in questions
+    ]
+    hard = [i for i, (_, texts) in enumerate(questions) if any(map(_is_boxed, texts))]
+    boxed = [(questions[i][0], [_boxed(text) for text in questions[i][1]]) for i in hard]
+    for i, judged in zip(hard, mathematics.classify(boxed, processes), strict=True):
+        gold, texts = questions[i]
+        numbers = {name: text for text, (name, _) in sorted(zip(texts, judged, strict=True)) if not _is_boxed(text)}
+        for j, (name, right) in enumerate(judged):
+            if _is_boxed(texts[j]):
+                results[i][j] = (str(gold), True) if right else (numbers.get(name, name) if name else None, False)
+    return results
+
+
+def _is_boxed(answer: str) -> bool:
+    return answer.startswith("\\boxed")
+
+
+def _boxed(answer: str) -> str:
+    # 1E-7 would be a product of a number and E.
+    return answer if _is_boxed(answer) else f"\\boxed{{{Decimal(answer):f}}}"
+
+
+def _read(completion: str) -> Decimal | str | None:
     text = finished(completion)
     if "\\" in text:
         # How LaTeX spells a thousands comma, and the thin space that some put in its place.
         text = _THIN_SPACE.sub("", text.replace("{,}", ",").replace("\\!", ""))
+        text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
     text = text.replace("\N{MINUS SIGN}", "-")
-    for read in (_marked, _announced, _last):
-        number = read(text)
-        if number is not None:
-            return number
-    return None
+    return next((answer for read in (_marked, _announced, _last) if (answer := read(text)) is not None), None)
 
 
-def _marked(text: str) -> Decimal | None:
-    candidates: list[tuple[int, Decimal]] = []
+def _marked(text: str) -> Decimal | str | None:
+    candidates: list[tuple[int, Decimal | str]] = []
     for start, end, content in last_boxes(text, _REACH, count=2):
         # Cut off by the token limit or by a forgotten brace, it holds what follows it.
-        number = read_expression(text[start + 6 : start + 60] if content is None else content)
-        if number is not None:
-            candidates.append((end, number))
+        shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0] if content is None else content
+        answer = _formula(shown) or read_expression(shown)
+        if answer is not None:
+            candidates.append((end, answer))
             break
     for at in _last_places(text, "####"):
         found = _number_at(text, at + 4)
@@ -82,7 +163,15 @@ def _marked(text: str) -> Decimal | None:
             if number is not None:
                 candidates.append((at, number))
                 break
-    return max(candidates)[1] if candidates else None
+    return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+
+
+def _formula(content: str) -> str | None:
+    """Return what a box holds, boxed, if it is more than a number with words around it."""
+    if _NUMBER.fullmatch(content):
+        return None
+    side = _DRESSING.sub(" ", _ANY_NUMBER.sub("0", _LAST_SIDE.split(content)[-1]))
+    return f"\\boxed{{{' '.join(content.split())}}}" if _FORMULA.search(side) else None
 
 
 def _announced(text: str) -> Decimal | None:
@@ -114,6 +203,16 @@ def _last_places(text: str, marker: str) -> Iterator[int]:
 
 
 def _last(text: str) -> Decimal | None:
+    closing = _CLOSING_REMARK.search(text, max(0, len(text) - _REACH))
+    if closing and _DIGIT.search(text, 0, closing.start()):
+        text = text[: closing.start()]
+    if "**" in text:
+        paragraphs = text.rsplit("\n\n", _PARAGRAPHS)
+        with_number = next((part for part in reversed(paragraphs) if _DIGIT.search(part)), "")
+        for bold in reversed(list(_BOLD.finditer(with_number[-_LONGEST_PARAGRAPH:]))):
+            number = None if _HEADING.match(bold.string, bold.end(1)) else read_expression(bold[1])
+            if number is not None:
+                return number
     reach = 30
     while True:
         tail = text[-reach:]
@@ -149,15 +248,15 @@ def _number_at(text: str, position: int) -> re.Match[str] | None:
 
 
 def _value(found: re.Match[str]) -> Decimal | None:
-    sign, inner_sign, whole, divisor, over, under, only_over, only_under = found.groups()
+    sign, inner_sign, whole, divisor, over, under, plain_over, plain_under, only_over, only_under = found.groups()
     try:
         number = _quotient(only_over, only_under) if whole is None else _decimal(whole)
         if number is None:
             return None
         if divisor:
             number = _quotient(whole, divisor)
-        elif over:  # 2\frac{1}{2}
-            part = _quotient(over, under)
+        elif over or plain_over:  # 2\frac{1}{2}, 2 1/2
+            part = _quotient(over or plain_over, under or plain_under)
             number = None if part is None else _EXACT.add(number, part)
     except InvalidOperation:
         return None

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from wise_merge import sudoku
-from wise_merge.answers.marked import before_special_tokens, last_boxed, last_tagged
+from wise_merge.answers.marked import last_boxed, last_tagged, spoken
 from wise_merge.errors import WiseMergeError
 
 # What is written and drawn around the cells of a grid: names of rows, LaTeX arrays, separators.
@@ -44,7 +44,7 @@ def extract(completion: str) -> str | None:
     >>> extract("The solution is:\n1 2 | 3 4\n3 4 | 1 2\n----+----\n2 1 | 4 3\n4 3 | 2 1")
     '1234341221434321'
     """
-    text = before_special_tokens(completion)
+    text = spoken(completion)
     text = last_tagged(text) or text.replace("</answer>", "")
     boxed = last_boxed(text)
     if boxed is not None:

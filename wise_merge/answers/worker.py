@@ -6,10 +6,10 @@ the system kills the process, and `workers` starts another one. Nothing but `mat
 imported, which keeps the start short.
 
 It reads a problem per line on standard input, as JSON: `[gold, answers, alone]`. It writes lines too:
-`[0, i]` before it touches answer i, `[1, i, j]` before it compares the wrong answers i and j,
-`[2]` before it reads the gold, and last `[3, verdicts]`. So the other side knows whom to blame
-for silence. An answer that is null is not looked at, and those whose places are in `alone` are not
-compared with other wrong ones.
+`[0, i]` before it touches answer i, `[4, i]` if there was no time for it, `[1, i, j]` before it compares the wrong
+answers i and j, `[2]` before it reads the gold, and last `[3, verdicts]`. So the other side knows whom to
+blame for silence, and what the next process must not try again. An answer that is null is such a one, and
+those whose places are in `alone` are not compared with other wrong ones.
 """
 
 import gc
@@ -34,10 +34,14 @@ from sympy.core.relational import Relational  # type: ignore[import-untyped]
 
 #: Processor time for one answer: about fifty times what the slowest honest one needs.
 CPU_SECONDS = 3
+#: For all answers of a problem, and for all comparisons of its wrong answers with each other.
+READING_SECONDS = 15
+COMPARING_SECONDS = 15
 #: Address space of the process, in bytes.
 MEMORY = 2 * 1024**3
 
-
+# What a hostile answer is made of: such answers are read last, so that they cannot use up the time of others.
+_COSTLY = re.compile(r"[!^]|\\(?:sum|prod|int|lim|binom|[dt]?frac.*\\[dt]?frac)|\({9}")
 _INTEGER = re.compile(r"-?\d{1,15}")
 _DELIMITERS = re.compile(r"(?<!\\)\$|\\boxed|\\fbox|\\\(|\\\[")
 _NUMBER = re.compile(r"(?<![A-Za-z\d.])-?\d+(?:[.,/]\d+)*(?![A-Za-z\d])")
@@ -99,17 +103,22 @@ def judge(
 ) -> list[tuple[str | None, bool]]:
     """Return the class and the verdict of each answer; one that cannot be read, or not in time, is (None, False).
 
-    The right answers are one class, which is called `gold`. The wrong ones are one class if math-verify takes
-    one for the other; the class is called like the shortest, then alphabetically first of them. So nothing
-    depends on the order of the answers.
+    The right answers are one class, which is called `gold`. Wrong ones are one class if math-verify takes each of
+    them for each other; as it takes `1,2` for `(1,2)` and for `(2,1)`, which differ, equal to one is not enough. The
+    class is called like the shortest, then alphabetically first of them. Answers are looked at in a
+    fixed order, so nothing depends on the one in which they come. What is not read in READING_SECONDS is no answer,
+    and what is not compared in COMPARING_SECONDS differs.
     """
     say(2)
     with bounded():  # out of time ends the process, and the other side says why
         truth = read_gold(gold)
     wrong: list[tuple[int, Reading]] = []
     verdicts: list[tuple[str | None, bool]] = [(None, False)] * len(answers)
-    for i, answer in enumerate(answers):
-        if answer is None:
+    there = [(i, answer) for i, answer in enumerate(answers) if answer is not None]
+    until = time.process_time() + READING_SECONDS
+    for i, answer in sorted(there, key=lambda item: (bool(_COSTLY.search(item[1])), len(item[1]), item[1])):
+        if time.process_time() > until:
+            say(4, i)
             continue
         say(0, i)
         try:
@@ -119,41 +128,53 @@ def judge(
                     continue
                 right = is_equal(truth, reading)
         except OutOfTime:
+            say(4, i)
             continue
         if right:
             verdicts[i] = (gold, True)
         else:
             wrong.append((i, reading))
     wrong.sort(key=lambda item: (len(item[1].shown), item[1].shown, answers[item[0]]))
-    classes: list[tuple[int, Reading]] = []
+    until = time.process_time() + COMPARING_SECONDS
+    classes: list[list[tuple[int, Reading]]] = []
     names = {gold}
     for i, reading in wrong:
-        j = _class_of(i, reading, classes, alone, say)
-        if j is None:
-            classes.append((i, reading))
+        members = _class_of(i, reading, classes, alone, until, say)
+        if members:
+            verdicts[i] = verdicts[members[0][0]]
+        else:
+            classes.append(members)
             name = reading.shown
             while name in names:  # the same text, read in two ways
                 name += "'"
             names.add(name)
             verdicts[i] = (name, False)
-        else:
-            verdicts[i] = verdicts[j]
+        members.append((i, reading))
     return verdicts
 
 
 def _class_of(
-    i: int, reading: Reading, classes: list[tuple[int, Reading]], alone: list[int], say: Callable[..., None]
-) -> int | None:
-    """Return the first answer that this one is the same as, by what is cheap if that tells, else by math-verify."""
-    for j, other in classes:
-        if _surely_same(reading, other):
-            return j
-    for j, other in classes:
-        if i not in alone and j not in alone and _may_be_same(reading, other):
+    i: int,
+    reading: Reading,
+    classes: list[list[tuple[int, Reading]]],
+    alone: list[int],
+    until: float,
+    say: Callable[..., None],
+) -> list[tuple[int, Reading]]:
+    """Return the members of the first class all of which are the same as this one, or an empty list."""
+    for members in classes:
+        if any(_surely_same(reading, other) for _, other in members):
+            return members
+    for members in classes if i not in alone else ():
+        for j, other in members:
+            if j in alone or not _may_be_same(reading, other) or time.process_time() > until:
+                break
             say(1, i, j)
-            if _same(reading, other):
-                return j
-    return None
+            if not _same(reading, other):
+                break
+        else:
+            return members
+    return []
 
 
 def read_gold(gold: str) -> Reading:
@@ -277,6 +298,7 @@ def _surely_same(one: Reading, other: Reading) -> bool:
     return _bare(one.shown) == _bare(other.shown) and not _differ(one.value, other.value)
 
 
+@lru_cache(maxsize=10_000)
 def _bare(shown: str) -> str:
     return re.sub(r"\\(?:text|mathrm|textbf|mathbf|left|right|displaystyle|[dt](?=frac))|\\[,;:! ]|[\s{}]", "", shown)
 

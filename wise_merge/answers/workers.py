@@ -30,6 +30,9 @@ Verdict = tuple[str | None, bool]
 # More than starting a process costs: fewer answers than this are left to those that there are.
 _ANSWERS_PER_PROCESS = 100
 
+# Processes that the answers to one problem may cost: with as many, `worker.READING_SECONDS` are over.
+_MOST_LOST = 5
+
 _idle: list["Worker"] = []
 _lock = threading.Lock()
 
@@ -40,16 +43,22 @@ class Worker:
     def __init__(self) -> None:
         # The same modules as here, wherever this process found them, and nothing of the working directory.
         program = f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.answers import worker; worker.main()"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="utf-8",
-            # Sympy orders some things by hash.
-            env={**os.environ, "WISE_MERGE_AUTOLOAD": "0", "PYTHONHASHSEED": "0"},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", program],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                # Sympy orders some things by hash.
+                env={**os.environ, "WISE_MERGE_AUTOLOAD": "0", "PYTHONHASHSEED": "0"},
+            )
+        except (OSError, ValueError) as error:  # no interpreter there, or, where Python is embedded, none known
+            raise WiseMergeError(
+                f"the process that compares answers does not start with {sys.executable!r} ({error}); "
+                "run wise-merge with an installed Python"
+            ) from error
         self._said: queue.SimpleQueue[list[Any] | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -63,26 +72,29 @@ class Worker:
             pass  # it died within a line
         self._said.put(None)
 
-    def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> tuple[bool, list[Any]]:
-        """Return (True, verdicts), or (False, what it was at when it died or fell silent)."""
-        at: list[Any] = [9]  # not even begun
+    def is_alive(self) -> bool:
+        """Return whether the process runs; the system may have ended one that was idle, to have its memory."""
+        return self._process.poll() is None
+
+    def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> list[list[Any]]:
+        """Return what it said, see `worker`; the last of it is [3, verdicts] if it did not die or fall silent."""
+        said: list[list[Any]] = []
         try:
             assert self._process.stdin
             self._process.stdin.write(json.dumps([gold, answers, alone]) + "\n")
             self._process.stdin.flush()
         except OSError:
-            return False, at
-        while True:
+            return said
+        while not said or said[-1][0] != 3:
             try:
                 # A process that is still importing has not said anything either.
-                said = self._said.get(timeout=PATIENCE)
+                line = self._said.get(timeout=PATIENCE)
             except queue.Empty:
-                said = None
-            if said is None:
-                return False, at
-            if said[0] == 3:
-                return True, said[1]
-            at = said
+                line = None
+            if line is None:
+                break
+            said.append(line)
+        return said
 
     def close(self) -> None:
         """End the process."""
@@ -152,19 +164,28 @@ def _judge_one(
 ) -> tuple[Worker, list[Verdict]]:
     """Return the verdicts of one problem, and the worker to go on with; the answers that kill one are no answers."""
     left: list[str | None] = list(answers)
-    alone: list[int] = []
+    alone: set[int] = set()
     unexplained = 0
     while True:
-        done, said = worker.judge(gold, left, alone)
-        if done:
-            return worker, [(name, right) for name, right in said]
+        said = worker.judge(gold, left, sorted(alone))
+        if said and said[-1][0] == 3:
+            return worker, [(name, right) for name, right in said[-1][1]]
         if stopped.is_set():
             return worker, []
-        kind = said[0]
+        for i in (line[1] for line in said if line[0] == 4):
+            left[i] = None
+        begun = [line for line in said if line[0] != 4]
+        kind, *at = begun[-1] if begun else [9]
+        # The process looks at answers in a fixed order: what it has not come to yet goes without once many are lost.
+        known = {line[1] for line in begun if line[0] == kind}
         if kind == 0:
-            left[said[1]] = None
+            left[at[0]] = None
+            if left.count(None) >= _MOST_LOST:
+                left = [answer if i in known else None for i, answer in enumerate(left)]
         elif kind == 1:
-            alone.append(said[1])
+            alone.add(at[0])
+            if len(alone) >= _MOST_LOST:
+                alone.update(i for i in range(len(left)) if i not in known)
         elif kind == 2:
             raise WiseMergeError(f"the gold answer cannot be read in reasonable time: {gold[:200]!r}")
         else:
@@ -181,10 +202,20 @@ def _judge_one(
 
 
 def _take(taken: set[Worker]) -> Worker:
+    """Return an idle process that is still there, or a new one; the others are seen off, so that no zombies stay."""
     with _lock:
-        worker = _idle.pop() if _idle else Worker()
-        taken.add(worker)
-        return worker
+        dead = [worker for worker in _idle if not worker.is_alive()]
+        _idle[:] = [worker for worker in _idle if worker not in dead]
+        worker = _idle.pop() if _idle else None
+        if worker:
+            taken.add(worker)
+    for lost in dead:
+        lost.close()
+    if worker is None:
+        worker = Worker()  # takes a while: not under the lock
+        with _lock:
+            taken.add(worker)
+    return worker
 
 
 def close() -> None:
@@ -195,7 +226,13 @@ def close() -> None:
         worker.close()
 
 
+def _forget() -> None:
+    """Leave the parent's processes and lock to it: a child that talked to one would get the parent's answers."""
+    global _lock
+    _idle.clear()
+    _lock = threading.Lock()
+
+
 atexit.register(close)
 if hasattr(os, "register_at_fork"):
-    # A child has its parent's pipes: two processes that talk to one worker get each other's answers.
-    os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_forget)

@@ -8,12 +8,13 @@ the completions, `host` what lm-eval itself is told.
 """
 
 from wise_merge.passk_task.host import TaskInputError, register, tasks_directory
-from wise_merge.passk_task.problems import countdown_problems, sudoku_document, sudoku_problems
+from wise_merge.passk_task.problems import countdown_key, countdown_problems, sudoku_document, sudoku_problems
 from wise_merge.passk_task.task import PassKTask
 
 __all__ = [
     "PassKTask",
     "TaskInputError",
+    "countdown_key",
     "countdown_problems",
     "register",
     "sudoku_document",

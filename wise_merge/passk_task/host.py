@@ -114,7 +114,7 @@ def for_the_table(results: Any) -> Any:
 
 
 def watch_evaluation(ours: type[Any]) -> None:
-    """Make lm-eval's `evaluate` call `meet(model)` of our tasks first and `report(results)` last.
+    """Make lm-eval's `evaluate` call `meet(model)` of our tasks first, `report(results)` last, `rescue()` if it fails.
 
     No task is told otherwise which model answers it. `simple_evaluate`, and so the command
     line, looks `evaluate` up when it has loaded the tasks, which is soon enough.
@@ -130,10 +130,15 @@ def watch_evaluation(ours: type[Any]) -> None:
         tasks: list[Any] = [task for task in _leaves(given.get("task_dict") or {}) if isinstance(task, ours)]
         for task in tasks:
             task.meet(given.get("lm"))
-        results = original(*args, **kwargs)
-        # None on all ranks but the first.
-        for task in tasks if results is not None else []:
-            task.report(results)
+        try:
+            results = original(*args, **kwargs)
+            # None on all ranks but the first.
+            for task in tasks if results is not None else []:
+                task.report(results)
+        except BaseException:
+            for path in filter(None, [task.rescue() for task in tasks]):
+                log.error("all that was sampled is in %s, which `wise-merge score` reads", path)
+            raise
         return results
 
     evaluate.watched_by_wise_merge = True  # type: ignore[attr-defined]

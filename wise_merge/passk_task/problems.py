@@ -10,8 +10,10 @@ import jinja2
 import jinja2.meta
 
 from wise_merge import countdown, sudoku
+from wise_merge.answers.benchmarks import Gold
 from wise_merge.errors import WiseMergeError
 from wise_merge.passk_task.host import TaskInputError, tasks_directory
+from wise_merge.results.rows import read_rows
 
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16
@@ -32,6 +34,12 @@ def countdown_problems(
         ),
     )
     return _splits([{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated])
+
+
+def countdown_key(gold: Any) -> Gold:
+    """Return what makes two problems of CountDown the same one, see `countdown.Problem.key`."""
+    numbers, target = gold
+    return countdown.Problem(numbers, target, solution="").key
 
 
 def sudoku_problems(
@@ -68,16 +76,22 @@ def _splits(rows: Sequence[dict[str, Any]]) -> dict[str, datasets.Dataset]:
     }
 
 
+def of_task(setting: Any, name: str, task: str) -> Any:
+    """Return what a setting of the metadata says for a task: one value for all, or a mapping from tasks to values."""
+    if not isinstance(setting, dict):
+        return setting
+    ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
+    unknown = sorted(set(setting) - ours)
+    if unknown:
+        raise TaskInputError(
+            f"{name} names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"
+        )
+    return setting.get(task)
+
+
 def data_file(setting: Any, task: str) -> Path | None:
-    """Return the file that the metadata names for a task: one path for all, or a mapping from tasks to paths."""
-    if isinstance(setting, dict):
-        ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
-        unknown = sorted(set(setting) - ours)
-        if unknown:
-            raise TaskInputError(
-                f"data_file names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"
-            )
-        setting = setting.get(task)
+    """Return the file that the metadata names for a task."""
+    setting = of_task(setting, "data_file", task)
     if setting is not None and not isinstance(setting, str):
         raise TaskInputError(f"{task}: data_file must be the path of a JSON Lines file; got {setting!r}")
     return None if setting is None else Path(setting).expanduser()
@@ -87,12 +101,23 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
     """Return the rows of a JSON Lines file."""
     if not path.is_file():
         raise TaskInputError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
-    if not path.read_text(encoding="utf-8", errors="replace").strip():
+
+    def refuse(place: str, reason: str) -> None:
+        raise TaskInputError(f"{task}: {path} is not a JSON Lines file; {place}: {reason}")
+
+    # `datasets` would name neither the file nor the line.
+    try:
+        count = sum(1 for _ in read_rows(path, refuse))
+    except TaskInputError:
+        raise
+    except WiseMergeError as error:
+        raise TaskInputError(f"{task}: {error}") from error
+    if not count:
         raise TaskInputError(f"{task}: {path} is empty")
     try:
         return datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise TaskInputError(f"{task}: {path} is not a JSON Lines file: {error.__cause__}") from error
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+        raise TaskInputError(f"{task}: {path} is not a JSON Lines file: {error.__cause__ or error}") from error
 
 
 def sha256(path: Path) -> str:

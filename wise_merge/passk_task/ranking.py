@@ -54,10 +54,11 @@ class Ranking:
                 )
         except Exception as error:
             # Out of memory, no such model, a bug in somebody's function: hours of sampling must not end by it.
+            prompts = " --field problem=arguments.gen_args_0.arg_0" if after_prompt else ""
             log.error(
                 "%s: best@k is left out, because %s failed (%s: %s); the samples are whole: with --log_samples, "
-                "`wise-merge score FILE --scorer %s` ranks them later",
-                *(self._task, self._spec, type(error).__name__, error, self._spec),
+                "`wise-merge score FILE --scorer %s%s` ranks them later",
+                *(self._task, self._spec, type(error).__name__, error, self._spec, prompts),
             )
             return
         for i, (problem, _, completions) in enumerate(known):

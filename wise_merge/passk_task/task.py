@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -17,7 +18,7 @@ from wise_merge.estimators.best_at_k import best_at_k_curves
 from wise_merge.estimators.majority import majority_at_n, majority_curves
 from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
 from wise_merge.estimators.uncertainty import standard_error
-from wise_merge.passk_task import audit, problems
+from wise_merge.passk_task import audit, problems, rescue
 from wise_merge.passk_task.host import TaskInputError, log, watch_evaluation
 from wise_merge.passk_task.ranking import Ranking
 
@@ -27,17 +28,21 @@ TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_
 #: Set by torchrun and accelerate: how many processes on this machine evaluate a part of the problems each.
 RANKS_HERE = "LOCAL_WORLD_SIZE"
 
+#: lm-eval's models behind an API that has no `top_k` and refuses requests that name one.
+WITHOUT_TOP_K = ("OpenAICompletionsAPI", "OpenAIChatCompletion")
+
 
 class PassKTask(ConfigurableTask):
     """K completions per problem, all of them scored: unbiased pass@k and maj@k for every k up to K.
 
     Understands in the YAML's metadata, and so in `--metadata` of the command line:
     `repeats` (K, how many completions per problem), `prompt` (`fewshot` or
-    `instruct`), `scorer` (what ranks the completions for best@k) and `data_file` (a
-    JSON Lines file of problems to take instead, or a mapping from task names to such
-    files). The YAML also names the `benchmark`, the
-    `prompts`, for each of them `max_gen_toks`, and, where the rows of a file do not
-    suit the prompts as they are, the function that will `prepare` one.
+    `instruct`), `scorer` (what ranks the completions for best@k), `data_file` (a JSON
+    Lines file of problems to take instead) and `max_gen_toks`, each of the last two also
+    as a mapping from task names. The YAML also names the `benchmark`, the `prompts`, for
+    each of them `max_gen_toks`, and where need be: `defaults`, settings that depend on
+    where the problems are from; the function that will `prepare` the row of a file for
+    the prompts; and a `key` from the gold of a problem to what makes two the same one.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -46,7 +51,11 @@ class PassKTask(ConfigurableTask):
         config["repeats"] = problems.positive_integer(metadata.get("repeats", config.get("repeats", 1)), "repeats")
         self._benchmark = benchmarks.find(config.pop("benchmark"))
         self._prepare: Callable[..., dict[str, Any]] | None = config.pop("prepare", None)
+        self._key: Callable[[Gold], Gold] = config.pop("key", lambda gold: gold)
         limits = config.pop("max_gen_toks")
+        limit = problems.of_task(metadata.pop("max_gen_toks", None), "max_gen_toks", config["task"])
+        if limit is not None:
+            limits = dict.fromkeys(limits, problems.positive_integer(limit, "max_gen_toks"))
         self._prompts: dict[str, dict[str, Any]] = {
             name: {**prompt, "max_gen_toks": limits[name]} for name, prompt in config.pop("prompts").items()
         }
@@ -55,10 +64,16 @@ class PassKTask(ConfigurableTask):
             raise TaskInputError(f"{config['task']}: prompt must be {' or '.join(self._prompts)}; got {self._prompt!r}")
         # The files of other tasks have no place in this one's results.
         self._data_file = problems.data_file(metadata.pop("data_file", None), config["task"])
+        defaults = config.pop("defaults", {}).get("data_file" if self._data_file else "generated", {})
+        config["metadata"] = metadata = {**defaults, **metadata}
         #: What is not the prompt's but the YAML's or the user's to say.
         self._settings: dict[str, Any] = dict(config["generation_kwargs"])
         self._num_fewshot: int | None = config.get("num_fewshot")
         self._model: Any = None
+        # lm-eval sets them when it builds the requests.
+        self._instances: list[Any] = []
+        #: The problems, as `doc_to_text` gives them, whose prompts are cut; None = unknown.
+        self._cut_prompts: set[str] | None = None
         self._judged: dict[tuple[Gold, tuple[str, ...]], Judged] = {}
         self._ranking = Ranking.of(metadata.get("scorer"), config["task"])
         # Until the evaluation says whether there is a chat template. lm-eval would ignore
@@ -66,6 +81,7 @@ class PassKTask(ConfigurableTask):
         prompt = self._prompts[self._prompt or "fewshot"]
         config["num_fewshot"] = self._num_fewshot or self._prompts["fewshot"]["num_fewshot"]
         config["doc_to_text"] = prompt["doc_to_text"]
+        config["fewshot_config"] = {**(config.get("fewshot_config") or {}), "doc_to_target": prompt["doc_to_target"]}
         config["generation_kwargs"] = self._generation_settings(prompt)
         try:
             super().__init__(config=config)
@@ -78,7 +94,7 @@ class PassKTask(ConfigurableTask):
     # --- problems ---------------------------------------------------------------------------------
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Load the problems as the YAML says or from `data_file`, and refuse those that nothing can solve."""
+        """Load the problems as the YAML says or from `data_file`, and refuse those whose gold cannot be read."""
         config, metadata = self.config, self.config.metadata
         origin = config.dataset_path or "the generator"
         if config.custom_dataset is not None:
@@ -101,19 +117,21 @@ class PassKTask(ConfigurableTask):
                 self.dataset[split], [*self._benchmark.columns, *own], constants, origin
             )
         rows: list[dict[str, Any]] = []
-        golds: set[Gold] = set()
-        # Before the sampling: a problem that nothing can solve would only lower every figure.
+        known: set[Gold] = set()
+        # Before the sampling: a problem that cannot be judged would only lower every figure.
         for number, row in enumerate(self.dataset[config.test_split], start=1):
             try:
                 rows.append(self._prepare(row, **metadata) if self._prepare else row)
-                golds.add(self._benchmark.gold(rows[-1]))
+                known.add(self._key(self._benchmark.gold(rows[-1])))
             except WiseMergeError as error:
                 raise WiseMergeError(f"problem {number} of {origin} cannot be used: {error}") from error
         if self._prepare:
             self.dataset[config.test_split] = datasets.Dataset.from_list(rows)
         if config.fewshot_split:
             # The generator keeps its examples from its own problems, not from those of a file.
-            examples = [row for row in self.dataset[config.fewshot_split] if self._benchmark.gold(row) not in golds]
+            examples = [
+                row for row in self.dataset[config.fewshot_split] if self._key(self._benchmark.gold(row)) not in known
+            ]
             self.dataset[config.fewshot_split] = datasets.Dataset.from_list(examples)
 
     def _load_from_hub(self, dataset_kwargs: dict[str, Any] | None, **kwargs: Any) -> None:
@@ -159,31 +177,51 @@ class PassKTask(ConfigurableTask):
                 f"{task}: {self.config.repeats} greedy completions of a problem are one and the same; "
                 "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
             )
-        self._check_room()
+        # Off is the default. None, or 0 where that would be refused, means not to mention it.
+        if settings.get("top_k") is None or (settings["top_k"] == 0 and self._model_is(*WITHOUT_TOP_K)):
+            settings.pop("top_k", None)
         self._rehearse()
         super().build_all_requests(**kwargs)
+        self._check_prompts()
 
-    def _check_room(self) -> None:
-        """Refuse completions longer than the model's context.
+    def _check_prompts(self) -> None:
+        """Count the prompts that are too long beside their completions, and refuse the run if all of them are.
 
-        The hf backend, and only that, fails by an assertion then: at the first batch of this task,
-        which is lost together with all that other tasks have sampled before.
+        These backends cut a prompt at its beginning then, down to nothing, and go on.
         """
         context = getattr(self._model, "max_length", None)
-        fails = any(base.__name__ == "HFLM" for base in type(self._model).__mro__) and self._model.backend == "causal"
-        if fails and isinstance(context, int) and self._max_tokens >= context:
-            raise TaskInputError(
-                f"{self.config.task}: completions of max_gen_toks={self._max_tokens} and their prompts do not fit into "
-                f"the model's context of {context} tokens; lower it with --gen_kwargs max_gen_toks=..."
-            )
+        cuts = self._model_is("VLLM") or (self._model_is("HFLM") and self._model.backend == "causal")
+        if not cuts or not isinstance(context, int):
+            return
+        counts = [self._token_count(instance.args[0], special_tokens=None) for instance in self._instances]
+        lengths = [count for count in counts if count is not None]
+        if len(lengths) < len(counts):
+            return
+        room = context - self._max_tokens
+        self._cut_prompts = {
+            self.doc_to_text(instance.doc)
+            for instance, length in zip(self._instances, lengths, strict=True)
+            if length > room
+        }
+        too_long = sum(length > room for length in lengths)
+        situation = (
+            f"{self.config.task}: completions of max_gen_toks={self._max_tokens} leave {max(room, 0)} tokens of the "
+            f"model's context of {context} to the prompt, and {too_long} of {len(lengths)} prompts are longer "
+            f"(up to {max(lengths)} tokens)"
+        )
+        if too_long == len(lengths):
+            raise TaskInputError(f"{situation}; lower --gen_kwargs max_gen_toks=... or --num_fewshot")
+        if too_long:
+            log.warning("%s: those LOSE THEIR BEGINNING; a lower max_gen_toks or --num_fewshot helps", situation)
+
+    def _model_is(self, *names: str) -> bool:
+        """Return whether the model is of one of these classes of lm-eval, which need not be imported for that."""
+        return any(base.__name__ in names for base in type(self._model).__mro__)
 
     def _rehearse(self) -> None:
         """Judge one made-up completion per problem: what cannot be judged must show before the sampling, not after."""
-        golds = [self._benchmark.gold(row) for row in self.dataset[self.config.test_split]]
-        try:
-            benchmarks.judge(self._benchmark, [(gold, [r"\boxed{x + 1}"]) for gold in golds], processes=self._processes)
-        except WiseMergeError as error:
-            raise TaskInputError(f"{self.config.task}: {error}") from error
+        rows = self.dataset[self.config.test_split]
+        self._judge([(self._benchmark.gold(row), (r"\boxed{x + 1}",)) for row in rows])
 
     def _choose_prompt(self, has_chat_template: bool) -> None:
         """Set what depends on the prompt: text, examples, stop strings, longest completion."""
@@ -194,6 +232,7 @@ class PassKTask(ConfigurableTask):
         prompt = self._prompts[name]
         config.metadata["prompt"] = name
         config.doc_to_text = self.fewshot_cfg.doc_to_text = prompt["doc_to_text"]
+        self.fewshot_cfg.doc_to_target = prompt["doc_to_target"]
         config.num_fewshot = prompt["num_fewshot"] if self._num_fewshot is None else self._num_fewshot
         config.generation_kwargs = self._generation_settings(prompt)
         if config.num_fewshot > len(self.sampler.df):
@@ -225,13 +264,13 @@ class PassKTask(ConfigurableTask):
 
     def apply_filters(self) -> Any:
         """Judge all problems at once, warn if some got K identical completions, then filter as usual."""
-        completions = [self._first_k(instance.resps) for instance in self._instances]
+        completions = [self._first_k(instance.resps, f"problem {instance.doc_id}") for instance in self._instances]
         if not self._predict_only:
             golds = [self._benchmark.gold(instance.doc) for instance in self._instances]
             self._judge(list(zip(golds, completions, strict=True)))
             if self._ranking:
                 self._ranking.score(
-                    (self.doc_to_text(instance.doc), instance.args[0], texts)
+                    (self._statement(instance.doc), instance.args[0], texts)
                     for instance, texts in zip(self._instances, completions, strict=True)
                 )
         identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
@@ -251,23 +290,48 @@ class PassKTask(ConfigurableTask):
             )
         return super().apply_filters()
 
-    def _first_k(self, completions: Sequence[Any]) -> tuple[str, ...]:
-        """Return exactly K texts.
+    def _statement(self, doc: Document) -> str:
+        """Return the problem's own text, as `wise-merge score` shows it to a scorer; CountDown has its prompt only."""
+        text = doc[self._benchmark.columns[0]]
+        return text if isinstance(text, str) else str(self.doc_to_text(doc))
 
-        Data-parallel padding appends a second set of K to the last problem of a short rank.
-        """
-        k_drawn = self.config.repeats
-        if len(completions) < k_drawn:
+    def rescue(self) -> Path | None:
+        """Write all completions to a file, as `--log_samples` would have; None if there are none."""
+        rows = [
+            {
+                "doc_id": instance.doc_id,
+                "doc": instance.doc,
+                "target": self.doc_to_target(instance.doc),
+                "arguments": {"gen_args_0": {"arg_0": instance.args[0], "arg_1": instance.args[1]}},
+                "resps": [self._texts(instance.resps)],
+                "filter": self.config.filter_list[0]["name"],
+            }
+            for instance in self._instances
+            if instance.resps
+        ]
+        return rescue.save(self.config.task, rows, getattr(self._model, "rank", 0)) if rows else None
+
+    def _first_k(self, completions: Sequence[Any], problem: str) -> tuple[str, ...]:
+        """Return exactly K texts, and refuse fewer."""
+        texts = self._texts(completions)
+        if len(texts) < self.config.repeats:
             raise TaskInputError(
-                f"{self.config.task}: a problem has {len(completions)} completions where {k_drawn} were asked for; "
-                "the model backend lost some"
+                f"{self.config.task}: {problem} has {len(texts)} completions where {self.config.repeats} were asked "
+                "for; the model backend lost some"
             )
+        return texts
+
+    def _texts(self, completions: Sequence[Any]) -> tuple[str, ...]:
+        """Return the first K texts: data-parallel padding appends a second set to the last problem of a short rank."""
         # Some API servers answer an empty completion with null.
-        return tuple(text if isinstance(text, str) else "" for text in completions[:k_drawn])
+        return tuple(text if isinstance(text, str) else "" for text in completions[: self.config.repeats])
 
     def _judge(self, answered: Sequence[tuple[Gold, tuple[str, ...]]]) -> None:
         """Judge in one go, which costs least, and keep the verdicts for `process_results`."""
-        judged = benchmarks.judge(self._benchmark, answered, processes=self._processes)
+        try:
+            judged = benchmarks.judge(self._benchmark, answered, processes=self._processes)
+        except WiseMergeError as error:
+            raise TaskInputError(f"{self.config.task}: {error}") from error
         self._judged.update(zip(answered, judged, strict=True))
 
     @property
@@ -280,7 +344,7 @@ class PassKTask(ConfigurableTask):
             return {"bypass": 0.0}
         # lm-eval 0.4 hands over [[first, ..., Kth]], 0.5 will hand over [first, ..., Kth].
         received = results[0] if len(results) == 1 and isinstance(results[0], (list, tuple)) else results
-        completions = self._first_k(received)
+        completions = self._first_k(received, "a problem")
         problem = (self._benchmark.gold(doc), completions)
         if problem not in self._judged:
             self._judge([problem])
@@ -292,6 +356,7 @@ class PassKTask(ConfigurableTask):
             completions,
             answered=answered,
             received=len(received),
+            prompt_cut=None if self._cut_prompts is None else self.doc_to_text(doc) in self._cut_prompts,
             max_tokens=self._max_tokens,
             token_count=self._token_count,
         )
@@ -303,7 +368,7 @@ class PassKTask(ConfigurableTask):
             scores["cut_off"] = facts["cut_off"] / k_drawn
         scores["curve"] = {"answers": list(judged.answers), "correct": list(judged.correct)}
         if self._ranking:
-            ranked = self._ranking.scores(self.doc_to_text(doc), completions)
+            ranked = self._ranking.scores(self._statement(doc), completions)
             # Not left out: the processes of one run must have the same metrics.
             scores[f"best@{k_drawn}"] = math.nan
             if ranked is not None:
@@ -314,10 +379,15 @@ class PassKTask(ConfigurableTask):
         scores["audit"] = facts
         return scores
 
-    def _token_count(self, text: str) -> int | None:
-        """Return how many tokens the model's tokenizer makes of a text, None if it shows none."""
+    def _token_count(self, text: str, *, special_tokens: bool | None = False) -> int | None:
+        """Return how many tokens the model's tokenizer makes of a text, None if it shows none.
+
+        Args:
+            text: to be counted.
+            special_tokens: whether the tokenizer adds some; None = as it does to a prompt.
+        """
         try:
-            tokens = self._model.tok_encode(text, add_special_tokens=False)
+            tokens = self._model.tok_encode(text, add_special_tokens=special_tokens)
         except Exception:
             # What a backend raises here is its own; hours of sampling must not end by it.
             return None

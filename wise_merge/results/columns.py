@@ -3,11 +3,12 @@
 The accepted names are those of lm-eval's samples and of published files of samples; the
 page docs/score.md shows them. Names are compared without regard to case, and looked for within
 objects too if nothing on top has them. Nothing is guessed between two columns that differ:
-that is an error which lists the columns there are.
+that is an error which lists the columns there are. Completions may be the messages of chats.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +21,16 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "id": tuple(
         (name,)
         for name in (
-            *("id", "problem_id", "question_id", "doc_id", "task_id", "unique_id", "uid", "qid", "idx", "index"),
-            *("problem_idx", "question_idx", "problem_index", "question_index", "orig_dset_idx"),
+            *("id", "problem_id", "question_id", "doc_id", "task_id", "unique_id", "uid", "qid", "group_id", "idx"),
+            *("index", "problem_idx", "question_idx", "problem_index", "question_index", "orig_dset_idx", "uuid"),
         )
     ),
     "problem": tuple(
-        (name,) for name in ("problem", "question", "puzzle", "prompt", "input", "query", "instruction", "problem_text")
+        (name,)
+        for name in (
+            *("problem", "question", "puzzle", "prompt", "input", "query", "instruction", "problem_text", "example"),
+            "messages",
+        )
     ),
     "gold": (
         (
@@ -36,6 +41,8 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("reference", "references", "golds", "target"),
         ("answer",),
         ("solution",),
+        ("gts", "ref_ans"),
+        ("choices",),
     ),
     "completions": (
         (
@@ -45,6 +52,7 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
             *("rollouts", "traces"),
         ),
         ("outputs", "output", "texts", "text", "codes", "code", "solutions"),
+        ("choices.message", "model_output.choices.message"),
     ),
     "answers": (
         (
@@ -61,12 +69,21 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
             *("verdicts", "verdict", "passed", "is_right", "correct_labels"),
         ),
         ("score", "scores", "acc", "accuracy", "exact_match", "judgements", "judgement", "results", "result"),
+        ("symbolic_correct",),
+        ("judge_correct",),
     ),
     "numbers": (("numbers", "nums"),),
     "target": (("target",),),
 }
 ROLES = (*NAMES, "scores")
 _SCORES = re.compile(r"(.*[_.-])?(scores?|rewards?|logprobs?|log_probs?)", re.IGNORECASE)
+
+#: How the scores of a completion's steps are made one.
+STEPS: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda scores: scores[-1],
+    "min": min,
+    "product": math.prod,
+}
 
 Fields = Mapping[str, Sequence[str]]
 
@@ -80,6 +97,7 @@ class Columns:
         lm_eval: whether the rows are lm-eval's.
         roles: from role to column.
         scores: the columns with scores, each a scorer of its own.
+        of_steps: those of them that have a list per completion.
         left_out: columns that look like scores but cannot be used, with the reason.
         unfit: from role to what stands under one of its names but cannot be meant, for messages.
         names: all columns of the file, likewise.
@@ -89,6 +107,7 @@ class Columns:
     lm_eval: bool
     roles: Mapping[str, str]
     scores: tuple[str, ...]
+    of_steps: tuple[str, ...]
     left_out: tuple[str, ...]
     unfit: Mapping[str, str]
     names: tuple[str, ...]
@@ -98,15 +117,18 @@ class Columns:
 
 
 def parse_fields(settings: Iterable[str]) -> dict[str, list[str]]:
-    """Return role -> columns from settings such as `gold=doc.answer`; columns given for one role are alternatives."""
+    """Return role -> columns from settings such as `gold=doc.answer`; columns given for one role are alternatives.
+
+    `scores=` has no column: there are to be no scores.
+    """
     fields: dict[str, list[str]] = {}
     for setting in settings:
         role, equals, column = setting.partition("=")
-        if not equals or not column or role not in ROLES:
+        if not equals or role not in ROLES or not (column or role == "scores"):
             raise WiseMergeError(
                 f"--field takes role=column with a role of {', '.join(ROLES)}; got {setting!r}",
             )
-        fields.setdefault(role, []).append(column)
+        fields.setdefault(role, []).extend([column] if column else [])
     return fields
 
 
@@ -123,24 +145,28 @@ def dig(row: Any, column: str) -> Any:
     return dig(row[first], rest) if dot and isinstance(row, dict) and first in row else None
 
 
-def find_columns(rows: Sequence[Row], fields: Fields) -> Columns:
+def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) -> Columns:
     """Return where things stand, judged by the first rows of a file; a few damaged ones do no harm.
 
     Args:
         rows: a few rows, at least one.
         fields: what the user says, see `parse_fields`.
+        steps: whether a list of scores per completion is of use.
     """
     lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
     finder = _Finder([_as_seen(row) for row in rows] if lm_eval else rows, fields, lm_eval)
     roles = {
-        "completions": finder.find("completions", lambda value: is_texts(value) or isinstance(value, str)),
+        "completions": finder.find("completions", _is_texts),
         "gold": finder.find("gold", _is_gold),
         "id": finder.find("id", _is_id),
-        "problem": finder.find("problem", lambda value: statement(value) is not None),
+        "problem": finder.find("problem", lambda value: bool(statement(value))),
         "numbers": finder.find("numbers", lambda value: isinstance(value, list)),
         "target": finder.find("target", _is_plain),
     }
     per_problem = finder.is_listed(roles["completions"])
+    if per_problem and finder.fits(roles["completions"] or "", _is_one_message) and (roles["id"] or roles["problem"]):
+        # An answer as the interfaces of models give it: a list of one choice.
+        per_problem = False
     for listed in (True, False) if per_problem is None else (per_problem,):
         fits = _listed if listed else _single
         roles["answers"] = finder.find("answers", fits(_is_plain), without=roles["gold"])
@@ -154,16 +180,40 @@ def find_columns(rows: Sequence[Row], fields: Fields) -> Columns:
             f"{finder.unfit.get('completions', '')}; name them with --field completions=COLUMN; "
             f"the columns are {finder.there()}"
         )
-    scores, left_out = finder.scores(_listed if per_problem else _single, {*roles.values()})
+    scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
     found = {role: name for role, name in roles.items() if name}
-    return Columns(per_problem, lm_eval, found, scores, left_out, finder.unfit, tuple(finder.names))
+    return Columns(per_problem, lm_eval, found, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
 
 
-def flat(value: Any) -> Any:
-    """Return [a, b] of lm-eval's [[a, b]] and [[a], [b]], and anything else as it is."""
-    if isinstance(value, list) and value and all(isinstance(entry, list) for entry in value):
-        return [text for entry in value for text in entry]
-    return value
+def as_texts(value: Any) -> Any:
+    """Return a list of completions, or one, as texts: of a chat what the assistant says last; else as it is.
+
+    [[a, b]] and [[a], [b]], as lm-eval has them, are [a, b].
+    """
+    if not isinstance(value, list) or (_is_chat(value) and any(turn["role"] != "assistant" for turn in value)):
+        return _last_words(value)
+    spoken = [_last_words(entry) for entry in value]
+    if spoken and all(isinstance(entry, list) for entry in spoken):
+        return [text for entry in spoken for text in entry]
+    return spoken
+
+
+def _last_words(value: Any) -> Any:
+    turns = value if _is_chat(value) else [value]
+    said = [turn for turn in turns if _is_message(turn) and turn["role"] == "assistant"]
+    return said[-1]["content"] if said else value
+
+
+def _is_chat(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_message, value))
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and "role" in value and "content" in value
+
+
+def _is_one_message(value: Any) -> bool:
+    return _is_chat(value) and len(value) == 1
 
 
 def statement(value: Any) -> str | None:
@@ -176,10 +226,9 @@ def statement(value: Any) -> str | None:
     return None
 
 
-def is_texts(value: Any) -> bool:
-    """Return whether it is a list of texts, as lm-eval nests them or not."""
-    value = flat(value)
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+def _is_texts(value: Any) -> bool:
+    value = as_texts(value)
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
 
 
 def is_verdict(value: Any) -> bool:
@@ -199,6 +248,8 @@ class _Finder:
         self.rows, self.fields, self.lm_eval = rows, fields, lm_eval
         top = list(dict.fromkeys(name for row in rows for name in row))
         self.names = [inner for name in top for inner in (name, *self._inner(name))]
+        deep = [name for groups in NAMES.values() for group in groups for name in group if "." in name]
+        self.names += [name for name in deep if name not in self.names and self.values(name)]
         self.claimed = {column for columns in fields.values() for column in columns}
         self.unfit: dict[str, str] = {}
 
@@ -221,7 +272,7 @@ class _Finder:
         return 2 * sum(map(shape, values)) > len(values)
 
     def is_listed(self, column: str | None) -> bool | None:
-        return None if column is None else self.fits(column, lambda value: isinstance(value, list))
+        return None if column is None else self.fits(column, lambda value: isinstance(as_texts(value), list))
 
     def named(self, role: str) -> str | None:
         """Return the first column that the user gave for the role and that is there."""
@@ -266,34 +317,54 @@ class _Finder:
     def _groups(self, role: str) -> Iterable[Sequence[str]]:
         if not self.lm_eval:
             # What lies within an object counts only where nothing on top has the name.
-            return [*NAMES[role], *([f".{name}" for name in group] for group in NAMES[role])]
+            within = [[f".{name}" for name in group] for group in NAMES[role]]
+            contents = [f"{name}.content" for group in NAMES[role] for name in group] if role == "completions" else []
+            return [*NAMES[role], *within, contents]
         if role in ("completions", "id"):
             return [["resps"]] if role == "completions" else [["doc_id"]]
-        return [[f"doc.{name}" for name in group] for group in NAMES[role]] + ([["target"]] if role == "gold" else [])
+        within = [[f"doc.{name}" for name in group] for group in NAMES[role]]
+        return [*within[:-1], ["target"], within[-1]] if role == "gold" else within
 
     def scores(
-        self, fits: Callable[[Callable[[Any], bool]], Callable[[Any], bool]], taken: set[str | None]
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return the columns of scores, and those that look like scores but are none, with the reason."""
-        if "scores" in self.fields:
-            for column in self.fields["scores"]:
-                if not self.values(column):
-                    raise WiseMergeError(f"there is no column {column} for --field scores; it has {self.there()}")
-                if not self.fits(column, fits(is_number)):
-                    raise WiseMergeError(f"--field scores={column}: {self._not_scores(column)}; reduce each to one")
-            return tuple(self.fields["scores"]), ()
-        if self.lm_eval:
-            return (), ()
-        alike = [name for name in self.names if _SCORES.fullmatch(name) and name not in taken | self.claimed]
-        alike = [name for name in alike if self.values(name)]
-        usable = tuple(name for name in alike if self.fits(name, fits(is_number)))
-        return usable, tuple(f"{name}: {self._not_scores(name)}" for name in alike if name not in usable)
+        self,
+        fits: Callable[[Callable[[Any], bool]], Callable[[Any], bool]],
+        roles: Mapping[str, str | None],
+        steps: bool,
+    ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Return the columns of scores, those of them with steps, and what looks like scores but is none, and why."""
+        named = self.fields.get("scores")
+        missing = [name for name in named or () if not self.values(name)]
+        if missing:
+            raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.there()}")
+        taken = {*roles.values()} | self.claimed
+        # Beside the texts of a tree search; anywhere else `value` may mean anything.
+        beside = f"{(roles['completions'] or '').rpartition('.')[0]}.value"
+        alike = [name for name in self.names if _SCORES.fullmatch(name) or name == beside]
+        alike = [name for name in alike if name not in taken and self.values(name) and not self.lm_eval]
+        if named is not None:
+            alike = list(named)
+        is_score = is_number if named is None else lambda value: isinstance(value, (int, float))
+        plain = [name for name in alike if self.fits(name, fits(is_score)) and self._has_numbers(name)]
+        nested = [name for name in alike if name not in plain and self.fits(name, fits(_listed(is_score)))]
+        nested = [name for name in nested if self._has_numbers(name)]
+        usable = tuple(name for name in alike if name in plain or (steps and name in nested))
+        left_out = tuple(f"{name}: {self._not_scores(name, nested)}" for name in alike if name not in usable)
+        if named and left_out:
+            raise WiseMergeError(f"--field scores={left_out[0]}")
+        return usable, tuple(name for name in usable if name in nested), left_out
 
-    def _not_scores(self, column: str) -> str:
-        example = self.values(column)[0]
-        if isinstance(example, list) and any(isinstance(entry, list) for entry in example):
-            return "a list per completion (of steps?) where one number was wanted"
-        return f"not one number per completion but {shortened(example)}"
+    def _has_numbers(self, column: str) -> bool:
+        def holds(value: Any) -> bool:
+            return any(map(holds, value)) if isinstance(value, list) else value is not None
+
+        return any(map(holds, self.values(column)))
+
+    def _not_scores(self, column: str, nested: Collection[str]) -> str:
+        if not self._has_numbers(column):
+            return "it is empty"
+        if column in nested:
+            return "a list per completion (of its steps?); --steps last, min or product makes each list one number"
+        return f"not one number per completion but {shortened(self.values(column)[0])}"
 
 
 def _as_seen(row: Row) -> Row:
@@ -320,4 +391,4 @@ def _is_gold(value: Any) -> bool:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, (str, int)) and not isinstance(value, bool)
+    return isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""

@@ -70,14 +70,26 @@ def write_csv(path: Path, scored: Sequence[Scored]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that nobody finds half a file."""
-    partial = path.with_name(path.name + ".partial")
+    """Write beside and rename, so that nobody finds half a file; into a pipe or a device directly."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_stream(path):
+            with path.open("ab") as stream:
+                stream.write(content)
+            return
+        # A link stays one.
+        whole = path.resolve()
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        partial = whole.with_name(whole.name + ".partial")
         partial.write_bytes(content)
-        partial.replace(path)
+        partial.replace(whole)
     except OSError as error:
         raise WiseMergeError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Return whether it is a pipe or a device, or stands for an open file, as /dev/stdout does."""
+    open_files = ("/dev/std", "/dev/fd/", "/proc/")
+    return str(path).startswith(open_files) or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _file(one: Scored) -> dict[str, Any]:

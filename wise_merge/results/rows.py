@@ -1,10 +1,14 @@
-"""The rows of a file of samples: JSON Lines, or one JSON list, plain or gzipped; damage is reported by line."""
+"""The rows of a file of samples: JSON Lines, or one JSON list, plain or gzipped; damage is reported by line.
+
+The list may be that of an object, as in {"data": [...]}.
+"""
 
 import codecs
 import gzip
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,7 +26,12 @@ class Located(NamedTuple):
 
 #: How lm-eval calls the samples of a task: samples_<task>_<date>.jsonl.
 _LM_EVAL_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl(\.gz)?")
-_GZIP, _BOM, _LIST = b"\x1f\x8b", b"\xef\xbb\xbf", b"["
+_GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
+#: How a file begins whose rows stand in one list: [..., or {"model": "x", "data": [...
+_LIST = re.compile(
+    rb'(\xef\xbb\xbf)?\s*(\{\s*("[^"\\]*"\s*:\s*("([^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
+    rb'"(data|rows|records|items|examples|problems)"\s*:\s*)?\['
+)
 _MOST_SHOWN = 60
 _SEPARATOR = re.compile(r"[\s,]*")
 #: Bytes by which a file is told to be a list.
@@ -41,6 +50,8 @@ def sample_files(path: Path) -> list[Path]:
     """Return the file itself, or of a folder the lm-eval samples within: per sub-folder the newest of each task."""
     if path.is_file():
         return [path]
+    if path == Path("-") or (path.exists() and not path.is_dir()):
+        raise WiseMergeError(f"{path} is a pipe and can be read only once; save it to a file first")
     if not path.is_dir():
         raise WiseMergeError(f"{path} does not exist; give a file of samples or the folder of an lm-eval run")
     newest: dict[tuple[Path, str], tuple[str, Path]] = {}
@@ -69,7 +80,7 @@ def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool 
             path.open("rb") as raw,
             tqdm(
                 total=path.stat().st_size,
-                desc=path.name[-40:],
+                desc=printable(path.name)[-40:],
                 unit="B",
                 unit_scale=True,
                 leave=False,
@@ -79,16 +90,31 @@ def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool 
         ):
             zipped = raw.peek(2)[:2] == _GZIP
             text: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
-            begin = text.peek(_PEEKED)[:_PEEKED].removeprefix(_BOM).lstrip()
+            begin = text.peek(_PEEKED)[:_PEEKED]
             if b"\0" in begin:
                 raise WiseMergeError(f"{path} is no text; wanted are JSON Lines or a JSON list, so convert it first")
-            for located in (_list if begin.startswith(_LIST) else _lines)(text, reject):
+            opening = _LIST.match(begin)
+            if opening and _first_of_many(text):
+                opening = None
+            for located in _list(text, opening.end(), reject) if opening else _lines(text, reject):
                 bar.update(raw.tell() - bar.n)
                 yield located
     except (gzip.BadGzipFile, EOFError) as error:
         raise WiseMergeError(f"{path} is damaged ({error}); unpack it by hand") from error
     except OSError as error:
         raise WiseMergeError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _first_of_many(text: IO[bytes]) -> bool:
+    """Return whether the first line is JSON by itself and others follow: then these are JSON Lines."""
+    lines = (line.removeprefix(_BOM) for line in iter(lambda: text.readline(_CHUNK), b""))
+    first, *further = islice((line for line in lines if line.strip()), 2)
+    text.seek(0)
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return bool(further)
 
 
 def _lines(text: Iterable[bytes], reject: Callable[[str, str], None]) -> Iterator[Located]:
@@ -108,13 +134,14 @@ def _lines(text: Iterable[bytes], reject: Callable[[str, str], None]) -> Iterato
                 reject(place, f"wanted a JSON object; got {shortened(row)}")
 
 
-def _list(text: IO[bytes], reject: Callable[[str, str], None]) -> Iterator[Located]:
-    """Yield the entries of a JSON list; no more of it is held than the entry that is read.
+def _list(text: IO[bytes], opening: int, reject: Callable[[str, str], None]) -> Iterator[Located]:
+    """Yield the entries of a JSON list that begins after some bytes; no more is held than the entry that is read.
 
     What follows a damaged entry cannot be read.
     """
     decoder, utf8 = json.JSONDecoder(), codecs.getincrementaldecoder("utf-8")()
-    more = text.read(_PEEKED).removeprefix(_BOM).lstrip().removeprefix(_LIST)
+    text.read(opening)
+    more = text.read(_PEEKED)
     held, ended, number = "", False, 1
     while True:
         try:
@@ -161,3 +188,8 @@ def shortened(value: object) -> str:
     """Return the value for a message, cut to what a line bears."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
+
+
+def printable(text: str) -> str:
+    """Return the text with escapes for what a terminal would obey, such as colours and changes of direction."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

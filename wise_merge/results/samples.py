@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,17 @@ from wise_merge.answers.benchmarks import Benchmark, Gold
 from wise_merge.answers.completions import last_boxes
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.diversity import operations
-from wise_merge.results.columns import Columns, Fields, dig, find_columns, flat, is_number, is_verdict, statement
+from wise_merge.results.columns import (
+    STEPS,
+    Columns,
+    Fields,
+    as_texts,
+    dig,
+    find_columns,
+    is_number,
+    is_verdict,
+    statement,
+)
 from wise_merge.results.rows import Row, read_rows, shortened, task_of
 
 #: Rows by which the columns are found.
@@ -30,6 +41,7 @@ _ROLES = {"answer": "gold", "question": "problem", "problem": "problem", "puzzle
 _NUMBER = re.compile(r"\s*[-+]?\s*[$€£]?\s*(\d[\d,]*)?(\.\d+)?\s*")
 _GRID = re.compile(r"[0-9.]{16}|[0-9.]{81}")
 _LONGEST_GOLD = 500
+_NUMBERS, _NOT_NUMBERS = "all golds are numbers", "not all golds are numbers"
 #: What a file writes where a model gave no answer.
 _NO_ANSWER = {"", "[invalid]", "None", "null"}
 
@@ -94,7 +106,9 @@ def read_samples(
     more: Sequence[Path] = (),
     fields: Fields | None = None,
     benchmark: str | None = None,
+    why: str = "as asked",
     file_verdicts: bool = False,
+    steps: str | None = None,
     keep_texts: bool = False,
     progress: bool = False,
 ) -> Samples:
@@ -105,16 +119,21 @@ def read_samples(
         more: files with further samples of the same model, which are put together with those of the first.
         fields: role -> columns where the names are not to be guessed, see `columns.parse_fields`.
         benchmark: by which answers are read and compared; None means to be chosen by the file.
+        why: a benchmark that is given was chosen.
         file_verdicts: take the verdicts of the file; then it needs no gold.
+        steps: which of `columns.STEPS` makes one score of a list per completion; None leaves such scores out.
         keep_texts: keep problems and completions.
         progress: show a bar on stderr, if that is a terminal.
     """
-    reader = _open(path, fields or {}, benchmark, file_verdicts)
+    reader = _open(path, fields or {}, benchmark, file_verdicts, steps)
+    if benchmark is not None:
+        reader.why = why
     reader.keep_texts = keep_texts
     reader.read(path, progress)
     for further in more:
         # Columns may be called otherwise there; the rest is as in the first.
-        other = _open(further, fields or {}, reader.benchmark.name if reader.benchmark else None, file_verdicts)
+        chosen = reader.benchmark.name if reader.benchmark else None
+        other = _open(further, fields or {}, chosen, file_verdicts, steps)
         if _held(other.columns) != _held(reader.columns) or task_of(further) != task_of(path):
             raise WiseMergeError(
                 f"{further} cannot be put together with {path}: it holds {', '.join(_held(other.columns))}, "
@@ -122,6 +141,7 @@ def read_samples(
             )
         other.keep_texts, other.collected, other.rejected = keep_texts, reader.collected, reader.rejected
         other.read(further, progress, place=further.name)
+        reader.no_verdicts += other.no_verdicts
     if not reader.collected:
         place, reason = reader.rejected[0]
         raise WiseMergeError(f"{path}: no row can be used; {place}: {reason}")
@@ -138,14 +158,44 @@ def read_samples(
     )
 
 
-def _open(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bool) -> "_Reader":
+def choose_benchmarks(
+    files: Sequence[Path], *, fields: Fields | None = None, file_verdicts: bool = False, steps: str | None = None
+) -> list[tuple[str | None, str]]:
+    """Return the benchmark of each file, None if its answers are its own, and why: see `read_samples`.
+
+    A file whose golds are all numbers is read as math if another, with the same problems, is: so they can be compared.
+    """
+    readers = [_open(path, fields or {}, None, file_verdicts, steps) for path in files]
+    chosen = [(reader.benchmark.name if reader.benchmark else None, reader.why) for reader in readers]
+    whys = {why for _, why in chosen}
+    if not {_NUMBERS, _NOT_NUMBERS} <= whys:
+        return chosen
+    golds = [reader.golds(path) for reader, path in zip(readers, files, strict=True)]
+    as_math = [index for index, (_, why) in enumerate(chosen) if why == _NOT_NUMBERS]
+    for index, (_, why) in enumerate(chosen):
+        alike = [other for other in as_math if why == _NUMBERS and _same_problems(golds[index], golds[other])]
+        if alike:
+            chosen[index] = ("math", f"not all golds of {files[alike[0]].name} are numbers")
+    return chosen
+
+
+def _same_problems(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Return whether most ids that two files share have the same gold."""
+    shared = one.keys() & other.keys()
+    return 2 * sum(one[identity] == other[identity] for identity in shared) > len(shared)
+
+
+def _open(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bool, steps: str | None) -> "_Reader":
     first = [row for _, row in islice(read_rows(path, lambda *_: None), _FIRST)]
     if not first:
         raise WiseMergeError(_no_rows(path))
     try:
-        return _choose(path, find_columns(first, fields), first, benchmark, file_verdicts)
+        columns = find_columns(first, fields, steps=steps is not None)
+        reader = _choose(path, columns, first, benchmark, file_verdicts)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
+    reader.steps = steps
+    return reader
 
 
 def _held(columns: Columns) -> list[str]:
@@ -217,14 +267,14 @@ def _recognise(path: Path, columns: Columns, first: Sequence[Row]) -> tuple[Benc
             return benchmarks.find("sudoku"), "by its grids"
     if columns["gold"] is None:
         return benchmarks.find("math"), "there is no gold to tell by"
-    golds = (_unwrapped(dig(row, columns["gold"])) for _, row in read_rows(path, lambda *_: None))
-    if all(gold is None or _is_number_gold(gold) for gold in golds):
-        return benchmarks.find("gsm8k"), "all golds are numbers"
-    return benchmarks.find("math"), "not all golds are numbers"
-
-
-def _is_number_gold(gold: object) -> bool:
-    return is_number(gold) or (isinstance(gold, str) and ("####" in gold or bool(_NUMBER.fullmatch(gold))))
+    why = _NUMBERS
+    for _, row in read_rows(path, lambda *_: None):
+        gold = _unwrapped(dig(row, columns["gold"]))
+        if isinstance(gold, str) and "####" in gold:
+            why = "golds end in #### and a number"
+        elif not (gold is None or is_number(gold) or (isinstance(gold, str) and _NUMBER.fullmatch(gold))):
+            return benchmarks.find("math"), _NOT_NUMBERS
+    return benchmarks.find("gsm8k"), why
 
 
 def _unwrapped(gold: Any) -> Any:
@@ -276,10 +326,13 @@ class _Reader:
         self.columns, self.benchmark, self.why = columns, benchmark, why
         self.has_gold, self.file_verdicts = has_gold, file_verdicts
         self.keep_texts = False
+        self.steps: str | None = None
         self.collected: dict[str, _Collected] = {}
         self.rejected: list[tuple[str, str]] = []
         self.filters: set[str] = set()
         self.statements: set[int] = set()
+        #: How many labels are no verdicts.
+        self.no_verdicts = 0
         self.reads_completions = (
             columns["completions"] is not None and benchmark is not None and not (file_verdicts and columns["answers"])
         )
@@ -299,9 +352,25 @@ class _Reader:
             except WiseMergeError as error:
                 reject(line, str(error))
 
+    def golds(self, path: Path) -> dict[str, str]:
+        """Return the gold of each problem as it stands in the file."""
+        found = {}
+        for place, row in read_rows(path, lambda *_: None):
+            with suppress(WiseMergeError):
+                found[self._id(place, row)] = str(_unwrapped(dig(row, self.columns["gold"] or "")))
+        return found
+
     def notes(self) -> Iterator[str]:
         for left_out in self.columns.left_out:
             yield f"no scores in {left_out}"
+        if self.columns.of_steps:
+            yield f"scores of steps: of each list in {', '.join(self.columns.of_steps)} the {self.steps} (--steps)"
+        if self.no_verdicts:
+            labels = self.columns["labels"]
+            yield (
+                f"{_entries(self.no_verdicts)} of {labels} not true or false, so not compared with our verdicts; "
+                f"if these are scores, add --field scores={labels}"
+            )
         if len(self.filters) > 1:
             yield f"the file has {len(self.filters)} filters; each problem is taken once, from all its responses"
         problem, rows = self.columns["problem"], len(self.collected)
@@ -389,31 +458,36 @@ class _Reader:
 
     def _samples(self, row: Row) -> Callable[[_Collected], None]:
         """Check the samples of a row and return what adds them to its problem: all of them or none."""
-        completions = self._list("completions", row, flat)
-        answers = self._list("answers", row)
-        labels = self._list("labels", row)
-        scores = {column: self._values(column, row) for column in self.columns.scores}
-        main, texts = next(
+        completions = self._list("completions", row, as_texts)
+        # What no figure needs rejects no row.
+        answers = None if self.reads_completions else self._list("answers", row)
+        labels = self._list("labels", row) if self.file_verdicts else None
+        scores = {column: self._scores(column, row) for column in self.columns.scores}
+        main, samples = next(
             (role, values)
             for role, values in (("completions", completions), ("answers", answers), ("labels", labels))
             if values is not None
         )
-        n = len(texts)
+        n = len(samples)
         if not n:
             raise WiseMergeError(f"{self.columns[main]} is empty: there must be at least one sample")
         parallel = [(self.columns["answers"], answers), (self.columns["labels"], labels), *scores.items()]
         for column, values in parallel:
             if values is not None and len(values) != n:
-                raise WiseMergeError(f"{column} has {len(values)} entries for {n} {self.columns[main]}")
+                raise WiseMergeError(f"{column} has {_entries(len(values))} for {n} {self.columns[main]}")
         if completions is not None:
             for number, text in enumerate(completions, start=1):
                 if not isinstance(text, str):
                     raise WiseMergeError(f"completion {number} must be a text; got {shortened(text)}")
-        verdicts = None if labels is None else [self._verdict(number, label) for number, label in enumerate(labels, 1)]
-        for column, values in scores.items():
-            for number, score in enumerate(values, start=1):
-                if not is_number(score) or not math.isfinite(score):
-                    raise WiseMergeError(f"{column} must be finite numbers; entry {number} is {shortened(score)}")
+        verdicts = self._own_verdicts(row, n) if labels is None else list(map(self._verdict, labels, range(1, n + 1)))
+        numbers = {column: list(map(_number, values)) for column, values in scores.items()}
+        for column, values in numbers.items():
+            if None in values:
+                number = values.index(None)
+                raise WiseMergeError(
+                    f"{column} must be finite numbers; entry {number + 1} is {shortened(scores[column][number])}; "
+                    "--field scores= goes without scores"
+                )
         read = self._answers(completions, answers)
 
         def add(problem: _Collected) -> None:
@@ -422,8 +496,8 @@ class _Reader:
                 problem.answers.extend(read)
             if verdicts is not None:
                 problem.labels.extend(verdicts)
-            for column, values in scores.items():
-                problem.scores.setdefault(column, []).extend(map(float, values))
+            for column, values in numbers.items():
+                problem.scores.setdefault(column, []).extend(value for value in values if value is not None)
             if completions is not None:
                 # Hashes: the texts themselves would be most of the memory.
                 problem.seen.update(map(hash, completions))
@@ -444,12 +518,40 @@ class _Reader:
             read = [text if text is None or benchmark is None else _read_answer(benchmark, text) for text in given]
         return [None if text is None else self.texts.setdefault(text, text) for text in read]
 
-    def _verdict(self, number: int, label: Any) -> bool | None:
+    def _verdict(self, label: Any, number: int) -> bool:
         if is_verdict(label):
             return bool(label)
-        if label is None and not self.file_verdicts:
-            return None
         raise WiseMergeError(f"{self.columns['labels']} must be true or false; entry {number} is {shortened(label)}")
+
+    def _own_verdicts(self, row: Row, n: int) -> list[bool | None] | None:
+        """Return the file's verdicts where they are but compared with ours: None for what is none."""
+        column = self.columns["labels"]
+        if column is None:
+            return None
+        labels = dig(row, column)
+        if not self.columns.per_problem:
+            labels = [labels]
+        if labels is None:
+            return [None] * n
+        if not isinstance(labels, list) or len(labels) != n:
+            self.no_verdicts += n
+            return [None] * n
+        self.no_verdicts += sum(label is not None and not is_verdict(label) for label in labels)
+        return [bool(label) if is_verdict(label) else None for label in labels]
+
+    def _scores(self, column: str, row: Row) -> list[Any]:
+        """Return one score per sample, made of those of its steps where there are some."""
+        if self.steps is None or column not in self.columns.of_steps:
+            return self._values(column, row)
+        reduce = STEPS[self.steps]
+
+        def reduced(scores: Any) -> Any:
+            usable = isinstance(scores, list) and scores and None not in map(_number, scores)
+            return reduce(scores) if usable else scores
+
+        if not self.columns.per_problem:
+            return [reduced(dig(row, column))]
+        return list(map(reduced, self._values(column, row)))
 
     def _list(self, role: str, row: Row, unpack: Callable[[Any], Any] = lambda value: value) -> list[Any] | None:
         column = self.columns[role]
@@ -459,12 +561,27 @@ class _Reader:
         """Return one value per sample of the row."""
         value = unpack(dig(row, column))
         if not self.columns.per_problem:
+            if isinstance(value, list) and len(value) == 1:
+                value = value[0]
             if isinstance(value, (list, dict)):
                 raise WiseMergeError(f"{column} must hold one sample, as in other rows; got {shortened(value)}")
             return [value]
         if not isinstance(value, list):
             raise WiseMergeError(f"{column} must be a list with one entry per sample; got {shortened(value)}")
         return value
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
+
+
+def _number(score: Any) -> float | None:
+    """Return a score as a number, true being 1; None if it is no finite one."""
+    try:
+        number = float(score) if isinstance(score, (int, float)) else math.nan
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _read_answer(benchmark: Benchmark, text: str) -> str | None:

@@ -169,7 +169,7 @@ def check_k(facts: Sequence[Facts], wanted: Sequence[int] | None) -> list[int]:
         if not 1 <= k <= fewest:
             short = next(problem for problem in facts if problem.n == fewest)
             raise WiseMergeError(
-                f"k = {k} needs 1 <= k <= n, but problem {short.id} has n = {fewest} samples; draw more or lower k"
+                f"k = {k} needs 1 <= k <= n, but problem {short.id[:60]} has n = {fewest} samples; draw more or lower k"
             )
     return sorted(set(wanted))
 

@@ -118,7 +118,7 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
     notes = []
     if conflicts:
         notes.append(
-            f"in {conflicts} problems the file calls equal answers both right and wrong; such an answer earns the "
+            f"in {conflicts} problem{'' if conflicts == 1 else 's'} the file calls equal answers both right and wrong; such an answer earns the "
             "share of its samples that are right"
         )
     if votes and all(vote is None for vote in votes.values()):

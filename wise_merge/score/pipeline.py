@@ -1,6 +1,7 @@
 """The order of work of `wise-merge score`: read, judge, compute, print, write."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ import numpy as np
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.columns import parse_fields
 from wise_merge.results.export import Comparison, Scored, write_csv, write_json
-from wise_merge.results.rows import sample_files, task_of
-from wise_merge.results.samples import Samples, read_samples
+from wise_merge.results.names import names
+from wise_merge.results.rows import printable, sample_files, shortened
+from wise_merge.results.samples import Samples, choose_benchmarks, read_samples
 from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
@@ -35,7 +37,9 @@ class Settings:
     device: str | None = None
     batch_size: int = 16
     trust_remote_code: bool = False
+    steps: str | None = None
     pool: bool = False
+    min_n: int | None = None
     common: bool = False
     skip_bad: bool = False
     seed: int = 0
@@ -62,12 +66,15 @@ def run(
         say: prints a part of the table.
     """
     files = [file for path in paths for file in sample_files(path)]
+    _check_outputs(files, {"--json": json, "--csv": csv, "--plots": plots})
     scored: list[Scored] = []
     values: dict[str, list[Metric]] = {}
     named = list(zip(names(files), files, strict=True))
-    for name, path in named[:1] if settings.pool else named:
-        further = [other for _, other in named[1:]] if settings.pool else []
-        one, found = _score(path, further, name if not further else f"{name} and {len(further)} more", settings)
+    chosen = _benchmarks(files, settings)
+    for (name, path), choice in zip(named[:1] if settings.pool else named, chosen, strict=False):
+        further = files[1:] if settings.pool else []
+        name = f"{name} and {len(further)} more" if further else name
+        one, found = _score(path, further, name, settings, *choice)
         say(("\n" if scored else "") + table.of_file(one))
         scored.append(one)
         values[name] = found
@@ -76,6 +83,9 @@ def run(
     comparisons, refused = _compare(scored, values, settings)
     for comparison in comparisons:
         say("\n" + table.of_comparison(comparison))
+    apart = _apart(scored)
+    if apart:
+        say("\n" + "\n".join(apart))
     if json is not None:
         write_json(json, scored, comparisons, seed=settings.seed)
     if csv is not None:
@@ -93,41 +103,53 @@ def run(
 
 def parse_k(text: str) -> list[int]:
     """Return the k of a list such as `1,8,64`."""
-    try:
-        return [int(k) for k in text.split(",")]
-    except ValueError:
-        raise WiseMergeError(f"-k takes whole numbers with commas between, such as 1,8,64; got {text!r}") from None
+    if not re.fullmatch(r"\s*-?\d{1,9}\s*(,\s*-?\d{1,9}\s*)*", text):
+        raise WiseMergeError(f"-k takes whole numbers with commas between, such as 1,8,64; got {shortened(text)}")
+    return [int(k) for k in text.split(",")]
 
 
-def names(files: Sequence[Path]) -> list[str]:
-    """Return a short name for each file, such that no two are alike."""
-    whole = [file.resolve() for file in files]
-    twice = [str(file) for file, count in ((file, whole.count(file)) for file in whole) if count > 1]
-    if twice:
-        raise WiseMergeError(f"{twice[0]} is given twice")
-    for depth in range(1, max(len(file.parts) for file in whole) + 1):
-        found = ["/".join([*file.parts[-depth:-1], _stem(file)]) for file in whole]
-        if len(set(found)) == len(found):
-            return found
-    # The same task of the same folder, told apart by its date.
-    return [str(file) for file in files]
+def _check_outputs(files: Sequence[Path], outputs: Mapping[str, Path | None]) -> None:
+    """Refuse outputs that would destroy a file of samples or each other."""
+    taken = {file.resolve(): "one of the files of samples" for file in files}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if option == "--plots":
+            if path.exists() and not path.is_dir():
+                raise WiseMergeError(f"--plots {path} is a file; give a folder to draw into")
+            continue
+        if path.is_dir():
+            raise WiseMergeError(f"{option} {path} is a folder; give a file to write")
+        if path.resolve() in taken:
+            raise WiseMergeError(f"{option} {path} is {taken[path.resolve()]}; give another file to write")
+        taken[path.resolve()] = f"also the file of {option}"
 
 
-def _stem(file: Path) -> str:
-    return task_of(file) or file.name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".json")
+def _benchmarks(files: Sequence[Path], settings: Settings) -> list[tuple[str | None, str]]:
+    """Return by which benchmark each file is read, and why."""
+    if settings.benchmark is not None:
+        return [(settings.benchmark, "as asked")] * len(files)
+    fields = parse_fields(settings.fields)
+    return choose_benchmarks(files, fields=fields, file_verdicts=settings.file_verdicts, steps=settings.steps)
 
 
-def _score(path: Path, more: Sequence[Path], name: str, settings: Settings) -> tuple[Scored, list[Metric]]:
+def _score(
+    path: Path, more: Sequence[Path], name: str, settings: Settings, benchmark: str | None, why: str
+) -> tuple[Scored, list[Metric]]:
     keep_texts = bool(settings.scorers or settings.embeddings)
     samples = read_samples(
         path,
         more=more,
         fields=parse_fields(settings.fields),
-        benchmark=settings.benchmark,
+        benchmark=benchmark,
+        why=why,
         file_verdicts=settings.file_verdicts,
+        steps=settings.steps,
         keep_texts=keep_texts,
         progress=True,
     )
+    if settings.min_n is not None:
+        samples = _with_enough(samples, settings.min_n)
     if keep_texts and not all(problem.completions for problem in samples.problems):
         raise WiseMergeError(f"{path} has no completions, which --scorer and --embeddings need")
     for scorer in settings.scorers:
@@ -136,7 +158,9 @@ def _score(path: Path, more: Sequence[Path], name: str, settings: Settings) -> t
     try:
         reported = check_k(verdicts.problems, settings.k)
     except WiseMergeError as error:
-        raise WiseMergeError(f"{path}: {error}") from error
+        k, n = max(settings.k or [0]), [problem.n for problem in verdicts.problems]
+        mend = f", or leave out problems with fewer samples by --min-n {k}" if min(n) < k <= max(n) else ""
+        raise WiseMergeError(f"{path}: {error}{mend}") from error
     found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=_bar)
     if settings.embeddings and min(problem.n for problem in samples.problems) < 2:
         notes.append("no semantic diversity: a problem with one sample has no pair of completions")
@@ -148,11 +172,22 @@ def _score(path: Path, more: Sequence[Path], name: str, settings: Settings) -> t
     return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), found
 
 
+def _with_enough(samples: Samples, fewest: int) -> Samples:
+    """Return the samples without the problems that have fewer samples than that."""
+    kept = tuple(problem for problem in samples.problems if problem.n >= fewest)
+    if not kept:
+        most = max(problem.n for problem in samples.problems)
+        raise WiseMergeError(f"{samples.path}: --min-n {fewest} leaves no problem; the most samples of one are {most}")
+    left_out = table.count(len(samples.problems) - len(kept), "problem")
+    note = f"{left_out} with fewer than {fewest} samples left out (--min-n)"
+    return dataclasses.replace(samples, problems=kept, notes=(*samples.notes, note))
+
+
 def _bar(items: Collection[Any], what: str) -> Iterable[Any]:
     """Return the items with a bar on stderr, where somebody is watching."""
     from tqdm import tqdm
 
-    bar: Iterable[Any] = tqdm(items, desc=what[-40:], unit="problem", leave=False, disable=None)
+    bar: Iterable[Any] = tqdm(items, desc=printable(what)[-40:], unit="problem", leave=False, disable=None)
     return bar
 
 
@@ -199,15 +234,13 @@ def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
 def _report_rejected(samples: Samples) -> int:
     """Say which rows could not be used; return how many."""
     for place, reason in samples.rejected[:_SHOWN]:
-        print(f"{samples.path}: {place}: {reason}", file=sys.stderr)
+        print(printable(f"{samples.path}: {place}: {reason}"), file=sys.stderr)
     if len(samples.rejected) > _SHOWN:
-        print(f"{samples.path}: ... and {len(samples.rejected) - _SHOWN} more", file=sys.stderr)
+        print(printable(f"{samples.path}: ... and {len(samples.rejected) - _SHOWN} more"), file=sys.stderr)
     if samples.rejected:
         rows = "1 row was" if len(samples.rejected) == 1 else f"{len(samples.rejected)} rows were"
-        print(
-            f"{samples.path}: {rows} rejected and the figures are without them; --skip-bad makes this exit code 0",
-            file=sys.stderr,
-        )
+        told = f"{samples.path}: {rows} rejected and the figures are without them; --skip-bad makes this exit code 0"
+        print(printable(told), file=sys.stderr)
     return len(samples.rejected)
 
 
@@ -227,6 +260,24 @@ def _compare(
     return comparisons, "; ".join(refused)
 
 
+def _apart(scored: Sequence[Scored]) -> list[str]:
+    """Return why files of other tasks are not compared with those of the first."""
+    told = []
+    for index, one in enumerate(scored[1:], start=1):
+        if not any(_of_one_task(other, one) for other in scored[:index]):
+            tasks = [of.samples.task or of.name for of in (scored[0], one)]
+            read = [
+                of.samples.benchmark.name if of.samples.benchmark else "its answers stand" for of in (scored[0], one)
+            ]
+            why = (
+                f"the tasks are {tasks[0]} and {tasks[1]}"
+                if read[0] == read[1]
+                else f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
+            )
+            told.append(f"{one.name} is not compared with {scored[0].name}: {why}")
+    return told
+
+
 def _of_one_task(one: Scored, other: Scored) -> bool:
     tasks = {one.samples.task, other.samples.task} - {None}
     return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
@@ -239,7 +290,7 @@ def _compare_two(first: Scored, second: Scored, values: Mapping[str, list[Metric
     alone = [(of.name, [id_ for id_ in ids if id_ not in both]) for of, ids in ((first, one), (second, other))]
     if not shared:
         raise WiseMergeError(
-            f"they share no problem (ids such as {next(iter(one))!r} and {next(iter(other))!r}); "
+            f"they share no problem (ids such as {shortened(next(iter(one)))} and {shortened(next(iter(other)))}); "
             "name a column that does with --field id=COLUMN"
         )
     if any(ids for _, ids in alone) and not settings.common:
@@ -253,8 +304,8 @@ def _compare_two(first: Scored, second: Scored, values: Mapping[str, list[Metric
     if 2 * len(differing) > len(golds):
         identity, here, there = differing[0]
         raise WiseMergeError(
-            f"ids are the same, but the problems are not: that of {identity!r} has the gold {here} in one and "
-            f"{there} in the other"
+            f"ids are the same, but the problems are not: that of {shortened(identity)} has the gold {here} in one "
+            f"and {there} in the other"
         )
     reported = [k for k in first.summary.reported if k in second.summary.reported]
     rows = ([one[identity] for identity in shared], [other[identity] for identity in shared])

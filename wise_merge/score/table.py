@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from wise_merge.estimators.uncertainty import PairedDifference
 from wise_merge.results.export import Comparison, Scored
+from wise_merge.results.names import cut, middle_cut
+from wise_merge.results.rows import printable
 from wise_merge.results.summary import Curve, Estimate, Summary
 
 _WIDTH = 100
@@ -18,7 +20,7 @@ def of_file(one: Scored) -> str:
     """Return the figures of one file."""
     summary, samples = one.summary, one.samples
     n = f"{summary.n_low}" if summary.n_low == summary.n_high else f"{summary.n_low} to {summary.n_high}"
-    lines = [one.name, f"{_count(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
+    lines = [middle_cut(one.name, _WIDTH), f"{count(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
     columns = _columns(one)
     lines += [f"columns: {', '.join(columns)}"] * bool(columns)
     lines += [f"note: {note}" for note in (*samples.notes, *one.verdicts.notes, *summary.notes)]
@@ -28,7 +30,7 @@ def of_file(one: Scored) -> str:
             "`all` takes all samples of each problem"
         )
     lines += ["", *_curves(summary), "", *_facts(one)]
-    return "\n".join(part for line in lines for part in _wrapped(line))
+    return "\n".join(part for line in lines for part in _wrapped(printable(line)))
 
 
 def overview(scored: Sequence[Scored]) -> str:
@@ -37,7 +39,7 @@ def overview(scored: Sequence[Scored]) -> str:
     shared = [k for k in scored[0].summary.reported if all(k in one.summary.reported for one in scored)]
     last = max((k for k in shared if k > 1), default=None)
     wanted = [("pass@k", 1)] + ([("pass@k", last), ("maj@k", last)] if last else [])
-    names = [_short(one.name, 36) for one in scored]
+    names = cut([one.name for one in scored], 36)
     width = max(map(len, names))
     head = "  ".join([" " * width, "problems", *(f"{name.replace('@k', f'@{k}'):13}" for name, k in wanted)])
     lines = [head.rstrip()]
@@ -49,9 +51,10 @@ def overview(scored: Sequence[Scored]) -> str:
 
 def of_comparison(comparison: Comparison) -> str:
     """Return the paired differences of two files."""
+    second, first = cut([comparison.second, comparison.first], (_WIDTH - len(" minus ")) // 2)
     lines = [
-        f"{comparison.second} minus {comparison.first}",
-        f"{_count(comparison.problems, 'problem')}, paired: difference ± standard error [95 % interval], "
+        f"{second} minus {first}",
+        f"{count(comparison.problems, 'problem')}, paired: difference ± standard error [95 % interval], "
         "permutation p, detectable",
         "",
     ]
@@ -93,7 +96,7 @@ def _curves(summary: Summary) -> list[str]:
         with_bound = start == 0 and summary.reported[-1] > 1
         heads = [[f"{'k':>5}"] + [f"{curve.name:{_CELL}}" for curve in block]]
         if any(curve.scorer for curve in block):
-            by = [f"by {_middle_cut(curve.scorer, _CELL - 3)}" if curve.scorer else "" for curve in block]
+            by = [f"by {middle_cut(curve.scorer, _CELL - 3)}" if curve.scorer else "" for curve in block]
             heads.append([" " * 5] + [f"{scorer:{_CELL}}" for scorer in by])
         if with_bound:
             for head, word in zip(heads, ("bound", "     "), strict=False):
@@ -123,7 +126,7 @@ def _facts(one: Scored) -> list[str]:
     if summary.unanswered is not None:
         audit.append(f"{100 * summary.unanswered:.2f} % of samples without an answer")
     if summary.identical is not None and summary.n_high > 1:
-        audit.append(f"{_count(summary.identical, 'problem')} whose samples are all identical")
+        audit.append(f"{count(summary.identical, 'problem')} whose samples are all identical")
     if audit:
         lines.append(f"audit     {', '.join(audit)}")
     if agreement is not None:
@@ -148,7 +151,7 @@ def _diversity(summary: Summary) -> list[str]:
         lines.append(f"diversity {values} (distinct per sample, at k = {k})")
     for curve in summary.curves:
         if curve.name == "semantic diversity":
-            lines.append(f"diversity semantic {_estimate(curve, curve.k[0])} (by {_short(curve.scorer or '', 60)})")
+            lines.append(f"diversity semantic {_estimate(curve, curve.k[0])} (by {middle_cut(curve.scorer or '', 60)})")
     return lines
 
 
@@ -175,14 +178,6 @@ def _difference(of: PairedDifference) -> str:
     return f"{of.difference:+.3f} ± {of.standard_error:.3f} [{of.low:+.3f},{of.high:+.3f}] {p}"
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else "…" + text[1 - width :]
-
-
-def _middle_cut(text: str, width: int) -> str:
-    # Scorers differ at either end: prm-min:MODEL and prm-last:MODEL.
-    return text if len(text) <= width else f"{text[:9]}…{text[10 - width :]}"
-
-
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """Return a number of things in words: 1 problem, 2 problems."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

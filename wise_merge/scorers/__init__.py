@@ -111,10 +111,18 @@ def score_samples(
         keys = {completion: _key(identity, problem, completion) for completion in dict.fromkeys(completions)}
         missing = [completion for completion, key in keys.items() if key not in known]
         if missing:
-            scorer = scorer or find(
-                spec, device=device, dtype=dtype, batch_size=batch_size, trust_remote_code=trust_remote_code
-            )
-            values = _checked(scorer(problem, missing), missing, f"scorer {spec}, problem {problem_id!r}")
+            where = f"scorer {spec}, problem {problem_id!r}"
+            try:
+                scorer = scorer or find(
+                    spec, device=device, dtype=dtype, batch_size=batch_size, trust_remote_code=trust_remote_code
+                )
+                found = scorer(problem, missing)
+            except Exception as error:
+                # A user's function may fail in any way; a model's failure is a bug and keeps its traceback.
+                if not spec.startswith("python:") or isinstance(error, WiseMergeError):
+                    raise
+                raise WiseMergeError(f"{where}: it raised {error!r}") from error
+            values = _checked(found, missing, where)
             new = {keys[completion]: value for completion, value in zip(missing, values, strict=True)}
             _append(cache, identity, problem_id, new)
             known.update(new)
@@ -210,7 +218,7 @@ def _key(identity: str, problem: str, completion: str) -> str:
 def _checked(values: Sequence[float], completions: Sequence[str], where: str) -> list[float]:
     try:
         scores = [float(value) for value in values]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise WiseMergeError(f"{where}: expected one number per completion; {error}") from error
     if len(scores) != len(completions):
         raise WiseMergeError(f"{where}: expected {len(completions)} scores, one per completion; got {len(scores)}")
