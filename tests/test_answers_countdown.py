@@ -36,6 +36,18 @@ GOLD = ((5, 6, 9), 24)
         "So the equation is:\n\n**(9 - 5) × 6**\n",  # noqa: RUF001
         "The final expression is:\n\\[\n(9-5) \\times 6 = 24\n\\]\n",
         "The answer is `(9-5)*6`</s>",
+        # dressed
+        "<answer>Expression: (9-5)*6</answer>",
+        "<answer>**(9-5)*6**</answer>",
+        "<answer>\n```\n(9-5)*6\n```\n</answer>",
+        "<answer>x = (9-5)*6</answer>",
+        "<answer>24 = (9-5)*6</answer>",
+        "<ANSWER>(9-5)*6</ANSWER>",
+        "9-5 is: 4\n\n**(9-5)*6**",
+        "I think so.\nAnswer: (9-5)*6",
+        "Here is the expression:\n\n(9 - 5) * 6 = 24\n\nThis uses each number once.",
+        "<answer>(9-5)*6</answer>\n\nI put it between <answer> and </answer> tags.",
+        "<think><answer>9+5+6</answer>?</think>\n<answer>(9-5)*6</answer>",
         # cut off, or misspelt
         r"so \boxed{(9-5)*6",
         r"so \boxed{(9-5)*6>" + "<|eot_id|>",

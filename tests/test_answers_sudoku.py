@@ -42,6 +42,7 @@ LARGE = "12345678945678912378912345621436589736589721489721436553164297864297853
         "<answer>[[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]]</answer>",
         f"I write the answer without tags.\n</answer>\n{SMALL}",
         "---\nFinal grid is " + SMALL,
+        f"<answer>{SMALL}</answer>\nIt stands between <answer> and </answer>.",
     ],
 )
 def test_the_grid_is_found_where_models_put_it(completion):

@@ -39,6 +39,11 @@ def judged(gold, *completions):
         ("Therefore, we get $3$.", "$3$"),
         ("x^2+2x+1", "$x^2+2x+1$"),
         ("about 12", "about 12"),
+        (r"so it is \boxed 42", r"\boxed{42}"),
+        ("The answer is Evelyn.", r"\boxed{\text{Evelyn}}"),
+        ("**Final Answer**\n\n**(E)**", r"\boxed{\text{(E)}}"),
+        (r"The total is **\$18.90**.", "The total is **18.90**."),
+        (r"<think>\boxed{1}</think> It is $2$.", "$2$"),
         ("I do not know", None),
         ("", None),
     ],
@@ -75,6 +80,24 @@ def test_equal_answers_are_one_class_and_the_right_ones_carry_the_gold():
     result = judged(r"\frac{1}{2}", *forms, "I do not know")
     assert result.answers == (r"\frac{1}{2}",) * 3 + ("1/3",) * 2 + (None,)
     assert result.correct == (True, True, True, False, False, False)
+
+
+def test_different_pairs_do_not_become_one_through_a_list():
+    """To math-verify `1,2` is `(1,2)` and `(2,1)`; whoever joins a class must be equal to all of it, in any order."""
+    boxes = [r"\boxed{(2,1)}", r"\boxed{1,2}", r"\boxed{(1,2)}"]
+    forward, backward = judged("7", *boxes), judged("7", *boxes[::-1])
+    assert forward.answers == backward.answers[::-1]
+    assert forward.answers[0] != forward.answers[2]
+
+
+def test_many_costly_answers_to_one_problem_take_bounded_time():
+    """60 integrals that differ: each pair would take seconds; the cheap answers among them are compared as ever."""
+    boxes = [rf"\boxed{{\int_0^{{{i}}} f(x)dx}}" for i in range(60)]
+    begin = time.monotonic()
+    result = judged("7", *boxes, r"\boxed{\frac12}", r"\boxed{0.5}", r"\boxed{7.0}")
+    assert time.monotonic() - begin < 120  # 30 s of processor time on a machine that is busy
+    assert len(set(result.answers[:60])) == 60
+    assert result.answers[60:] == ("0.5", "0.5", "7")
 
 
 def test_wrong_answers_of_all_kinds_are_grouped():

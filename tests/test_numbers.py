@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wise_merge.answers.benchmarks import find, judge
 from wise_merge.answers.numbers import read_number
 
 
@@ -68,11 +69,58 @@ from wise_merge.answers.numbers import read_number
         (r"\boxed{20}<|eot_id|> \boxed{0}", 20),
         ("<|begin_of_text|>The answer is 4.</s> 5", 4),
         ("The answer is 4.<end_of_turn> 5<eos>", 4),
+        ("<think>\nThe answer is 20.\n</think>\n\nJanet makes **$18**.", 18),
+        (r"so \boxed{20}? No.</think> It is 18.", 18),
+        (r"<think>\boxed{18}</think>", 18),
+        (r"<think>so \boxed{20}? No", None),
+        ("a total of **$64** for the 16 glasses", 64),
+        ("**Answer:** Janet earns **$18**, selling 9 eggs.", 18),
+        ("So, she makes $18.\n\nLet me know if you would like 2 more examples!", 18),
+        ("The answer is 2 1/2.", Decimal("2.5")),
+        (r"\boxed{\frac12}", Decimal("0.5")),
     ],
 )
 def test_the_final_number_is_read(text, number):
     """Marked answers come before the last number of the text."""
     assert read_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("gold", "box", "right"),
+    [
+        (3, r"\sqrt{3}", False),
+        (3, r"3\pi", False),
+        (3, r"-\infty<x<3", False),
+        (3, "x >= 3", False),
+        (2, "x^2", False),
+        (4, "4i", False),
+        (17, "17k", False),
+        (1, "(1, 2)", False),
+        (1, "x + 1", False),
+        (1024, "2^{10}", True),
+        (36, "6^2", True),
+        (2, r"\sqrt{4}", True),
+        (5000000, r"5\times10^6", True),
+        (210, r"\binom{10}{4}", True),
+        (7, "3+4", True),
+        (18, r"18 \text{ cm}^2", True),
+        (18, "18 a day", True),
+        (18, r"\text{18 eggs!}", True),
+        (5, "5:00 PM", True),
+        (30, r"30^\circ", True),
+    ],
+)
+def test_a_formula_in_a_box_is_no_number_that_it_contains(gold, box, right):
+    """It is right if its value is the gold; units and words make no formula."""
+    assert judge(find("gsm8k"), [(str(gold), [rf"so \boxed{{{box}}}."])])[0].correct == (right,)
+
+
+def test_a_formula_votes_with_the_number_that_it_is():
+    """2^9 is 512; numbers are compared exactly, whatever formulas other samples give."""
+    samples = [r"\boxed{2^9}", "512", r"\boxed{\pi}", r"\boxed{2\pi/2}", "7.0000001", "7", r"\boxed{2^{10}}", "1024"]
+    (result,) = judge(find("gsm8k"), [("1024", samples)])
+    assert result.answers == ("512", "512", r"\pi", r"\pi", "7.0000001", "7", "1024", "1024")
+    assert result.correct == (False,) * 6 + (True,) * 2
 
 
 def test_a_number_has_one_form_however_it_is_written():

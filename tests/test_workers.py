@@ -73,6 +73,26 @@ def test_a_killed_process_is_replaced():
     assert workers.judge_all([HALF]) == [JUDGED]
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="asks for children that have ended")
+def test_any_number_of_killed_processes_is_replaced_and_none_is_left():
+    """When memory is short, the system ends all idle ones; they are no sign that none starts."""
+    lost = [workers.Worker() for _ in range(4)]
+    workers._idle.extend(lost)
+    for one in lost:
+        os.kill(one._process.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, one._process.pid, os.WEXITED | os.WNOWAIT)
+    assert workers.judge_all([HALF]) == [JUDGED]
+    assert not set(lost) & set(workers._idle)
+    assert all(one._process.returncode is not None for one in lost)
+
+
+def test_a_missing_interpreter_is_an_error(monkeypatch):
+    """It is said which."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(WiseMergeError, match="does not start with '/nowhere/python'"):
+        workers.judge_all([HALF])
+
+
 def test_an_answer_that_hangs_in_c_code_costs_a_process_and_no_more():
     """The factorial of ten thousand million is computed without Python; the problem's other answers are judged."""
     problem = (HALF[0], [HALF[1][0], r"\boxed{(10^{10})!}", HALF[1][1]])

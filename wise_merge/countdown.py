@@ -90,7 +90,9 @@ def read_answer(text: str) -> Answer | None:
     """
     line = next((line for line in text.splitlines() if line.strip()), "")
     sides = _EQUALS.split(line)
-    spelled = next((side for side in sides if _OPERATION.search(side)), sides[0]).strip()
+    spelled = next(
+        (side for side in sides if len(side) <= MAX_CHARACTERS and _OPERATION.search(side)), sides[0]
+    ).strip()
     if len(spelled) > MAX_CHARACTERS:
         return None
     # What is no sign becomes a space, never nothing: digits must not grow together.

@@ -22,14 +22,14 @@ _UNCLOSED = re.compile(r"\\(?:boxed|fbox)(?:\s*\{?([^\n<]*)[\n<]|\s+([-+]?[\d.,]
 _BETWEEN_BOXES = re.compile(r"\b(?:and|or)\b|[,;]")
 _MATHEMATICS = re.compile(r"(?<!\\)\$|\\boxed|\\fbox|\\\(|\\\[")
 _COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
-_ANNOUNCEMENT = re.compile(r"(?i:(?:final )?answer)\W*(?:(?i:is)\b:?)?\s*")
+_ANNOUNCEMENT = re.compile(r"(?i:(?:final )?answer)(?:[^\w+(-]|[+-](?!\d))*(?:(?i:is)\b:?)?\s*")
 _LAST_FORMULA = re.compile(r"(?<![\\$\d])\$[^$]+\$(?=[\s.*]*\Z)|\\\((?:(?!\\\)).)+\\\)(?=[\s.*]*\Z)")
 _PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]ercent|[Pp]ct)")
 _WORD = re.compile(r"[^\W\d_]{2,}|[^\x00-\x7f]")
 # What math-verify reads as one number or expression where it stands without dollars.
 _PLAIN_NUMBER = re.compile(r"-?[$€£]?[\d., ]*\d(?:\s*(?:%|percent|pct))?")
 # `The answer is Evelyn.`, `Final Answer: **(E)**`: math-verify reads words in a box only.
-_WORD_ANSWER = re.compile(r"(?i:answer\W*?(?:\bis\b|:)|\banswer\W*\s)[\s:*\"]*([A-Za-z]{1,20}|\([A-Z]\))[*\".]*\s*\Z")
+_WORD_ANSWER = re.compile(r"(?i:answer\W*?(?:\bis\b|:)|\banswer\W*\s)[\s:*\"]*([A-Za-z]{2,20}|\([A-Z]\))[*\".]*\s*\Z")
 # Of a price, `**\$18.90**`, it reads the number only.
 _PRICE = re.compile(r"\\\$(?=\d)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")
@@ -67,16 +67,15 @@ def extract(completion: str) -> str | None:
         return None
     if _MATHEMATICS.search(answer):
         return _last_formula(answer)
+    if word := _WORD_ANSWER.search(answer):
+        return f"\\boxed{{\\text{{{word[1]}}}}}"
     # Without dollars, math-verify finds numbers only.
     formula = _ANNOUNCEMENT.sub("", answer).rstrip(". ")
     if _PLAIN_NUMBER.fullmatch(formula):
         return formula
     if formula and not _WORD.search(_COMMAND.sub("", formula)):
         return f"${formula}$"
-    if re.search(r"\d", answer):
-        return _PRICE.sub("", answer)
-    word = _WORD_ANSWER.search(answer)
-    return f"\\boxed{{\\text{{{word[1]}}}}}" if word else None
+    return _PRICE.sub("", answer) if re.search(r"\d", answer) else None
 
 
 def _hoped(text: str) -> str | None:

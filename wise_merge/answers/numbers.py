@@ -54,7 +54,7 @@ _DRESSING = re.compile(
 _FORMULA = re.compile(
     r"[\\^<>≤≥≠±√π∞]|[A-Za-z0)]_\w|0\s*!"
     r"|0(?!(?:cm|mm|km|kg|mg|ml|lb|oz|ft|in|yd|hr|[ap]m|st|nd|rd|th)\b)[a-z]{1,2}(?![a-z])|0\s+[inxyz]\b|\b[a-z]0"
-    r"|\b[a-z]\s*[-+*/]\s*[(0a-z]|[0)]\s*[-+*]\s*[a-z]\b|\A\W*[a-z]\W*\Z"
+    r"|\b[a-z]\s*[-+*/]\s*[(0a-z]|[0)]\s*[-+*]\s*[a-z]\b"
     r"|0\s*(?:[-+*/,;:×÷·]|and\b|or\b)?\s*[-+(\[]*\s*0",  # noqa: RUF001
     re.IGNORECASE,
 )

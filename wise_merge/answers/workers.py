@@ -126,8 +126,8 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
     stopped = threading.Event()
 
     def work() -> None:
-        worker = _take(taken)
         try:
+            worker = _take(taken)
             while todo and not stopped.is_set():
                 try:
                     i = todo.popleft()
@@ -177,7 +177,7 @@ def _judge_one(
         begun = [line for line in said if line[0] != 4]
         kind, *at = begun[-1] if begun else [9]
         # The process looks at answers in a fixed order: what it has not come to yet goes without once many are lost.
-        known = {line[1] for line in begun if line[0] == kind}
+        known = {line[1] for line in begun if line[0] == kind and at}
         if kind == 0:
             left[at[0]] = None
             if left.count(None) >= _MOST_LOST:

@@ -118,8 +118,8 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
     notes = []
     if conflicts:
         notes.append(
-            f"in {conflicts} problem{'' if conflicts == 1 else 's'} the file calls equal answers both right and wrong; such an answer earns the "
-            "share of its samples that are right"
+            f"in {conflicts} problem{'' if conflicts == 1 else 's'} the file calls equal answers both right and wrong; "
+            "such an answer earns the share of its samples that are right"
         )
     if votes and all(vote is None for vote in votes.values()):
         notes.append("the file has neither completions nor answers, so there is no vote")
