@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.best_at_k import best_at_k_curves
 from wise_merge.estimators.uncertainty import (
     bootstrap_interval,
     mean_interval,
@@ -97,6 +98,15 @@ def test_the_interval_of_verdicts_is_wilsons_own():
     assert mean_interval(values, rng=rng) == pytest.approx(wilson_interval(7, 20))
     values[0] -= 1e-9
     assert mean_interval(values, rng=rng) == pytest.approx(wilson_interval(7, 20), abs=1e-8)
+
+
+def test_a_sum_of_probabilities_that_rounds_above_one_gets_wilsons_interval():
+    """Best@k of a problem without a wrong sample is 1 + 7e-16 at n = 100: no reason for another kind of interval."""
+    values = best_at_k_curves(np.random.default_rng(0).random((50, 100)), np.arange(50)[:, None] < np.full(100, 40))
+    assert values.max() > 1
+    low, high = mean_interval(values, rng=np.random.default_rng(1))
+    assert low == pytest.approx(np.full(100, wilson_interval(40, 50)[0]))
+    assert high == pytest.approx(np.full(100, wilson_interval(40, 50)[1]))
 
 
 def test_values_beyond_one_get_the_bootstrap():

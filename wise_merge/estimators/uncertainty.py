@@ -13,6 +13,8 @@ from wise_merge.errors import WiseMergeError
 
 #: Resamples that are held at once: bounds the memory at 10,000 problems to 40 MB.
 _BLOCK = 500
+#: How far a sum of probabilities may lie beyond 1 by rounding alone, at n = 10,000.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ def mean_interval(
     same mean and standard error (Korn and Graubard 1998 do so for clustered samples). Of 0/1 values
     it is Wilson's own, and no success at all is not taken for certainty. It covers the truth more often
     than the percentile bootstrap where few problems are ever solved (docs/score.md).
-    For other values it is the bootstrap's.
+    If any value lies beyond, it is the bootstrap's for all of them.
 
     Args:
-        values: (problems,) or (problems, K); each column is treated by itself.
+        values: (problems,) or (problems, K); the interval of each column.
         rng: of the bootstrap.
         level: confidence level in (0, 1).
         resamples: of the bootstrap.
@@ -67,7 +69,7 @@ def mean_interval(
     problems = len(values)
     if problems < 2:
         return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
-    if values.min() < 0 or values.max() > 1:
+    if values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING:
         return bootstrap_interval(values, rng=rng, level=level, resamples=resamples)
     mean = values.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):

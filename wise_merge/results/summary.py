@@ -30,8 +30,6 @@ from wise_merge.results.verdicts import Facts
 
 #: Of every interval.
 LEVEL = 0.95
-#: Columns whose bootstrap means are held at once.
-_BLOCK = 256
 _BINS = 10
 
 
@@ -352,9 +350,7 @@ def _weighted(facts: Sequence[Facts], scorer: str, reported: Sequence[int], seed
 
 
 def _curve(metric: Metric, seed: int, *, n_differs: bool) -> Curve:
-    blocks = [metric.values[:, start : start + _BLOCK] for start in range(0, len(metric.k), _BLOCK)]
-    ends = [mean_interval(block, rng=np.random.default_rng(seed), level=LEVEL) for block in blocks]
-    low, high = (np.concatenate(end) for end in zip(*ends, strict=True))
+    low, high = mean_interval(metric.values, rng=np.random.default_rng(seed), level=LEVEL)
     error = metric.monte_carlo_error
     of_all = None
     if n_differs and metric.of_all is not None:
