@@ -1,0 +1,36 @@
+"""A completion together with how it ended, in a form that every reader of plain texts takes as one."""
+
+from typing import Any
+
+
+class Completion(str):
+    """The text of a completion that also knows how it was drawn; equal to, and hashed as, the text itself.
+
+    Attributes:
+        finish_reason: "stop" (the end-of-sequence token or a stop string) or "length" (cut at the longest
+            completion allowed).
+        tokens: how many were generated, the end-of-sequence token included.
+        logprob: mean log-probability of these tokens, in nats, under the model's own distribution
+            (before temperature, top-k and top-p); None where it is unknown.
+        seed: of this sample.
+    """
+
+    finish_reason: str
+    tokens: int
+    logprob: float | None
+    seed: int
+
+    def __new__(cls, text: str, *, finish_reason: str, tokens: int, logprob: float | None, seed: int) -> "Completion":
+        """Return `text` as one that knows the rest; see the class."""
+        self = super().__new__(cls, text)
+        self.finish_reason, self.tokens, self.logprob, self.seed = finish_reason, tokens, logprob, seed
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep what it knows when it goes from one process to another."""
+        facts = (self.finish_reason, self.tokens, self.logprob, self.seed)
+        return _restore, (str(self), *facts)
+
+
+def _restore(text: str, finish_reason: str, tokens: int, logprob: float | None, seed: int) -> Completion:
+    return Completion(text, finish_reason=finish_reason, tokens=tokens, logprob=logprob, seed=seed)
