@@ -114,6 +114,30 @@ def score(
         raise SystemExit(1)
 
 
+@_command("journal")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--export", "out", metavar="OUT", type=click.Path(path_type=Path), help="Write files for score there.")
+def journal(directory: Path, out: Path | None) -> None:
+    """Show what a journal of samples holds, or export it for `wise-merge score`.
+
+    DIRECTORY is what `--model_args journal=DIRECTORY` of an evaluation named. Each
+    line is a run: samples of one model for one task under one group of settings.
+    With --export, each run becomes OUT/<model>-<run>/samples_<task>_<date>.jsonl,
+    in the form of `lm_eval --log_samples`; nothing is overwritten.
+    """
+    from wise_merge.journal.contents import read_runs, remarks, table
+    from wise_merge.journal.export import export, sentence
+
+    contents = read_runs(directory, texts=out is not None)
+    if out is None:
+        click.echo(table(contents))
+    else:
+        for exported in export(contents, out):
+            click.echo(sentence(exported))
+    for remark in remarks(contents):
+        click.echo(remark, err=True)
+
+
 @_command("doctor")
 def doctor() -> None:
     """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.

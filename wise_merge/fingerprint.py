@@ -1,0 +1,100 @@
+"""What tells one model from another: a digest of its weights, from memory or from a folder.
+
+Samples may only be put together if they are of the same weights. Names of folders do not tell: a
+checkpoint is overwritten, copied, merged again with another alpha.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from wise_merge.errors import WiseMergeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+#: What samples depend on in the folder of a checkpoint.
+_SUFFIXES = {".safetensors", ".bin", ".pt", ".gguf", ".json", ".model", ".tiktoken", ".txt", ".jinja", ".py"}
+#: Left there by training and evaluations.
+_OTHERS = re.compile(
+    r"(optimizer|scheduler|scaler|rng_state|trainer_state|training_args|readme|license).*|(.*_)?results.*\.json",
+    re.IGNORECASE,
+)
+_CHUNK = 1 << 22
+_THREADS = 4
+
+_T = TypeVar("_T")
+
+
+def of_module(model: "Module") -> str:
+    """Return 32 hex digits of a hash over names, shapes, dtypes and bytes of all weights and buffers that are saved.
+
+    The same on every device and in every order; a change of a single bit changes it. At no time is
+    more than a few tensors copied.
+    """
+    weights = model.state_dict()
+    absent = [name for name, tensor in weights.items() if getattr(tensor, "is_meta", False)]
+    if absent:
+        raise WiseMergeError(
+            f"{absent[0]} and {len(absent) - 1} further weights are not in memory, so the model cannot be told from "
+            "others; load it without offloading"
+        )
+    return _digest(weights, lambda name: _of_tensor(weights[name]))
+
+
+def of_folder(path: Path) -> str:
+    """Return 32 hex digits of a hash over the names and contents of a checkpoint's files: weights, tokenizer, settings.
+
+    The same of a copy elsewhere. What training leaves beside them (optimizer, scheduler, random
+    states, its own settings) and other folders within are passed over; links are followed, as the Hub's
+    cache has them.
+    """
+    try:
+        files = {file.name: file for file in path.iterdir() if _counts(file)}
+        if not files:
+            raise WiseMergeError(f"{path} holds no files of a checkpoint (such as model.safetensors and config.json)")
+        return _digest(files, lambda name: _of_file(files[name]))
+    except OSError as error:
+        raise WiseMergeError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
+
+
+def _counts(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES and not _OTHERS.fullmatch(file.name) and not file.is_dir()
+
+
+def _digest(names: Iterable[str], digest: Callable[[str], bytes]) -> str:
+    ordered = sorted(names)
+    # hashlib lets other threads run meanwhile.
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+        parts = list(threads.map(digest, ordered))
+    whole = hashlib.sha256()
+    for name, part in zip(ordered, parts, strict=True):
+        # Hashed themselves, so that no name can run into the next.
+        whole.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest() + part)
+    return whole.hexdigest()[:32]
+
+
+def _of_tensor(tensor: "Tensor | Any") -> bytes:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        # What a module saves beside its tensors (`get_extra_state`).
+        return hashlib.sha256(repr(tensor).encode("utf-8", "surrogateescape")).digest()
+    sha = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    # As bytes: numpy has neither bfloat16 nor the 8-bit floats.
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8)
+    sha.update(flat.numpy().data)
+    return sha.digest()
+
+
+def _of_file(path: Path) -> bytes:
+    sha = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            sha.update(chunk)
+    return sha.digest()

@@ -1,0 +1,270 @@
+"""The journal of one run: reads what is there, appends what is new.
+
+Each rank of a run appends to a file of its own, `<task>-<fingerprint>-<rank>.jsonl`, and reads those of all
+ranks. A record is in the hands of the operating system when `append` returns, so no kill of the process
+can lose it; it is on the disk itself about a second later.
+"""
+
+import errno
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal import records
+from wise_merge.journal.records import Problem, Run, Sample
+
+#: Seconds between two times that what was appended is forced to the disk.
+_SYNC_EVERY = 1.0
+_LONGEST_NAME = 100
+#: What file systems answer that cannot force anything to a disk.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+
+
+class Journal:
+    """The samples of a run in a folder, those found there and those appended; made by `open`.
+
+    Attributes:
+        found: problem id -> index -> sample, appended ones included. Of two samples of one index the first counts;
+            files are read in the order of their names.
+        problems: problem id -> problem.
+        damaged: how many lines hold something that could not be used.
+        path: the file that is appended to, which is there as soon as something is.
+    """
+
+    def __init__(self, directory: Path, run: Run, rank: int) -> None:
+        """Take note of the names; `open` is for use."""
+        self.path = directory / file_name(run, rank)
+        self.found: dict[str, dict[int, Sample]] = {}
+        self.problems: dict[str, Problem] = {}
+        self.damaged = 0
+        self._run = run
+        self._lock = FileLock(f"{self.path}.lock", thread_local=False)
+        self._file: int | None = None
+        #: Whether the file may end within a line.
+        self._torn = False
+        #: Tells the problems of one evaluation from those of another, whose prompts may differ.
+        self._opened = time.time_ns()
+        self._knows_run = False
+        self._samples = 0
+        self._synced = time.monotonic()
+
+    @classmethod
+    def open(cls, directory: Path, run: Run, *, rank: int = 0) -> "Journal":
+        """Return the journal of a run in a folder, which is made if need be, with all that is in it.
+
+        No other process can open the same until this one closes it or ends, however it ends.
+
+        Args:
+            directory: of journals, of any number of runs.
+            run: whose samples are wanted.
+            rank: of this process among those that share the run's problems.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise WiseMergeError(f"the journal {directory} is a file; a journal is a folder of its own") from error
+        except OSError as error:
+            raise WiseMergeError(f"the journal {directory} cannot be made: {error.strerror or error}") from error
+        journal = cls(directory, run, rank)
+        journal._take_lock()
+        try:
+            journal._read()
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+    def _take_lock(self) -> None:
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise WiseMergeError(
+                f"the journal {self.path.parent} is in use by another process that samples {self._run.task} with the "
+                "same model and settings; wait until it ends or stop it, then run this command again: it goes on there"
+            ) from error
+        except OSError as error:
+            raise WiseMergeError(
+                f"the journal {self.path.parent} cannot be written to: {error.strerror or error}; "
+                "make it writable or choose another folder"
+            ) from error
+
+    def _read(self) -> None:
+        for path in journal_files(self.path.parent):
+            if self._run.fingerprint not in path.name:
+                continue
+            own = path == self.path
+            for record in records.records(lines_of(path), partial(self._count, own)):
+                if record["run"] == self._run.fingerprint:
+                    self._take(record, own)
+        # The lock is held, so nobody makes it longer meanwhile.
+        with suppress(FileNotFoundError):
+            self._torn = not _ends_a_line(self.path)
+
+    def _count(self, own: bool, line: bytes) -> None:
+        # The last line of another rank may be still on its way.
+        if own or line.endswith(b"\n"):
+            self.damaged += 1
+
+    def _take(self, record: records.Record, own: bool) -> None:
+        if record["kind"] == "sample":
+            sample = records.as_sample(record)
+            if sample is not None:
+                self._add(sample)
+        elif record["kind"] == "problem":
+            problem = records.as_problem(record)
+            if problem is not None:
+                self.problems.setdefault(problem.id, problem)
+        elif own and records.as_run(record) is not None:
+            self._knows_run = True
+
+    def _add(self, sample: Sample) -> None:
+        samples = self.found.setdefault(sample.problem, {})
+        if sample.index not in samples:
+            samples[sample.index] = sample
+            self._samples += 1
+
+    def add_problem(self, prompt: str, doc_id: int | None, doc: Any, target: Any) -> None:
+        """Write down what belongs to a prompt, once; nothing is done if it is there already.
+
+        Args:
+            prompt: the text that the model gets.
+            doc_id: number of the problem in its task.
+            doc: the row of its data set.
+            target: what the task takes for the right answer.
+        """
+        problem = Problem(records.problem_id(prompt), prompt, doc_id, doc, target, self._opened)
+        if problem.id not in self.problems:
+            self._write(records.problem_line(self._run.fingerprint, problem))
+            self.problems[problem.id] = problem
+
+    def append(self, sample: Sample) -> None:
+        """Keep a sample: no end of this process can lose it once this returns.
+
+        Nothing is done if there is one of its problem and index already: the first counts.
+        Raises a `WiseMergeError` if it cannot be written, as when the disk is full; what was
+        written before stays usable.
+        """
+        if sample.index in self.found.get(sample.problem, {}):
+            return
+        self._write(records.sample_line(self._run.fingerprint, sample))
+        self._add(replace(sample, logprob=records.finite(sample.logprob)))
+
+    def _write(self, line: bytes) -> None:
+        if not self._lock.is_locked:
+            raise ValueError(f"{self.path} is closed")
+        try:
+            if self._file is None:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+                self._file = os.open(self.path, flags, 0o666)
+            if not self._knows_run:
+                self._put(records.run_line(self._run))
+                self._knows_run = True
+            self._put(line)
+            if time.monotonic() - self._synced >= _SYNC_EVERY:
+                self._sync()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _put(self, line: bytes) -> None:
+        assert self._file is not None
+        length = os.fstat(self._file).st_size
+        torn, self._torn = self._torn, True
+        rest = memoryview(b"\n" + line if torn else line)
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except BaseException:
+            with suppress(OSError):
+                os.ftruncate(self._file, length)
+                self._torn = torn
+            raise
+        self._torn = False
+
+    def _sync(self) -> None:
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+        self._synced = time.monotonic()
+
+    def _cannot_write(self, error: OSError) -> WiseMergeError:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return WiseMergeError(
+            f"the journal {self.path} cannot be written: {error.strerror or error}; samples of {self._run.task} that "
+            f"are safe in it: {self._samples:,}; {'make room' if full else 'mend that'} and run the same command "
+            "again: it goes on there"
+        )
+
+    def close(self) -> None:
+        """Force everything to the disk and let other processes open this journal; a second time does nothing.
+
+        Raises a `WiseMergeError` if the disk refuses.
+        """
+        try:
+            self._sync()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        finally:
+            if self._file is not None:
+                with suppress(OSError):
+                    # As when not even the first line found room.
+                    if stat.S_ISREG(os.fstat(self._file).st_mode) and not os.fstat(self._file).st_size:
+                        self.path.unlink()
+                    os.close(self._file)
+                self._file = None
+            if self._lock.is_locked:
+                # While it is held: who waits for it sees that it is gone and makes another.
+                with suppress(OSError):
+                    os.unlink(self._lock.lock_file)
+                self._lock.release()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def file_name(run: Run, rank: int) -> str:
+    """Return the name of the file of a rank; what tells runs apart in it is the fingerprint alone."""
+    task = re.sub(r"[^A-Za-z0-9_.+-]+", "_", run.task).lstrip(".")[:_LONGEST_NAME]
+    return f"{task or 'task'}-{run.fingerprint}-{rank}.jsonl"
+
+
+def journal_files(directory: Path) -> list[Path]:
+    """Return the files of a folder of journals, by name: the order in which they count."""
+    return sorted(path for path in directory.glob("*.jsonl") if path.is_file())
+
+
+def lines_of(path: Path) -> Iterator[bytes]:
+    """Yield the lines of a file, as they are."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield line
+                # Another process may write on meanwhile: its next line would begin in the middle.
+                if not line.endswith(b"\n"):
+                    return
+    except OSError as error:
+        raise WiseMergeError(f"the journal {path} cannot be read: {error.strerror or error}") from error
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not file.seek(0, os.SEEK_END):
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"

@@ -1,0 +1,149 @@
+"""From a folder of journals to files that `wise-merge score` reads, laid out and called as lm-eval does it.
+
+OUT/<model>-<run>/samples_<task>_<date>.jsonl, one row per problem as of `--log_samples`, with what only the
+journal knows in parallel lists.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal.contents import Contents, Kept, evaluations
+from wise_merge.journal.records import Problem
+
+_LONGEST_NAME = 100
+#: Problems that are named one by one.
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        path: of the file.
+        problems: how many rows.
+        most: samples of the problem that has most of them.
+        fewer: number (or id) of each problem that has fewer -> how many; 0 = left out, as there is nothing of it.
+        lost: samples without their problem, whose line is damaged; they are left out.
+    """
+
+    path: Path
+    problems: int
+    most: int
+    fewer: dict[str, int]
+    lost: int
+
+
+def export(contents: Contents, out: Path) -> list[Exported]:
+    """Write the samples of each run to a file of its own below `out`, and return what was written.
+
+    Raises a `WiseMergeError`, before anything is written, if one of the files is there already or if
+    there is nothing to write.
+    """
+    todo = [
+        (kept, problems, _path(out, kept, number))
+        for kept in contents.runs
+        for number, problems in enumerate(evaluations(kept), start=1)
+        if any(kept.samples.get(problem.id) for problem in problems)
+    ]
+    if not todo:
+        raise WiseMergeError(
+            "the journal holds no samples whose problem is known; the command that wrote it, run again, goes on there"
+        )
+    for _, _, path in todo:
+        if path.exists():
+            raise WiseMergeError(f"{path} is there already; give another folder to export to, or remove it")
+    return [_write(kept, problems, path) for kept, problems, path in todo]
+
+
+def sentence(exported: Exported) -> str:
+    """Return what was written in a line or three: the file, and which problems have fewer samples than others."""
+    lines = [f"{exported.path}: {exported.problems} problems, up to {exported.most} samples each"]
+    if exported.fewer:
+        counts = [f"{problem} ({count or 'none, left out'})" for problem, count in exported.fewer.items()]
+        shown = ", ".join(counts[:_SHOWN]) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
+        lines.append(f"  incomplete: problem {shown}; the same lm_eval command, run again, draws what is missing")
+    if exported.lost:
+        lines.append(
+            f"  left out: {exported.lost} samples whose problem is in a damaged line; the same lm_eval command, run "
+            "again, writes it anew"
+        )
+    return "\n".join(lines)
+
+
+def _path(out: Path, kept: Kept, number: int) -> Path:
+    date = datetime.fromtimestamp(kept.changed).isoformat(timespec="microseconds").replace(":", "-")
+    again = f"-{number}" if number > 1 else ""
+    folder = f"{_file_name(Path(kept.model).name)}-{kept.fingerprint}{again}"
+    return out / folder / f"samples_{_file_name(kept.task)}_{date}.jsonl"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")[-_LONGEST_NAME:] or "_"
+
+
+def _write(kept: Kept, problems: Sequence[Problem], path: Path) -> Exported:
+    counts = {problem.id: len(kept.samples.get(problem.id, ())) for problem in problems}
+    most = max(counts.values())
+    # By number, as lm-eval has them; those without one come last and are called by their id.
+    ordered = sorted(problems, key=lambda problem: (problem.doc_id is None, problem.doc_id or 0, problem.id))
+    written = [problem for problem in ordered if counts[problem.id]]
+    known = all(sample.logprob is not None for problem in written for sample in kept.samples[problem.id].values())
+    _write_whole(path, (_row(kept, problem, with_logprob=known) for problem in written))
+    return Exported(
+        path,
+        len(written),
+        most,
+        {_number(problem): counts[problem.id] for problem in ordered if counts[problem.id] < most},
+        sum(len(samples) for problem, samples in kept.samples.items() if problem not in kept.problems),
+    )
+
+
+def _number(problem: Problem) -> str:
+    return problem.id if problem.doc_id is None else str(problem.doc_id)
+
+
+def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
+    samples = [sample for _, sample in sorted(kept.samples[problem.id].items())]
+    settings = dict(kept.run.settings) if kept.run else {}
+    return {
+        "doc_id": problem.id if problem.doc_id is None else problem.doc_id,
+        "doc": problem.doc,
+        "target": problem.target,
+        "arguments": {"gen_args_0": {"arg_0": problem.prompt, "arg_1": settings}},
+        "resps": [[sample.text for sample in samples]],
+        "filter": "none",
+        "index": [sample.index for sample in samples],
+        "finish_reason": [sample.finish_reason for sample in samples],
+        "tokens": [sample.tokens for sample in samples],
+        # Scores with gaps could rank no problem.
+        **({"logprob": [sample.logprob for sample in samples]} if with_logprob else {}),
+        "seed": [sample.seed for sample in samples],
+    }
+
+
+def _write_whole(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write beside and rename, so that nobody finds half a file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("x", encoding="ascii") as file:
+                file.writelines(json.dumps(row) + "\n" for row in rows)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+    except OSError as error:
+        raise WiseMergeError(f"{path} cannot be written: {error.strerror or error}") from error
