@@ -1,0 +1,254 @@
+"""What both model classes do around the drawing: which samples are needed, the journal, progress.
+
+lm-eval hands over K references to one request per problem. They are put together here, what the
+journal holds is taken from it, and only what is missing is drawn.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.utils import normalize_gen_kwargs
+from tqdm import tqdm
+
+from wise_merge import seeds
+from wise_merge.completion import Completion
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal import Journal, Run, Sample, problem_id
+from wise_merge.passk_task.host import TaskInputError, log
+
+
+@dataclass(frozen=True, eq=False)
+class Pending:
+    """A problem of which samples are to be drawn; compared and hashed by identity.
+
+    Attributes:
+        task: its name.
+        prompt: the text.
+        settings: lm-eval's generation settings (`until`, `temperature`, ...) as the task gives them.
+        seed: of the sample of index 0; that of index i is seed + i.
+        missing: the indices of the samples to draw, ascending.
+    """
+
+    task: str
+    prompt: str
+    settings: dict[str, Any]
+    seed: int
+    missing: tuple[int, ...]
+
+
+#: Called with each sample as soon as it exists: its problem, its index and the completion.
+Deliver = Callable[[Pending, int, Completion], None]
+
+
+@dataclass
+class _Problem:
+    """One prompt of a task under one group of settings.
+
+    Attributes:
+        request: the first of lm-eval's requests that asks for it.
+        wanted: how many samples.
+        found: index -> completion.
+        book: its journal.
+    """
+
+    request: Any
+    wanted: int = 0
+    found: dict[int, Completion] = field(default_factory=dict)
+    book: Journal | None = None
+
+    @property
+    def task(self) -> str:
+        return self.request.task_name or ""
+
+    @property
+    def prompt(self) -> str:
+        return str(self.request.args[0])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.request.args[1])
+
+    @cached_property
+    def greedy(self) -> bool:
+        settings = normalize_gen_kwargs(self.settings)
+        return not settings["do_sample"] or settings["temperature"] == 0
+
+
+class Sampler:
+    """Goes before lm-eval's own class of a backend: K samples of each problem, each with a seed of its own.
+
+    The class that results says how to `_draw` samples and what the `_identity` of its model is.
+    """
+
+    cache_hook: Any
+    rank: int
+
+    def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
+        """Draw all missing samples of all problems and deliver each as soon as it exists."""
+        raise NotImplementedError
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what samples depend on beside task, prompt, generation settings and run seed, in JSON's types.
+
+        `weights` is a digest; `name` is for people and takes no part in the fingerprint.
+        """
+        raise NotImplementedError
+
+    def _note(self, journal: str | Path | None, seed: int | str | None) -> None:
+        """Take note of the two model arguments that the parent does not know, before it loads the model.
+
+        Args:
+            journal: folder of the journal, None = nothing is kept until lm-eval writes its results.
+            seed: of the run; None = lm-eval's --seed.
+        """
+        try:
+            self._run_seed = None if seed is None else int(seed)
+        except ValueError:
+            raise TaskInputError(f"--model_args seed must be an integer; got {seed!r}") from None
+        self._journal = None if journal is None else Path(journal)
+        if self._journal is not None and self._journal.exists() and not self._journal.is_dir():
+            raise TaskInputError(f"--model_args journal={journal}: that is a file; a journal is a folder of its own")
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Return one completion per request, in order; K references to one request get K different samples."""
+        # lm-eval gives torch its --seed before it evaluates.
+        run_seed = torch.initial_seed() if self._run_seed is None else self._run_seed
+        problems, places = _grouped(requests)
+        with ExitStack() as stack:
+            try:
+                self._consult_journal(problems, run_seed, stack)
+                pending = {_pending(problem, run_seed): problem for problem in problems}
+                wanted = sum(problem.wanted for problem in problems)
+                missing = sum(len(one.missing) for one in pending)
+                progress = stack.enter_context(_Progress(wanted, wanted - missing, disable_tqdm or self.rank != 0))
+
+                def deliver(one: Pending, index: int, completion: Completion) -> None:
+                    problem = pending[one]
+                    problem.found[index] = completion
+                    if problem.book is not None:
+                        problem.book.add_problem(one.prompt, problem.request.doc_id, problem.request.doc, None)
+                        problem.book.append(_sample(one.prompt, index, completion))
+                    progress.add(completion.tokens)
+
+                # In one go: problems of several tasks may share a batch.
+                self._draw([one for one in pending if one.missing], deliver)
+            except WiseMergeError as error:
+                raise TaskInputError(str(error)) from error
+            finally:
+                kept = sum(len(problem.found) for problem in problems if problem.book is not None)
+                if kept and any(len(problem.found) < problem.wanted for problem in problems):
+                    log.error("journal %s: %d samples are kept; the same command goes on there", self._journal, kept)
+        completions = [problem.found[index] for problem, index in places]
+        for request, completion in zip(requests, completions, strict=True):
+            self.cache_hook.add_partial("generate_until", request.args, completion)
+        return list(completions)
+
+    def _consult_journal(self, problems: Sequence[_Problem], run_seed: int, stack: ExitStack) -> None:
+        """Give every problem its journal and what that holds of it; the journals stay open as long as `stack`."""
+        if self._journal is None or not problems:
+            return
+        model = self._identity()
+        books: dict[str, Journal] = {}
+        found: Counter[str] = Counter()
+        for problem in problems:
+            # Greedy completions depend on no seed.
+            settings = {**problem.settings, "seed": None if problem.greedy else run_seed}
+            run = Run(task=problem.task, model=model, settings=settings)
+            if run.fingerprint not in books:
+                book = stack.enter_context(Journal.open(self._journal, run, rank=self.rank))
+                books[run.fingerprint] = book
+                if book.damaged:
+                    log.warning(
+                        "journal %s: %d damaged lines of %s are left out", self._journal, book.damaged, run.task
+                    )
+            problem.book = books[run.fingerprint]
+            kept = problem.book.found.get(problem_id(problem.prompt), {})
+            problem.found = {index: _completion(sample) for index, sample in kept.items() if index < problem.wanted}
+            found[problem.task] += len(problem.found)
+        for task, count in found.items():
+            if count:
+                log.info("journal %s: %d samples of %s found", self._journal, count, task)
+
+
+class _Progress:
+    """A bar on stderr: samples done of all, time left, tokens per second; what was found counts as done."""
+
+    def __init__(self, total: int, found: int, disabled: bool) -> None:
+        self._bar = tqdm(total=total, initial=found, disable=disabled, desc="Sampling", unit="sample")
+        self._started, self._tokens = time.monotonic(), 0
+        self._found = f"{found} from the journal, " if found else ""
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def add(self, tokens: int) -> None:
+        """Count a sample of so many tokens."""
+        self._tokens += tokens
+        rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
+        self._bar.set_postfix_str(f"{self._found}{rate:.0f} tokens/s", refresh=False)
+        self._bar.update()
+
+
+def _grouped(requests: Sequence[Any]) -> tuple[list[_Problem], list[tuple[_Problem, int]]]:
+    """Return the problems, and for each request which sample of which problem it asks for.
+
+    The n-th reference to a request asks for sample n. Two requests of a task with one prompt are one
+    problem. What a data-parallel run is padded with asks for samples that are drawn anyway.
+    """
+    problems: dict[tuple[str, str, str], _Problem] = {}
+    places: list[tuple[_Problem, int]] = []
+    of_request: dict[int, _Problem] = {}
+    seen: Counter[int] = Counter()
+    for request in requests:
+        key = id(request)
+        if key not in of_request:
+            problem = _Problem(request)
+            settings = json.dumps(problem.settings, sort_keys=True, default=str)
+            of_request[key] = problems.setdefault((problem.task, problem.prompt, settings), problem)
+        problem = of_request[key]
+        index = seen[key] % (request.repeats or len(requests))
+        seen[key] += 1
+        if problem.greedy:
+            index = 0
+        problem.wanted = max(problem.wanted, index + 1)
+        places.append((problem, index))
+    return list(problems.values()), places
+
+
+def _pending(problem: _Problem, run_seed: int) -> Pending:
+    missing = tuple(index for index in range(problem.wanted) if index not in problem.found)
+    seed = seeds.problem_seed(run_seed, problem.task, problem.prompt)
+    return Pending(problem.task, problem.prompt, problem.settings, seed, missing)
+
+
+def _sample(prompt: str, index: int, completion: Completion) -> Sample:
+    return Sample(
+        problem=problem_id(prompt),
+        index=index,
+        text=str(completion),
+        tokens=completion.tokens,
+        finish_reason=completion.finish_reason,
+        logprob=completion.logprob,
+        seed=completion.seed,
+    )
+
+
+def _completion(sample: Sample) -> Completion:
+    return Completion(
+        sample.text,
+        finish_reason=sample.finish_reason,
+        tokens=sample.tokens,
+        logprob=sample.logprob,
+        seed=sample.seed,
+    )
