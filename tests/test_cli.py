@@ -58,6 +58,7 @@ def test_the_doctor_finds_the_plugin(console_script, tmp_path):
     healthy = console_script("wise-merge", "doctor", cwd=tmp_path)
     assert healthy.returncode == 0, healthy.stdout
     assert healthy.stdout.count("ok ") == 2
+    assert "and the models hf-passk, vllm-passk\n" in healthy.stdout
     off = console_script("wise-merge", "doctor", cwd=tmp_path, WISE_MERGE_AUTOLOAD="0")
     assert off.returncode == 1
     assert off.stdout.count("unset it") == 2

@@ -81,7 +81,7 @@ def test_the_first_commands_are_the_ones_that_are_tested():
     assert blocks(README, "sh")[0].splitlines() == [
         "pip install wise-merge",
         "mergekit-yaml wise.yml out/",
-        "lm_eval --model hf --model_args pretrained=out --tasks gsm8k_passk",
+        "lm_eval --model hf-passk --model_args pretrained=out --tasks gsm8k_passk",
     ]
 
 

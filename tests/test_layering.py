@@ -14,16 +14,21 @@ ROWS = [
     {"cli"},
     {"demo", "doctor", "score"},
     {"plots"},
-    {"mergekit_methods", "passk_task", "autoload"},
-    {"scorers", "embeddings", "results"},
+    {"mergekit_methods", "passk_models", "autoload"},
+    {"passk_task"},
+    {"scorers", "embeddings", "results", "journal"},
     {"mergekit_checks"},
     {"checkpoints", "answers"},
-    {"averaging", "final_norms", "estimators", "countdown", "sudoku"},
+    {"averaging", "final_norms", "estimators", "countdown", "sudoku", "seeds", "completion", "fingerprint"},
     {"errors"},
 ]
 
 #: The only modules that may know another program.
-HOSTS = {"mergekit": {"mergekit_methods", "mergekit_checks"}, "lm_eval": {"passk_task"}}
+HOSTS = {
+    "mergekit": {"mergekit_methods", "mergekit_checks"},
+    "lm_eval": {"passk_task", "passk_models"},
+    "vllm": {"passk_models"},
+}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

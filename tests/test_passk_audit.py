@@ -1,6 +1,7 @@
 """What is counted about the completions of an evaluation."""
 
-from wise_merge.passk_task.audit import describe, facts, summary
+from wise_merge.completion import Completion
+from wise_merge.passk_task.audit import describe, facts, summary, told
 
 
 def words(text):
@@ -18,6 +19,11 @@ def count(*completions, answered=0, received=None, prompt_cut=False, token_count
     )
 
 
+def told_of(text, reason="stop", logprob=-0.5):
+    """A completion that tells how it was drawn."""
+    return Completion(text, finish_reason=reason, tokens=len(text), logprob=logprob, seed=1)
+
+
 def test_facts_of_one_problem():
     """Different texts, answers, and completions that reach the limit of three words."""
     assert count("a b c", "a b c", "a b", "", answered=3, received=8) == {
@@ -27,6 +33,7 @@ def test_facts_of_one_problem():
         "answered": 3,
         "prompt_cut": False,
         "cut_off": 2,
+        "cut_off_exact": False,
     }
 
 
@@ -42,6 +49,7 @@ def test_facts_add_up_to_shares_of_all_completions():
         "repeated": 3 / 6,
         "unanswered": 2 / 6,
         "cut_off": 1 / 6,
+        "cut_off_exact": False,
     }
 
 
@@ -70,3 +78,36 @@ def test_the_block_says_everything():
         "  padded      1 problems got more; only the first 3 count",
     ]
     assert len(describe("task", summary([count("a")]), 3).splitlines()) == 3
+
+
+def test_what_completions_tell_is_exact():
+    """Their ends count, not their lengths: a short text may have been cut, and a long one may have ended."""
+
+    def never(text):
+        raise AssertionError(text)
+
+    problem = count(told_of("a", "length"), told_of("a b c"), told_of("a b c", "length"), token_count=never)
+    assert (problem["cut_off"], problem["cut_off_exact"]) == (2, True)
+    figures = summary([problem, count(told_of("a"), told_of("b"), told_of("c"))])
+    assert (figures["cut_off"], figures["cut_off_exact"]) == (2 / 6, True)
+    assert "  cut off     at max_gen_toks=3: exactly 33.3%, as the model says of each" in describe("task", figures, 3)
+
+
+def test_a_sum_of_exact_counts_and_bounds_is_a_bound():
+    """One problem of plain texts is enough, and so is one text among completions that tell."""
+    exact = count(told_of("a", "length"))
+    assert summary([exact, count("a b c")])["cut_off_exact"] is False
+    assert summary([exact, count("a b c")])["cut_off"] == 1.0
+    assert count(told_of("a", "length"), "b")["cut_off"] == 0
+    assert count(told_of("a", "length"), "b")["cut_off_exact"] is False
+
+
+def test_what_is_logged_is_json():
+    """Parallel lists; a log-probability that is unknown or no number is null; plain texts have none."""
+    completions = [told_of("ab"), told_of("c", "length", None), told_of("d", logprob=float("-inf"))]
+    assert told(completions) == {
+        "finish_reason": ["stop", "length", "stop"],
+        "tokens": [2, 1, 1],
+        "logprob": [-0.5, None, None],
+    }
+    assert told(["ab", *completions]) == told([]) == {}

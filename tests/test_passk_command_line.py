@@ -1,9 +1,6 @@
 """The tasks from the plain `lm_eval` command line, answered by tiny models: everything as a user types it."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from conftest import character_tokenizer
@@ -169,55 +166,3 @@ def test_the_tasks_are_valid(console_script, tmp_path):
     """In the eyes of `lm_eval validate`."""
     result = console_script("lm_eval", "validate", "--tasks", "countdown_passk,passk", cwd=tmp_path)
     assert "All tasks found and valid" in result.stdout + result.stderr
-
-
-TWO_RANKS = """
-import json, sys
-from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
-from wise_merge.passk_task import tasks_directory
-
-class OnProcessors(HFLM):
-    # The hf backend, which by itself deals the problems to GPUs only.
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._rank, self._world_size = self.accelerator.process_index, self.accelerator.num_processes
-
-manager = TaskManager(
-    include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 4, "problems": 7, "largest": 4}
-)
-model = OnProcessors(pretrained=sys.argv[1], device="cpu", batch_size=8)
-results = simple_evaluate(model, tasks=["countdown_passk"], task_manager=manager, gen_kwargs={"max_gen_toks": 8})
-if results is not None:
-    print("RESULTS", json.dumps({key: results[key] for key in ("results", "samples")}, default=str))
-"""
-
-
-def test_two_ranks_score_k_completions_of_every_problem(tiny_run, tmp_path):
-    """Seven problems on two real processes: one rank is padded, and nothing of that reaches a figure."""
-    (tmp_path / "ranks.py").write_text(TWO_RANKS)
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-            *("ranks.py", str(tiny_run / "checkpoint-1")),
-        ],
-        cwd=tmp_path,
-        # Without it, accelerate takes the processes for independent ones.
-        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    (line,) = (line for line in result.stdout.splitlines() if line.startswith("RESULTS "))
-    found = json.loads(line.removeprefix("RESULTS "))
-    scores, rows = found["results"]["countdown_passk"], found["samples"]["countdown_passk"]
-    assert sorted(row["doc_id"] for row in rows) == list(range(7))
-    # The padding is there: lm-eval handed over a second set of four.
-    assert sorted(len(row["resps"][0]) for row in rows) == [4] * 6 + [8]
-    assert [len(row["curve"]["correct"]) for row in rows] == [4] * 7
-    assert (scores["audit,samples"]["n"], scores["audit,samples"]["padded"]) == (4, 1)
-    assert (scores["curve,samples"]["n"], scores["curve,samples"]["problems"]) == (4, 7)
-    passed = [any(row["curve"]["correct"]) for row in rows]
-    assert scores["pass@4,samples"] == pytest.approx(sum(passed) / 7)

@@ -1,10 +1,16 @@
 """What lm-eval is told about our tasks, with its own functions."""
 
 import copy
+import importlib.util
+import re
+import subprocess
+import sys
 import types
 
 import lm_eval.utils
 import pytest
+from conftest import REPOSITORY
+from lm_eval.api.registry import Registry
 from lm_eval.tasks import TaskManager
 
 from wise_merge.passk_task import PassKTask, host
@@ -85,3 +91,52 @@ def test_evaluate_is_watched_once():
     watched = evaluator.evaluate
     host.watch_evaluation(PassKTask)
     assert evaluator.evaluate is watched
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def test_lm_eval_finds_our_models_by_name_beside_its_own():
+    """In a fresh Python that does nothing but evaluate, whether it looks its own models up before or after."""
+    code = (
+        "from lm_eval import simple_evaluate\n"
+        "from lm_eval.tasks import TaskManager\n"
+        "manager = TaskManager(include_defaults=False)\n"
+        "try:\n    simple_evaluate('no-such-model', tasks=['countdown_passk'], task_manager=manager)\n"
+        "except ValueError as error:\n    print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = re.split(r"[:,]?\s+", found)
+    assert {"hf-passk", "vllm-passk", "hf", "vllm", "local-completions"} <= set(names)
+
+
+def test_a_name_that_is_taken_stays():
+    """By the entry point, or by the first of two calls; nothing is imported for it."""
+    registry = types.SimpleNamespace(model_registry=Registry("model"))
+    registry.model_registry.register("hf-passk", target="elsewhere:Model")
+    for _ in range(2):
+        host.add_models(registry)
+    assert dict(registry.model_registry.items()) == {**host.MODELS, "hf-passk": "elsewhere:Model"}
+
+
+def test_an_lm_eval_without_that_registry_keeps_its_models():
+    """A host that has been rebuilt inside gets the tasks all the same."""
+    host.add_models(types.ModuleType("registry"))
+
+
+def test_the_entry_points_name_the_same_models():
+    """What lm-eval is going to read by itself."""
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    block = re.search(r'entry-points."lm_eval.models"\]\n((?:\S+ = .*\n)+)', text)[1]
+    assert dict(re.findall(r'(\S+) = "(.*)"', block)) == host.MODELS
+
+
+def test_the_vllm_model_without_vllm_ends_with_one_line(tmp_path, console_script):
+    """Which says what to install."""
+    if importlib.util.find_spec("vllm"):
+        pytest.skip("vLLM is installed here")
+    arguments = ("--model", "vllm-passk", "--model_args", "pretrained=out", "--tasks", "countdown_passk")
+    result = console_script("lm_eval", *arguments, cwd=tmp_path)
+    assert result.returncode == 1
+    assert "--model vllm-passk needs vLLM" in result.stderr.splitlines()[-1]
+    assert 'pip install "lm-eval[vllm]"' in result.stderr.splitlines()[-1]

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from test_passk_task import Scripted, evaluate, two_problems, values  # noqa: F401
+from test_passk_task import Scripted, Telling, evaluate, two_problems, values  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
 
@@ -88,3 +88,53 @@ def test_a_scorer_that_does_not_exist_is_named_before_the_sampling(spec, message
     with pytest.raises(WiseMergeError, match=message):
         evaluate(model, repeats=4, data_file=two_problems, scorer=spec)
     assert model.requests == []
+
+
+# --- the model that samples -----------------------------------------------------------------------
+
+
+def telling(prompt):
+    if "Target: 24" in prompt[-40:]:
+        return [("9", "stop", -2.0), ("(9-5)*6", "stop", -0.5), ("", "length", None), ("9", "stop", -1.0)]
+    return [("1+2", "stop", -0.1), ("1+2+3", "stop", -0.2), ("3*2*1*1", "stop", -0.3), ("3-2", "stop", -0.4)]
+
+
+def test_the_model_that_samples_ranks_for_free(two_problems, tmp_path):  # noqa: F811
+    """The likeliest is right on one problem and second on the other; `wise-merge score` finds the same in the rows."""
+    from wise_merge.results.samples import read_samples
+    from wise_merge.results.summary import metrics
+    from wise_merge.results.verdicts import judge
+
+    scores, results = evaluate(Telling(telling), repeats=4, data_file=two_problems, scorer="logprob")
+    assert values(scores)["best@4"] == 0.5
+    curve = scores["curve,samples"]["best@k"]
+    # By hand: problem 24 has it on top of -1, -2 and unknown, problem 6 in second place of four.
+    assert curve == pytest.approx([1 / 4, (1 / 2 + 2 / 6) / 2, (3 / 4 + 1 / 4) / 2, 1 / 2])
+    rows = {row["doc"]["target"]: row["curve"]["scores"] for row in results["samples"]["countdown_passk"]}
+    assert rows[24] == [-2.0, -0.5, None, -1.0]
+    path = tmp_path / "samples_countdown_passk_2026-01-01T00-00-00.000000.jsonl"
+    path.write_text("".join(json.dumps(row, default=str) + "\n" for row in results["samples"]["countdown_passk"]))
+    samples = read_samples(path)
+    found, _ = metrics(judge(samples).problems, [4])
+    (best,) = (metric for metric in found if metric.name == "best@k")
+    assert best.scorer == "curve.logprob"
+    assert best.values.mean(axis=0) == pytest.approx(curve)
+    assert [problem.cut_off for problem in samples.problems] == [1, 0]
+
+
+def test_a_model_that_does_not_tell_is_refused_where_that_is_known(two_problems, tiny_run):  # noqa: F811
+    """Before the sampling for lm-eval's own; another one costs best@k and nothing else."""
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(pretrained=str(tiny_run / "checkpoint-1"), device="cpu")
+    with pytest.raises(WiseMergeError, match=r"scorer logprob needs a model that says .*--model hf-passk"):
+        evaluate(model, repeats=2, data_file=two_problems, scorer="logprob")
+
+
+def test_a_model_that_turns_out_not_to_tell_costs_best_at_k(two_problems, caplog):  # noqa: F811
+    """The other figures are there, and the log names models that would."""
+    scores, _ = evaluate(Scripted(script), repeats=4, data_file=two_problems, scorer="logprob")
+    assert values(scores)["pass@4"] == 1.0
+    assert math.isnan(values(scores)["best@4"])
+    assert caplog.text.count("best@k is left out") == 1
+    assert "--model hf-passk and --model vllm-passk do" in caplog.text

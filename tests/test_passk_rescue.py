@@ -6,7 +6,7 @@ import tempfile
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
-from test_passk_task import Scripted, evaluate, two_problems  # noqa: F401
+from test_passk_task import Scripted, Telling, evaluate, two_problems  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.passk_task import tasks_directory
@@ -87,6 +87,30 @@ def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, monkeyp
     with pytest.raises(WiseMergeError, match="greedy"):
         evaluate(Scripted(lambda prompt: ["9", "8"]), repeats=2, data_file=two_problems, gen_kwargs={"temperature": 0})
     assert not list(tmp_path.glob("samples_*"))
+
+
+def test_what_the_model_told_is_kept_too(two_problems, tmp_path, monkeypatch):  # noqa: F811
+    """How each completion ended and how probable it was, as in the samples of a run that came to its end."""
+    from wise_merge.answers import benchmarks
+    from wise_merge.results.samples import read_samples
+
+    original = benchmarks.judge
+
+    def judge(benchmark, problems, **settings):
+        if any("9" in text for _, texts in problems for text in texts):
+            raise MemoryError
+        return original(benchmark, problems, **settings)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(benchmarks, "judge", judge)
+    drawn = [("9", "length", -0.5), ("8", "stop", -1.5)]
+    with pytest.raises(MemoryError):
+        evaluate(Telling(lambda prompt: drawn), repeats=2, data_file=two_problems)
+    path, rows = rescued(tmp_path, "countdown_passk")
+    assert rows[0]["curve"] == {"finish_reason": ["length", "stop"], "tokens": [1, 1], "logprob": [-0.5, -1.5]}
+    assert [(problem.cut_off, problem.scores) for problem in read_samples(path).problems] == [
+        (1, {"curve.logprob": (-0.5, -1.5)})
+    ] * 2
 
 
 def test_a_file_is_never_written_over(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
+from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError
 from wise_merge.passk_task import tasks_directory
 
@@ -681,6 +682,7 @@ def test_the_audit_stands_in_the_log_and_in_the_json(two_problems, caplog):
         "repeated": 4 / 8,
         "unanswered": 1 / 8,
         "cut_off": 1 / 8,
+        "cut_off_exact": False,
     }
     assert values(scores)["cut_off"] == 1 / 8
     assert caplog.text.count("Audit of countdown_passk: 2 problems, 4 completions of each") == 1
@@ -696,6 +698,76 @@ def test_what_was_cut_off_is_unknown_without_a_tokenizer(two_problems, caplog):
     assert "cut_off" not in values(scores)
     assert scores[f"audit,{FILTER}"]["cut_off"] is None
     assert "unknown how many, as the model shows no tokenizer" in caplog.text
+
+
+class Telling(ScriptedTokens):
+    """A model that says how each completion was drawn: the script gives (text, finish reason, log-probability)."""
+
+    def generate_until(self, requests, disable_tqdm=False):
+        return [
+            Completion(text, finish_reason=reason, tokens=len(text), logprob=logprob, seed=seed)
+            for seed, (text, reason, logprob) in enumerate(super().generate_until(requests))
+        ]
+
+
+def test_what_the_model_tells_reaches_audit_metric_and_samples(two_problems, caplog):
+    """How many were cut is exact, though the texts are short; each row says so of each completion."""
+    caplog.set_level("INFO")
+    drawn = [("9", "length", -0.5), ("9", "stop", -0.25), ("", "stop", None)]
+    scores, results = evaluate(Telling(lambda prompt: drawn), repeats=3, data_file=two_problems)
+    assert values(scores)["cut_off"] == pytest.approx(1 / 3)
+    assert scores[f"audit,{FILTER}"]["cut_off_exact"] is True
+    assert "cut off     at max_gen_toks=48: exactly 33.3%, as the model says of each" in caplog.text
+    # As JSON has them: that is what --log_samples writes.
+    for row in json.loads(json.dumps(results["samples"]["countdown_passk"])):
+        assert row["resps"] == [["9", "9", ""]]
+        assert row["curve"]["finish_reason"] == ["length", "stop", "stop"]
+        assert row["curve"]["logprob"] == [-0.5, -0.25, None]
+        assert row["curve"]["tokens"] == [1, 1, 0]
+    assert len(scores[f"curve,{FILTER}"]["pass@k"]) == 3
+
+
+def test_samples_tell_nothing_that_the_model_did_not(two_problems):
+    """The negative control: rows of plain texts are as ever."""
+    _, results = evaluate(Scripted(lambda prompt: ["1", "2"]), repeats=2, data_file=two_problems)
+    assert set(results["samples"]["countdown_passk"][0]["curve"]) == {"answers", "correct"}
+
+
+# --- seeds ----------------------------------------------------------------------------------------
+
+
+def test_one_seed_for_all_completions_is_refused_before_the_sampling(two_problems):
+    """The line names the way that gives each sample a seed of its own; one completion may have one."""
+    model = Scripted(lambda prompt: ["1"] * 2)
+    with pytest.raises(WiseMergeError, match=r"seed=7 in --gen_kwargs is refused.* of each of the 2 .*--seed 7 \(hf"):
+        evaluate(model, repeats=2, data_file=two_problems, gen_kwargs={"seed": 7})
+    assert model.requests == []
+    evaluate(model, repeats=1, data_file=two_problems, gen_kwargs={"seed": 7})
+    assert model.requests[0][1]["seed"] == 7
+
+
+def test_the_hf_backend_is_told_of_no_seed(hf_model, two_problems):
+    """It would refuse the setting as an unknown one; `seed=None` means the same as not to say it."""
+    results = asked_without_examples(hf_model(100), two_problems, gen_kwargs={"seed": None})
+    assert "seed" not in results["configs"]["countdown_passk"]["generation_kwargs"]
+
+
+def test_replicas_that_share_a_seed_are_refused(two_problems):
+    """The check goes by the name of lm-eval's class, which cannot be imported without vLLM."""
+
+    class VLLM(Scripted):
+        data_parallel_size = 2
+
+    class VLLMPassK(VLLM):
+        """Ours deals seeds out by itself."""
+
+    model = VLLM(lambda prompt: ["1", "2"])
+    with pytest.raises(WiseMergeError, match=r"data_parallel_size=2 of --model vllm is refused.*--model vllm-passk"):
+        evaluate(model, repeats=2, data_file=two_problems)
+    assert model.requests == []
+    evaluate(VLLMPassK(model.script), repeats=2, data_file=two_problems)
+    model.data_parallel_size = 1
+    evaluate(model, repeats=2, data_file=two_problems)
 
 
 def test_the_cache_of_answers_is_refused_before_the_sampling(two_problems, tmp_path):
@@ -757,8 +829,8 @@ def test_prompts_that_are_cut_are_counted(hf_model, two_problems, caplog):
         assert caplog.text.count("1 of 2 prompts are longer (up to 37 tokens): those LOSE THEIR BEGINNING") == cut
 
 
-def asked_without_examples(model, path):
+def asked_without_examples(model, path, **settings):
     """Run CountDown without worked examples."""
     metadata = {"repeats": 2, "data_file": path}
     manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
-    return simple_evaluate(model, tasks=["countdown_passk"], task_manager=manager, num_fewshot=0)
+    return simple_evaluate(model, tasks=["countdown_passk"], task_manager=manager, num_fewshot=0, **settings)

@@ -644,3 +644,73 @@ def test_the_published_labels_of_gsm8k_agree_one_by_one(system, percent, shared_
     found = judge(read_samples(write(tmp_path / "x.jsonl", rows)))
     assert found.agreement.both_right + found.agreement.both_wrong == found.agreement.samples == 1319
     assert 100 * found.agreement.both_right / 1319 == pytest.approx(percent, abs=0.005)
+
+
+# --- what the model that sampled says -------------------------------------------------------------
+
+
+def lm_eval_row(number, texts, **more):
+    doc = {"question": f"Question {number}?", "answer": "#### 18"}
+    return {"doc_id": number, "doc": doc, "target": "18", "resps": [texts], "filter": "samples", **more}
+
+
+def told(**lists):
+    """What a model says of its samples, as the rows of an evaluation and as those of a journal have it."""
+    return [{"curve": {"answers": [], **lists}}, lists]
+
+
+@pytest.mark.parametrize("layout", [0, 1], ids=["evaluation", "journal"])
+def test_how_samples_ended_and_how_probable_they_were_is_read(layout, tmp_path):
+    """From lm-eval's rows of our models: which were cut, and a scorer; an unknown log-probability ranks last."""
+    texts = ["It is 18.", "It is 17.", "It"]
+    said = told(finish_reason=["stop", "stop", "length"], logprob=[-0.25, -1, None], tokens=[4, 4, 1])[layout]
+    samples = read_samples(write(tmp_path / "x.jsonl", [lm_eval_row(1, texts, **said), lm_eval_row(2, texts, **said)]))
+    assert (samples.rejected, samples.notes) == ((), ())
+    column = ["curve.logprob", "logprob"][layout]
+    assert [problem.scores for problem in samples.problems] == [{column: (-0.25, -1.0, float("-inf"))}] * 2
+    assert [problem.cut_off for problem in samples.problems] == [1, 1]
+    assert not read_samples(tmp_path / "x.jsonl", fields=parse_fields(["scores="])).columns.scores
+
+
+def test_samples_that_are_there_twice_count_once(tmp_path):
+    """lm-eval pads data-parallel runs by asking again; our models give the same samples then, and say K ends."""
+    said = told(finish_reason=["stop", "length"], logprob=[-1.0, -2.0])[0]
+    rows = [lm_eval_row(1, ["18", "17", "18", "17"], **said), lm_eval_row(2, ["18", "17"], **said)]
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert [(problem.n, problem.cut_off) for problem in samples.problems] == [(2, 1), (2, 1)]
+    # The negative control: of samples that do not say so, all count.
+    rows = [lm_eval_row(1, ["18", "17", "18", "16"])]
+    assert read_samples(write(tmp_path / "y.jsonl", rows)).problems[0].n == 4
+
+
+@pytest.mark.parametrize("lists", [{}, {"finish_reason": [None, None]}, {"logprob": [-1.0, -2.0]}])
+def test_what_the_model_did_not_say_is_not_made_up(lists, tmp_path):
+    """No ends, no share of cut samples, and no scorer among the rows of lm-eval."""
+    samples = read_samples(write(tmp_path / "x.jsonl", [lm_eval_row(1, ["18", "17"], curve=lists)]))
+    assert samples.problems[0].cut_off is None
+    assert samples.columns.scores == ()
+    assert samples.notes == ()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"completions": ["18", "17"], "finish_reason": ["stop", "length"]},
+        {"completions": ["18", "17"], "stop_reasons": ["end_turn", "max_tokens"], "meta": {"finish_reason": "stop"}},
+        {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "LENGTH"} for text in "1"]},
+    ],
+)
+def test_ends_of_other_files_are_known_by_name(row, tmp_path):
+    """Those of servers and of other programs, one row per problem or per sample."""
+    samples = read_samples(write(tmp_path / "x.jsonl", [{"id": 1, "gold": "18", **row}]))
+    assert [problem.cut_off for problem in samples.problems] == [1]
+
+
+def test_ends_that_cannot_be_read_reject_no_row(tmp_path):
+    """One problem that does not say of all its samples is enough for not knowing."""
+    rows = [{"id": i, "gold": "18", "completions": ["18", "17"], "finish_reason": ["stop", "stop"]} for i in range(4)]
+    rows[1]["finish_reason"], rows[2]["finish_reason"], rows[3]["finish_reason"] = ["stop"], ["stop", None], 7
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert not samples.rejected
+    assert [problem.cut_off for problem in samples.problems] == [0, None, None, None]
+    assert samples.columns.scores == ()

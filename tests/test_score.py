@@ -535,3 +535,23 @@ def test_a_symbolic_checker_only_finds_more_than_a_string_rule(shared_data, tmp_
     assert file["agreement"]["only_theirs_right"] == 0
     assert file["agreement"]["only_ours_right"] > 0
     assert re.search(r"verdicts  1,4\d\d of the file's 1,500 agree; .*by the file alone 0", result.stdout)
+
+
+def test_samples_that_were_cut_off_are_counted(tmp_path):
+    """Their share in the table, their number per problem in the JSON; nothing where a file does not say."""
+    ends = ["length", "stop", "stop", "length", "stop", "stop", "stop", "stop"]
+    path = made(tmp_path / "ends.jsonl", 0.5, finish_reason=ends)
+    result = score(path, "--json", tmp_path / "out.json")
+    assert "\ncut off   25.00 % of samples, at the longest completion allowed\n" in result.output
+    (file,) = json.loads((tmp_path / "out.json").read_text())["files"]
+    assert {problem["cut_off"] for problem in file["problems"]} == {2}
+    assert file["summary"]["cut_off"] == 0.25
+    assert "cut off" not in score(made(tmp_path / "silent.jsonl", 0.5)).output
+
+
+def test_a_scorer_without_its_model_is_refused_with_the_way(weak):
+    """What the sampling model thought stands in a column already."""
+    result = score(weak, "--scorer", "logprob")
+    assert result.exit_code == 1
+    assert "the scorer logprob without a model is for evaluations" in result.output
+    assert "logprob:MODEL" in result.output

@@ -1,5 +1,6 @@
 """The figures of a file, against counting all subsets by hand."""
 
+import dataclasses
 import itertools
 import math
 import random
@@ -126,6 +127,18 @@ def test_what_is_counted_is_counted():
     assert summary.histogram == (0, 0, 1, 0, 0, 1, 0, 0, 0, 0)
     assert summary.unanswered == pytest.approx(1 / 8)
     assert summary.identical == 1
+
+
+def test_the_share_of_cut_samples_is_of_all_or_unknown():
+    """Two problems by hand; a problem that does not say leaves nothing to say."""
+
+    def share(*counts):
+        facts = [dataclasses.replace(one, cut_off=cut) for one, cut in zip(TWO, counts, strict=True)]
+        return summarize(facts, metrics(facts, [1])[0], [1]).cut_off
+
+    assert share(3, 1) == pytest.approx(4 / 8)
+    assert share(0, 0) == 0
+    assert share(3, None) is None
 
 
 def test_the_reliability_of_the_vote_is_by_the_share_that_won():

@@ -1,4 +1,4 @@
-"""Does this environment's `mergekit-yaml` see the merge methods, and its `lm_eval` the tasks?
+"""Does this environment's `mergekit-yaml` see the merge methods, and its `lm_eval` the tasks and the models?
 
 Asks the hosts themselves: each is imported by the very Python that its console
 script runs, because that may belong to another environment than this one.
@@ -29,26 +29,29 @@ _PROBE_MERGEKIT = """
 import importlib.metadata, json
 from mergekit.merge_methods import registered_methods
 found = sorted({"wise_ft", "bang"} & {method.spec.name for method in registered_methods()})
-print(json.dumps([importlib.metadata.version("mergekit"), found]))
+print(json.dumps([importlib.metadata.version("mergekit"), {"merge methods": found}]))
 """
 
 _PROBE_LM_EVAL = """
 import importlib.metadata, json
 from lm_eval.tasks import TaskManager
-found = sorted(name for name in TaskManager(include_defaults=False).all_tasks if name.endswith("_passk"))
-print(json.dumps([importlib.metadata.version("lm_eval"), found]))
+from lm_eval.api.registry import model_registry
+tasks = sorted(name for name in TaskManager(include_defaults=False).all_tasks if name.endswith("_passk"))
+# Looked up, not imported: vLLM is not for everybody.
+models = sorted({"hf-passk", "vllm-passk"} & set(model_registry))
+print(json.dumps([importlib.metadata.version("lm_eval"), {"tasks": tasks, "models": models}]))
 """
 
 
 def examine() -> list[Finding]:
     """Return the findings for mergekit and lm-eval, in this order. Takes seconds: the hosts are imported."""
     return [
-        _ask("mergekit-yaml", _PROBE_MERGEKIT, "merge methods"),
-        _ask("lm_eval", _PROBE_LM_EVAL, "tasks"),
+        _ask("mergekit-yaml", _PROBE_MERGEKIT),
+        _ask("lm_eval", _PROBE_LM_EVAL),
     ]
 
 
-def _ask(script: str, probe: str, what: str) -> Finding:
+def _ask(script: str, probe: str) -> Finding:
     where = _console_script(script)
     if where is None:
         return Finding(
@@ -63,9 +66,11 @@ def _ask(script: str, probe: str, what: str) -> Finding:
         return Finding(script, False, f"{where} does not start: {last}; reinstall it")
     version, found = json.loads(answer.stdout.strip().splitlines()[-1])
     about = f"{where} (version {version})"
-    if found:
-        return Finding(script, True, f"{about} sees the {what} {', '.join(found)}")
-    return Finding(script, False, f"{about} does not see the {what}; {_remedy(python, answer.stderr)}")
+    missing = " and ".join(what for what, names in found.items() if not names)
+    if missing:
+        return Finding(script, False, f"{about} does not see the {missing}; {_remedy(python, answer.stderr)}")
+    seen = " and ".join(f"the {what} {', '.join(names)}" for what, names in found.items())
+    return Finding(script, True, f"{about} sees {seen}")
 
 
 def _console_script(name: str) -> Path | None:

@@ -1,13 +1,15 @@
-"""What lm-eval 0.4.13 is told: where our tasks are, to show them their model, and to print them by k.
+"""What lm-eval 0.4.13 is told: our tasks and models, to show the one to the other, and to print figures by k.
 
 It has no way of its own for any of this. Without these changes (an lm-eval that has
 been rebuilt inside, or `WISE_MERGE_AUTOLOAD=0`) all figures stay as they are.
 """
 
+import atexit
 import functools
 import importlib
 import logging
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,12 @@ log = logging.getLogger("lm_eval.wise_merge")
 NOT_IN_THE_TABLE = ("curve", "audit")
 
 PACKAGE = Path(__file__).parent.parent
+
+#: Our models by their names for --model, imported when they are asked for; as strings, because they lie above this.
+MODELS = {
+    "hf-passk": "wise_merge.passk_models.hf:HFPassK",
+    "vllm-passk": "wise_merge.passk_models.vllm:VLLMPassK",
+}
 
 
 class TaskInputError(WiseMergeError, SystemExit):
@@ -40,11 +48,12 @@ def tasks_directory() -> str:
 
 
 def register(manager_module: Any) -> None:
-    """Make lm-eval find our tasks and print them by k, from when `lm_eval.tasks.manager` has been imported.
+    """Make lm-eval find our tasks and models and print by k, from when `lm_eval.tasks.manager` has been imported.
 
-    The command line imports it before it looks the table's function up.
+    The command line imports it before it looks the table's function or a model up.
     """
     add_tasks_directory(manager_module)
+    add_models(importlib.import_module("lm_eval.api.registry"))
     sort_table(importlib.import_module("lm_eval.utils"))
 
 
@@ -73,6 +82,18 @@ def add_tasks_directory(manager_module: Any) -> None:
         original(self, verbosity, include_path, *args, **kwargs)
 
     manager_module.TaskManager.__init__ = with_our_tasks
+
+
+def add_models(registry_module: Any) -> None:
+    """Make lm-eval find `MODELS` by name, unless it does so by the `lm_eval.models` entry points already."""
+    registry = getattr(registry_module, "model_registry", None)
+    if registry is None:
+        return
+    # It fills its registry when the first model is looked up, but only if it is empty then.
+    importlib.import_module("lm_eval.models")
+    for name, target in MODELS.items():
+        if name not in registry:
+            registry.register(name, target=target)
 
 
 def sort_table(utils_module: Any) -> None:
@@ -130,6 +151,7 @@ def watch_evaluation(ours: type[Any]) -> None:
         tasks: list[Any] = [task for task in _leaves(given.get("task_dict") or {}) if isinstance(task, ours)]
         for task in tasks:
             task.meet(given.get("lm"))
+        leave_process_group_at_exit()
         try:
             results = original(*args, **kwargs)
             # None on all ranks but the first.
@@ -143,6 +165,21 @@ def watch_evaluation(ours: type[Any]) -> None:
 
     evaluate.watched_by_wise_merge = True  # type: ignore[attr-defined]
     evaluator.evaluate = evaluate
+
+
+def leave_process_group_at_exit() -> None:
+    """Have this process leave torch's process group, if it is in one, before Python ends.
+
+    One that is still in it may abort then, upon which `torchrun` ends the others, the one that still scores included.
+    """
+    atexit.unregister(_leave_process_group)
+    atexit.register(_leave_process_group)
+
+
+def _leave_process_group() -> None:
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _leaves(nested: Mapping[Any, Any]) -> Iterator[Any]:

@@ -1,10 +1,12 @@
 """Best@k within an evaluation: a scorer over all completions, after they were sampled and before they are lost.
 
-The scorer stands beside the model that sampled, so both must fit. Where they do not, or
+A scorer with a model stands beside the one that sampled, so both must fit. Where they do not, or
 anything else fails, the run goes on without best@k, and `wise-merge score --scorer` computes it
-from the samples.
+from the samples. The scorer `logprob` costs nothing: it takes what the sampling model itself thought of
+its completion, where that is known.
 """
 
+import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +14,11 @@ from typing import Any
 
 from wise_merge import scorers
 from wise_merge.errors import WiseMergeError
+from wise_merge.passk_task import audit
 from wise_merge.passk_task.host import TaskInputError, log
+
+#: The scorer that is the sampling model itself.
+OWN = "logprob"
 
 
 class Ranking:
@@ -20,6 +26,8 @@ class Ranking:
 
     def __init__(self, spec: str, task: str) -> None:
         self._spec, self._task = spec, task
+        #: Whether the completions bring their scores.
+        self.own = spec == OWN
         self._scores: dict[tuple[str, tuple[str, ...]], list[float]] = {}
 
     @classmethod
@@ -28,7 +36,8 @@ class Ranking:
         if setting is None:
             return None
         try:
-            scorers.check_spec(str(setting))
+            if setting != OWN:
+                scorers.check_spec(str(setting))
         except WiseMergeError as error:
             raise TaskInputError(f"{task}: {error}") from error
         return cls(str(setting), task)
@@ -41,6 +50,14 @@ class Ranking:
                 are those after the prompt, rewards those for the problem.
         """
         known = list(problems)
+        if self.own:
+            if any(_own_scores(completions) is None for _, _, completions in known):
+                log.error(
+                    "%s: best@k is left out, because the model did not say how probable its completions are; "
+                    "--model hf-passk and --model vllm-passk do",
+                    self._task,
+                )
+            return
         after_prompt = self._spec.startswith("logprob:")
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -66,4 +83,14 @@ class Ranking:
 
     def scores(self, problem: str, completions: Sequence[str]) -> list[float] | None:
         """Return the scores of a problem's completions, higher is better; None if the scorer failed."""
+        if self.own:
+            return _own_scores(completions)
         return self._scores.get((problem, tuple(completions)))
+
+
+def _own_scores(completions: Sequence[str]) -> list[float] | None:
+    """Return the mean log-probability of each completion, -inf where it alone is unknown; None if all are."""
+    logprobs = audit.told(completions).get("logprob", [])
+    if not any(logprob is not None for logprob in logprobs):
+        return None
+    return [-math.inf if logprob is None else logprob for logprob in logprobs]

@@ -31,6 +31,16 @@ RANKS_HERE = "LOCAL_WORLD_SIZE"
 #: lm-eval's models behind an API that has no `top_k` and refuses requests that name one.
 WITHOUT_TOP_K = ("OpenAICompletionsAPI", "OpenAIChatCompletion")
 
+#: The root of lm-eval's models behind an API, and those of them that send no seed and must not be given one.
+API = "LocalCompletionsAPI"
+API_WITHOUT_SEED = ("AnthropicChat", "SGLANGGENERATEAPI")
+
+#: What they send unless told otherwise.
+LM_EVAL_SEED = 1234
+
+#: Our models, whose samples have seeds of their own (wise_merge/passk_models).
+OURS = ("HFPassK", "VLLMPassK")
+
 
 class PassKTask(ConfigurableTask):
     """K completions per problem, all of them scored: unbiased pass@k and maj@k for every k up to K.
@@ -180,9 +190,42 @@ class PassKTask(ConfigurableTask):
         # Off is the default. None, or 0 where that would be refused, means not to mention it.
         if settings.get("top_k") is None or (settings["top_k"] == 0 and self._model_is(*WITHOUT_TOP_K)):
             settings.pop("top_k", None)
+        self._choose_seed(settings)
+        if self._ranking and self._ranking.own and type(self._model).__module__.startswith("lm_eval."):
+            raise TaskInputError(
+                f"{task}: scorer logprob needs a model that says how probable its completions are; "
+                "use --model hf-passk or --model vllm-passk, or another model as scorer: logprob:MODEL"
+            )
         self._rehearse()
         super().build_all_requests(**kwargs)
         self._check_prompts()
+
+    def _choose_seed(self, settings: dict[str, Any]) -> None:
+        """Refuse what would give the K completions of a problem one seed, and keep lm-eval from doing that itself."""
+        task, seed = self.config.task, settings.get("seed")
+        if self._model_is(*OURS) or (self._model_is("HFLM") and seed is None):
+            # They know no such setting.
+            settings.pop("seed", None)
+        if seed is not None and (self.config.repeats > 1 or self._model_is(*OURS)):
+            raise TaskInputError(
+                f"{task}: seed={seed} in --gen_kwargs is refused, because it would be that of each of the "
+                f"{self.config.repeats} completions of a problem; a run is reproducible with --seed {seed} (hf, "
+                f"hf-passk, vllm-passk) or --model_args seed={seed} (vllm), and not with a model behind an API"
+            )
+        if self.config.repeats == 1 or not settings.get("do_sample"):
+            return
+        replicas = getattr(self._model, "data_parallel_size", 1)
+        if self._model_is("VLLM") and not self._model_is(*OURS) and isinstance(replicas, int) and replicas > 1:
+            raise TaskInputError(
+                f"{task}: data_parallel_size={replicas} of --model vllm is refused, because its replicas share a seed "
+                "and repeat each other's completions; use --model vllm-passk, which takes the same --model_args"
+            )
+        if self._model_is(API) and not self._model_is(*API_WITHOUT_SEED):
+            # Left to themselves, they send the same seed with each of the K requests of a problem.
+            settings["seed"] = None
+            given = getattr(self._model, "_seed", LM_EVAL_SEED)
+            if given != LM_EVAL_SEED:
+                log.warning("%s: seed=%s of --model_args is not sent, so that the server gives K samples", task, given)
 
     def _check_prompts(self) -> None:
         """Count the prompts that are too long beside their completions, and refuse the run if all of them are.
@@ -258,12 +301,13 @@ class PassKTask(ConfigurableTask):
         if hasattr(model, "cache_db"):
             raise TaskInputError(
                 f"{self.config.task}: --use_cache is refused, because it keeps one of the K completions of a prompt "
-                "and can only give copies of that one back; leave it out"
+                "and can only give copies of that one back; leave it out (what resumes is --model hf-passk or "
+                "vllm-passk with --model_args journal=FOLDER)"
             )
         self._model = model
 
     def apply_filters(self) -> Any:
-        """Judge all problems at once, warn if some got K identical completions, then filter as usual."""
+        """Judge all problems at once, look for K identical completions, then filter as usual."""
         completions = [self._first_k(instance.resps, f"problem {instance.doc_id}") for instance in self._instances]
         if not self._predict_only:
             golds = [self._benchmark.gold(instance.doc) for instance in self._instances]
@@ -273,22 +317,34 @@ class PassKTask(ConfigurableTask):
                     (self._statement(instance.doc), instance.args[0], texts)
                     for instance, texts in zip(self._instances, completions, strict=True)
                 )
-        identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
-        if identical:
-            log.warning(
-                "%s\n%s: ALL %d COMPLETIONS ARE IDENTICAL in %d of %d problems, at temperature %s.\n"
-                "Pass@k of such a problem is that of a single completion. Either the model has collapsed onto one "
-                "completion, or the backend returned copies: a `seed` in --gen_kwargs, an API server that is sent "
-                "the same seed each time (--gen_kwargs seed=None), or vLLM's data_parallel_size.\n%s",
-                "!" * 80,
-                self.config.task,
-                self.config.repeats,
-                identical,
-                len(completions),
-                self.config.generation_kwargs.get("temperature"),
-                "!" * 80,
-            )
+        self._look_for_copies(completions)
         return super().apply_filters()
+
+    def _look_for_copies(self, completions: Sequence[tuple[str, ...]]) -> None:
+        """Warn if some problems got K identical completions, and end the run if an API gave nothing else."""
+        identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
+        if not identical:
+            return
+        task, temperature = self.config.task, self.config.generation_kwargs.get("temperature")
+        if self._model_is(API) and identical == len(completions) > 1:
+            raise TaskInputError(
+                f"{task}: the server gave {self.config.repeats} identical completions for each of {identical} "
+                f"problems, at temperature {temperature}: these are copies, not samples. Turn off its cache and any "
+                "seed or greedy decoding that it is set to, or raise the temperature"
+            )
+        log.warning(
+            "%s\n%s: ALL %d COMPLETIONS ARE IDENTICAL in %d of %d problems, at temperature %s.\n"
+            "Pass@k of such a problem is that of a single completion. Either the model has collapsed onto one "
+            "completion, or the backend returned copies, as a server with a seed or a cache of its own does. "
+            "--model hf-passk and --model vllm-passk give each sample a seed of its own.\n%s",
+            "!" * 80,
+            task,
+            self.config.repeats,
+            identical,
+            len(completions),
+            temperature,
+            "!" * 80,
+        )
 
     def _statement(self, doc: Document) -> str:
         """Return the problem's own text, as `wise-merge score` shows it to a scorer; CountDown has its prompt only."""
@@ -305,6 +361,7 @@ class PassKTask(ConfigurableTask):
                 "arguments": {"gen_args_0": {"arg_0": instance.args[0], "arg_1": instance.args[1]}},
                 "resps": [self._texts(instance.resps)],
                 "filter": self.config.filter_list[0]["name"],
+                **({"curve": told} if (told := audit.told(self._texts(instance.resps))) else {}),
             }
             for instance in self._instances
             if instance.resps
@@ -366,7 +423,11 @@ class PassKTask(ConfigurableTask):
         scores["identical"] = float(facts["distinct"] == 1 < k_drawn)
         if facts["cut_off"] is not None:
             scores["cut_off"] = facts["cut_off"] / k_drawn
-        scores["curve"] = {"answers": list(judged.answers), "correct": list(judged.correct)}
+        scores["curve"] = {
+            "answers": list(judged.answers),
+            "correct": list(judged.correct),
+            **audit.told(completions),
+        }
         if self._ranking:
             ranked = self._ranking.scores(self._statement(doc), completions)
             # Not left out: the processes of one run must have the same metrics.
@@ -427,7 +488,8 @@ def whole_curve(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     Args:
         judged: `answers` (labels, None = no answer) and `correct` of each problem's n completions,
-            and their `scores` if there is a scorer (None = could not be read).
+            and their `scores` if there is a scorer (None = could not be read). What else there is
+            (see `audit.told`) is for the samples that are logged.
 
     Returns:
         `n`, `problems`, and lists of n numbers each: `pass@k`, `pass@k_stderr`, `maj@k`,

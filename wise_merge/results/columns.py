@@ -72,6 +72,13 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("symbolic_correct",),
         ("judge_correct",),
     ),
+    "finish_reason": tuple(
+        (name,)
+        for name in (
+            *("curve.finish_reason", "finish_reason", "finish_reasons", "stop_reason", "stop_reasons"),
+            "choices.finish_reason",
+        )
+    ),
     "numbers": (("numbers", "nums"),),
     "target": (("target",),),
 }
@@ -114,6 +121,12 @@ class Columns:
 
     def __getitem__(self, role: str) -> str | None:
         return self.roles.get(role)
+
+    @property
+    def own_logprob(self) -> str | None:
+        """The column with what the sampling model thought of its completions; it stands beside their ends."""
+        reason = self["finish_reason"] or ""
+        return f"{reason.removesuffix('finish_reason')}logprob" if reason.endswith("finish_reason") else None
 
 
 def parse_fields(settings: Iterable[str]) -> dict[str, list[str]]:
@@ -180,6 +193,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
             f"{finder.unfit.get('completions', '')}; name them with --field completions=COLUMN; "
             f"the columns are {finder.there()}"
         )
+    roles["finish_reason"] = finder.find("finish_reason", _are_reasons)
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
     found = {role: name for role, name in roles.items() if name}
     return Columns(per_problem, lm_eval, found, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
@@ -315,6 +329,9 @@ class _Finder:
         return name == accepted or (accepted.startswith(".") and name.endswith(accepted))
 
     def _groups(self, role: str) -> Iterable[Sequence[str]]:
+        if role == "finish_reason":
+            # Of those within other objects, several may differ: they are many things in the answers of servers.
+            return NAMES[role]
         if not self.lm_eval:
             # What lies within an object counts only where nothing on top has the name.
             within = [[f".{name}" for name in group] for group in NAMES[role]]
@@ -341,6 +358,10 @@ class _Finder:
         beside = f"{(roles['completions'] or '').rpartition('.')[0]}.value"
         alike = [name for name in self.names if _SCORES.fullmatch(name) or name == beside]
         alike = [name for name in alike if name not in taken and self.values(name) and not self.lm_eval]
+        if self.lm_eval:
+            # A metric called score would be lm-eval's; but what our models say of their samples is one per sample.
+            own = (f"{above}logprob" for above in ("curve.", "") if self.values(f"{above}finish_reason"))
+            alike = [name for name in own if self._has_numbers(name)][:1]
         if named is not None:
             alike = list(named)
         is_score = is_number if named is None else lambda value: isinstance(value, (int, float))
@@ -380,6 +401,10 @@ def _listed(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _single(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return shape
+
+
+def _are_reasons(value: Any) -> bool:
+    return isinstance(value, str) or (bool(value) and _listed(lambda entry: isinstance(entry, str))(value))
 
 
 def _is_plain(value: Any) -> bool:

@@ -119,6 +119,7 @@ def _problem(problem: Facts) -> dict[str, Any]:
             {"answer": answer, "count": count, "correct": correct} for (answer, correct), count in ordered
         ]
     facts["distinct_completions"], facts["operations"] = problem.distinct, problem.operations
+    facts["cut_off"] = problem.cut_off
     if problem.scores:
         facts["samples"] = {"answer": answers, "correct": problem.correct, "scores": problem.scores}
     return facts

@@ -44,6 +44,8 @@ _LONGEST_GOLD = 500
 _NUMBERS, _NOT_NUMBERS = "all golds are numbers", "not all golds are numbers"
 #: What a file writes where a model gave no answer.
 _NO_ANSWER = {"", "[invalid]", "None", "null"}
+#: How files say that a completion was cut at the longest one allowed.
+_CUT_OFF = {"length", "max_tokens"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Problem:
         completions: the texts, if they are kept.
         distinct: how many different completions there are, None if the file has no completions.
         operations: how many samples have each sequence of arithmetic operators.
+        cut_off: how many samples were cut at the longest completion allowed, None if the file does not say of all.
     """
 
     id: str
@@ -73,6 +76,7 @@ class Problem:
     completions: tuple[str, ...] | None
     distinct: int | None
     operations: tuple[int, ...] | None
+    cut_off: int | None = None
 
 
 @dataclass(frozen=True)
@@ -299,6 +303,7 @@ class _Collected:
     completions: list[str] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
     operations: Counter[str] = field(default_factory=Counter)
+    cut_off: int | None = 0
 
     def finish(self) -> Problem:
         return Problem(
@@ -312,6 +317,7 @@ class _Collected:
             tuple(self.completions) or None,
             len(self.seen) or None,
             tuple(sorted(self.operations.values(), reverse=True)) or None,
+            self.cut_off,
         )
 
 
@@ -459,6 +465,8 @@ class _Reader:
     def _samples(self, row: Row) -> Callable[[_Collected], None]:
         """Check the samples of a row and return what adds them to its problem: all of them or none."""
         completions = self._list("completions", row, as_texts)
+        if completions is not None and self.columns.lm_eval:
+            completions = completions[: self._drawn(row)]
         # What no figure needs rejects no row.
         answers = None if self.reads_completions else self._list("answers", row)
         labels = self._list("labels", row) if self.file_verdicts else None
@@ -481,6 +489,11 @@ class _Reader:
                     raise WiseMergeError(f"completion {number} must be a text; got {shortened(text)}")
         verdicts = self._own_verdicts(row, n) if labels is None else list(map(self._verdict, labels, range(1, n + 1)))
         numbers = {column: list(map(_number, values)) for column, values in scores.items()}
+        own = self.columns.own_logprob
+        if own in numbers:
+            # The model that sampled could not say, so it ranks last.
+            pairs = zip(numbers[own], scores[own], strict=True)
+            numbers[own] = [-math.inf if logprob is None else number for number, logprob in pairs]
         for column, values in numbers.items():
             if None in values:
                 number = values.index(None)
@@ -489,9 +502,11 @@ class _Reader:
                     "--field scores= goes without scores"
                 )
         read = self._answers(completions, answers)
+        cut_off = self._cut_off(row, n)
 
         def add(problem: _Collected) -> None:
             problem.n += n
+            problem.cut_off = None if problem.cut_off is None or cut_off is None else problem.cut_off + cut_off
             if read is not None:
                 problem.answers.extend(read)
             if verdicts is not None:
@@ -517,6 +532,23 @@ class _Reader:
             given = [None if answer is None or str(answer).strip() in _NO_ANSWER else str(answer) for answer in answers]
             read = [text if text is None or benchmark is None else _read_answer(benchmark, text) for text in given]
         return [None if text is None else self.texts.setdefault(text, text) for text in read]
+
+    def _drawn(self, row: Row) -> int | None:
+        """Return how many samples of lm-eval's row are not there twice, None if all.
+
+        Where it hands the last problem of a process out again, to keep others busy, our models give the same ones.
+        """
+        reasons = dig(row, self.columns["finish_reason"] or "")
+        return len(reasons) if isinstance(reasons, list) and reasons else None
+
+    def _cut_off(self, row: Row, n: int) -> int | None:
+        """Return how many of the n samples were cut, None if that is not known of all."""
+        reasons = dig(row, self.columns["finish_reason"] or "")
+        if not isinstance(reasons, list):
+            reasons = [reasons]
+        if len(reasons) != n or not all(isinstance(reason, str) for reason in reasons):
+            return None
+        return sum(reason.lower() in _CUT_OFF for reason in reasons)
 
     def _verdict(self, label: Any, number: int) -> bool:
         if is_verdict(label):

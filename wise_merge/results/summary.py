@@ -122,6 +122,7 @@ class Summary:
         histogram: problems by share of correct samples, in equal bins from 0 to 1.
         reliability: of the vote; empty bins are left out.
         unanswered: share of samples without an answer; None if the file has only verdicts.
+        cut_off: share of samples that were cut at the longest completion allowed; None if the file does not say of all.
         identical: problems with several samples that are all one text; None if the file has no completions.
         detectable: (k, smallest difference in pass@k between two runs like this one, unpaired, that a test
             at 5 % finds with 80 % power).
@@ -139,6 +140,7 @@ class Summary:
     histogram: tuple[int, ...]
     reliability: tuple[Reliability, ...]
     unanswered: float | None
+    cut_off: float | None
     identical: int | None
     detectable: tuple[tuple[int, float], ...]
     notes: tuple[str, ...]
@@ -254,6 +256,7 @@ def summarize(
         histogram=tuple(map(int, np.sum(histograms, axis=0))),
         reliability=_reliability(facts),
         unanswered=1 - sum(answered) / len(answered) if answered else None,
+        cut_off=_cut_off(facts),
         identical=sum(problem.n > 1 and problem.distinct == 1 for problem in facts) if completions else None,
         detectable=tuple((k, minimum_detectable_effect(math.sqrt(2) * passed.standard_error[k - 1])) for k in reported),
         notes=tuple(notes),
@@ -371,6 +374,11 @@ def _curve(metric: Metric, seed: int, *, n_differs: bool) -> Curve:
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, values))
+
+
+def _cut_off(facts: Sequence[Facts]) -> float | None:
+    counts = [problem.cut_off for problem in facts if problem.cut_off is not None]
+    return sum(counts) / sum(problem.n for problem in facts) if len(counts) == len(facts) else None
 
 
 def _reliability(facts: Sequence[Facts]) -> tuple[Reliability, ...]:

@@ -22,6 +22,7 @@ class Facts:
         scores: from scorer to one score per sample.
         distinct: how many different completions there are, None if the file has no completions.
         operations: how many samples have each sequence of arithmetic operators, None likewise.
+        cut_off: how many samples were cut at the longest completion allowed, None if the file does not say of all.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Facts:
     scores: Mapping[str, tuple[float, ...]]
     distinct: int | None
     operations: tuple[int, ...] | None
+    cut_off: int | None = None
 
     @property
     def n(self) -> int:
@@ -143,4 +145,5 @@ def _facts(problem: Problem, answers: tuple[str | None, ...] | None, correct: "l
         dict(zip(scorers, map(tuple, scores), strict=True)),
         problem.distinct,
         problem.operations,
+        problem.cut_off,
     )

@@ -129,6 +129,8 @@ def _facts(one: Scored) -> list[str]:
         audit.append(f"{count(summary.identical, 'problem')} whose samples are all identical")
     if audit:
         lines.append(f"audit     {', '.join(audit)}")
+    if summary.cut_off is not None:
+        lines.append(f"cut off   {100 * summary.cut_off:.2f} % of samples, at the longest completion allowed")
     if agreement is not None:
         same = agreement.both_right + agreement.both_wrong
         lines.append(

@@ -157,6 +157,12 @@ def cache_path(samples: Path, spec: str) -> Path:
 
 def _parts(spec: str) -> tuple[str, str]:
     kind, _, name = spec.partition(":")
+    if spec == "logprob":
+        raise WiseMergeError(
+            "the scorer logprob without a model is for evaluations (--metadata scorer=logprob with --model hf-passk or "
+            "vllm-passk), whose samples then have the column logprob, which needs no scorer; another model's "
+            "log-probabilities are logprob:MODEL"
+        )
     if kind not in KINDS or not name:
         forms = ", ".join(f"{kind}:{what}" for kind, what in KINDS.items())
         raise WiseMergeError(f"a scorer must be one of {forms}; got {spec!r}")
