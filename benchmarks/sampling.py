@@ -99,8 +99,8 @@ def compare(folder: Path, vocabulary: int, case: tuple[str, int, int, int, list[
     )
 
 
-def against_hf() -> None:
-    """Print the table for lm-eval's `hf`."""
+def main() -> None:
+    """Print the table."""
     import torch
 
     torch.set_num_threads(1)
@@ -118,11 +118,6 @@ def against_hf() -> None:
                 ("prompt of 16 tokens, 2 stop strings", 4, 16, 128, ["w8", "w9"], (8, 64, 128)),
             ]:
                 compare(folder, vocabulary, case)
-
-
-def main() -> None:
-    """Print the tables."""
-    against_hf()
 
 
 if __name__ == "__main__":

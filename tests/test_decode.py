@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from wise_merge import seeds
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_models import decode
+from wise_merge.passk_models import cache_rows, decode
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 99}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
@@ -41,6 +41,21 @@ def configuration(family):
             return transformers.Qwen3NextConfig(**SIZES, **HEADS, **ENDS, **linear, **channels, **layers, num_experts=2)
         case "mamba":  # no attention at all
             return transformers.MambaConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, state_size=4, **ENDS)
+        # From here on models in which padding is not nothing, or whose caches have rows of their own.
+        case "recurrent_gemma":
+            sizes = {**SIZES, "num_hidden_layers": 3, "lru_width": 32, "attention_window_size": 8, "conv1d_width": 4}
+            return transformers.RecurrentGemmaConfig(**sizes, num_attention_heads=2, num_key_value_heads=1, **ENDS)
+        case "phi3_longrope":
+            factors = {"short_factor": [1.0] * 8, "long_factor": [3.0] * 8}
+            rope = {"rope_type": "longrope", "original_max_position_embeddings": 24, "rope_theta": 1e4, **factors}
+            heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+            lengths = {"original_max_position_embeddings": 24, "rope_scaling": rope}
+            return transformers.Phi3Config(**SIZES, **heads, **ENDS, **lengths)
+        case "rwkv":
+            return transformers.RwkvConfig(vocab_size=99, hidden_size=32, num_hidden_layers=2, **ENDS)
+        case "minimax":
+            layers = {"layer_types": ["linear_attention", "full_attention"], "block_size": 8, "num_local_experts": 2}
+            return transformers.MiniMaxConfig(**SIZES, **HEADS, **ENDS, **layers)
 
 
 FAMILIES = ["llama", "gpt2", "qwen3", "gemma2", "lfm2", "qwen3_next", "mamba"]
@@ -221,7 +236,7 @@ def test_what_cannot_be_shared_says_so_and_is_drawn_unshared(models):
     ]
     for model, settings, reason in cases:
         rows = [decode.Row((10, 11, 12), seed, 6) for seed in range(5)]
-        with pytest.raises(decode.NotShareableError, match=reason):
+        with pytest.raises(cache_rows.NotShareableError, match=reason):
             sample(model, rows, **settings)
         unshared = sample(model, rows, share=False, **settings)
         alone = [sample(model, [row], share=False, **settings)[0] for row in rows]
@@ -268,7 +283,7 @@ def test_no_token_of_probability_0_is_drawn(weights, number):
 @given(st.lists(st.booleans()))
 def test_places_of_finished_rows_are_filled_from_the_end(done):
     """The rows that stay are those not done, and whoever was among the first of them has not moved."""
-    kept = decode._filled(done)
+    kept = cache_rows.filled(done)
     assert sorted(kept) == [place for place, gone in enumerate(done) if not gone]
     assert all(origin == place or (done[place] and origin >= len(kept)) for place, origin in enumerate(kept))
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 import transformers
 from conftest import character_tokenizer, make_checkpoint, tiny_llama
+from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
 from scipy.stats import chi2_contingency
 from test_decode import ENDS, configuration
 
@@ -93,6 +95,70 @@ def test_model_arguments_mean_what_they_mean_to_lm_eval(checkpoints, arguments):
     # As lm-eval does by default, for bfloat16 has many equal scores, and batches decide between them.
     ours._rows = 1
     assert ask(ours, PROMPTS, 2, **settings) == ask(theirs, PROMPTS, 2, **settings)
+
+
+@pytest.mark.parametrize("family", ["recurrent_gemma", "phi3_longrope", "rwkv", "minimax"])
+def test_what_shares_a_batch_is_nothing_to_models_that_see_padding(checkpoints, family):
+    """Greedy texts are lm-eval's of one prompt at a time, and samples do not depend on the other prompts."""
+    ours, theirs = load(HFPassK, checkpoints(family), seed=1), load(HFLM, checkpoints(family))
+    assert ask(ours, PROMPTS, **GREEDY) == ask(theirs, PROMPTS, **GREEDY)
+    together = ask(ours, PROMPTS, 4, **SAMPLED)
+    assert together == [ask(ours, [prompt], 4, **SAMPLED)[0] for prompt in PROMPTS]
+
+
+def test_other_models_have_prompts_of_several_lengths_in_one_batch(checkpoints):
+    """Found out by the first batch: Llama and GPT-2 mask padding well enough."""
+    for family in ("llama", "gpt2"):
+        model = load(HFPassK, checkpoints(family), seed=1)
+        widths = []
+        model.model.register_forward_pre_hook(
+            lambda _, __, given, widths=widths: widths.append(len(given["input_ids"])), with_kwargs=True
+        )
+        ask(model, PROMPTS, 4, **SAMPLED)
+        assert model._padding_is_nothing
+        # The two of the trial, then all five prompts at once, then their twenty samples.
+        assert max(widths) == 20
+        assert 5 in widths
+
+
+def test_prompts_of_very_different_lengths_share_no_batch(checkpoints):
+    """Short ones would be padded a hundredfold; and where no batch size is given, prompts are bounded, too."""
+    model = load(HFPassK, checkpoints("llama"), seed=1)
+    shapes = []
+    model.model.register_forward_pre_hook(
+        lambda _, __, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    prompts = ["x" * 1500, *("y" * length for length in range(1, 40))]
+    ask(model, prompts, **{**SAMPLED, "max_gen_toks": 2})
+    assert (1, 1500) in shapes
+    # Two for the trial whether padding is nothing.
+    assert {rows for rows, width in shapes if width == 39} == {2, 39}
+    shapes.clear()
+    ask(model, [letter + "x" * 3000 for letter in "abcdef"], **{**SAMPLED, "max_gen_toks": 2})
+    assert {rows for rows, width in shapes if width == 3001} == {2}
+
+
+def test_the_scale_of_an_adapter_is_part_of_the_identity(checkpoints, tmp_path):
+    """Two LoRA adapters of equal weights that differ in alpha alone are two models."""
+    peft = pytest.importorskip("peft")
+    identities = []
+    for alpha in (4, 64, 4):
+        base = transformers.AutoModelForCausalLM.from_pretrained(checkpoints("llama"))
+        torch.manual_seed(0)
+        settings = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
+        adapter = peft.get_peft_model(base, peft.LoraConfig(lora_alpha=alpha, task_type="CAUSAL_LM", **settings))
+        folder = tmp_path / str(len(identities))
+        adapter.save_pretrained(folder)
+        identity = load(HFPassK, checkpoints("llama"), peft=str(folder))._identity()
+        identities.append({name: value for name, value in identity.items() if name != "name"})
+    assert identities[0] != identities[1]
+    assert identities[0] == identities[2]
+
+
+def test_a_prompt_without_tokens_is_refused(checkpoints):
+    """Nothing can be drawn after it."""
+    with pytest.raises(TaskInputError, match="empty prompt"):
+        ask(load(HFPassK, checkpoints("llama"), seed=1), ["", "a"], 2, **SAMPLED)
 
 
 def test_an_encoder_decoder_model_gives_the_texts_of_lm_eval(tmp_path, caplog):
@@ -255,6 +321,8 @@ def test_completions_know_how_they_ended_and_how_likely_they_were(checkpoints, l
         ({"temperature": 0.0}, "temperature"),
         ({"max_gen_toks": 512, "max_length": None}, "leave no room"),
         ({"max_length": 5}, "max_length=5 leaves nothing"),
+        ({"temperature": None}, "temperature"),
+        ({"max_gen_toks": 0}, "max_gen_toks must be at least 1; got 0"),
     ],
 )
 def test_settings_that_cannot_be_met_end_lm_eval_with_a_line(checkpoints, settings, message):
@@ -328,3 +396,27 @@ def test_the_identity_is_that_of_the_samples(checkpoints, tmp_path):
     different.append(load(HFPassK, make_checkpoint(tmp_path / "c", seed=7, config=config)))
     identities = [json.dumps({**one._identity(), "name": None}, sort_keys=True) for one in [model, *different]]
     assert len(set(identities)) == len(identities)
+
+
+def test_tasks_of_others_are_scored_as_ever(checkpoints, tmp_path):
+    """A plain task of lm-eval, which compares texts with a target: the results of `hf`."""
+    (tmp_path / "sums.jsonl").write_text("".join(json.dumps({"q": f"{i} + 1", "a": "QQ"}) + "\n" for i in range(4)))
+    (tmp_path / "sums.yaml").write_text(
+        f"""
+task: sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {tmp_path / "sums.jsonl"}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "Q: {{{{q}}}}\\nA:"
+doc_to_target: "{{{{a}}}}"
+generation_kwargs: {{until: ["Q:"], max_gen_toks: 20, do_sample: false}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+"""
+    )
+    manager = TaskManager(include_defaults=False, include_path=str(tmp_path))
+    found = []
+    for kind in (HFPassK, HFLM):
+        results = simple_evaluate(load(kind, checkpoints("llama")), tasks=["sums"], task_manager=manager)
+        found.append((results["results"]["sums"], [row["resps"] for row in results["samples"]["sums"]]))
+    assert found[0] == found[1]

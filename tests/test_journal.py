@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import Journal, Run, Sample, problem_id, read_runs
+from wise_merge.journal.contents import evaluations
 
 RUN = Run("gsm8k_passk", {"name": "org/model", "weights": "0a1b"}, {"temperature": 1.0, "until": ["\n"], "seed": 1234})
 OTHER = replace(RUN, model={"name": "org/model", "weights": "ffff"})
@@ -52,7 +54,7 @@ def sample(index=0, text="2", **changes):
 def write(directory, samples, *, run=RUN, rank=0, prompt=PROMPT):
     """The file of a journal with these samples."""
     with Journal.open(directory, run, rank=rank) as journal:
-        journal.add_problem(prompt, 7, {"question": "1 + 1?"}, "2")
+        journal.ask([(prompt, 7, {"question": "1 + 1?"}, "2")])
         for one in samples:
             journal.append(one)
     return journal.path
@@ -92,10 +94,10 @@ def test_every_line_is_ascii_and_json_of_its_own(tmp_path):
     """Other programs can read the file, line by line."""
     path = write(tmp_path, [sample(index, text) for index, text in enumerate(ODD)])
     rows = [json.loads(line) for line in path.read_bytes().decode("ascii").split("\n")[:-1]]
-    assert [row["kind"] for row in rows] == ["run", "problem"] + ["sample"] * len(ODD)
+    assert [row["kind"] for row in rows] == ["run", "problem", "evaluation"] + ["sample"] * len(ODD)
     assert {row["run"] for row in rows} == {RUN.fingerprint}
     assert rows[0]["settings"] == RUN.settings
-    assert rows[2]["seed"] == 2**61
+    assert rows[3]["seed"] == 2**61
 
 
 @pytest.mark.parametrize("logprob", [math.nan, math.inf, -math.inf])
@@ -116,18 +118,20 @@ def test_numbers_of_numpy_are_numbers(tmp_path):
 
 
 def test_a_problem_is_written_once_whatever_its_row_holds(tmp_path):
-    """Also what JSON lacks: sets, dates, NaN, keys that are no texts."""
-    doc = {"question": "\ud800", 1: {"a", "b"}, "when": time.gmtime(0), "share": math.nan, "where": Path("x")}
-    for _ in range(2):
+    """Also what JSON lacks: sets, dates, NaN, keys that are no texts, and objects that say where they are."""
+    facts = {"question": "\ud800", "when": time.gmtime(0), "share": math.nan, "where": Path("x")}
+    # Two objects that live at once, and a set whose order is that in which it was filled.
+    for doc in [{**facts, 1: {0, 8}, "made": object()}, {**facts, 1: {8, 0}, "made": object()}]:
         with Journal.open(tmp_path, RUN) as journal:
             for _ in range(2):
-                journal.add_problem(PROMPT, 7, doc, None)
+                journal.ask([(PROMPT, 7, doc, None)] * 2)
     rows = [json.loads(line) for line in journal.path.read_text().splitlines()]
     (row,) = [row for row in rows if row["kind"] == "problem"]
     assert (row["problem"], row["prompt"], row["doc_id"], row["target"]) == (PROBLEM, PROMPT, 7, None)
     assert (row["doc"]["question"], row["doc"]["share"], row["doc"]["where"]) == ("\ud800", None, "x")
     (kept,) = read_runs(tmp_path).runs
-    assert kept.problems[PROBLEM].doc == row["doc"]
+    (problem,) = kept.problems.values()
+    assert (problem.id, problem.doc) == (PROBLEM, row["doc"])
 
 
 # --- what belongs together --------------------------------------------------------------------------
@@ -212,6 +216,52 @@ def test_any_name_of_a_task_makes_a_file_within_the_folder(tmp_path, task):
     assert found(tmp_path, run) == ({0: sample()}, 0)
 
 
+# --- what evaluations ask for ---------------------------------------------------------------------------
+
+
+def kinds(path):
+    return [json.loads(line)["kind"] for line in path.read_bytes().splitlines()]
+
+
+def test_an_evaluation_is_written_when_it_asks_for_something_else(tmp_path):
+    """More or fewer problems, a corrected answer, a second row of one prompt; nothing if it is the newest again."""
+    one, two = (PROMPT, 7, {"question": "1 + 1?"}, "2"), ("2 + 2?", 8, {}, "4")
+    asked = [
+        ([one], ["problem", "evaluation"]),
+        ([one], []),
+        ([one, two], ["problem", "evaluation"]),
+        ([two, one, one], []),
+        ([one], ["evaluation"]),
+        ([(*one[:3], "3")], ["problem", "evaluation"]),
+        ([one], ["evaluation"]),
+        ([one, (PROMPT, 9, *one[2:])], ["problem", "evaluation"]),
+        ([], []),
+    ]
+    expected = ["run"]
+    for problems, new in asked:
+        expected += new
+        with Journal.open(tmp_path, RUN) as journal:
+            journal.ask(problems)
+        assert kinds(journal.path) == expected
+
+
+def test_the_shares_of_all_ranks_are_one_evaluation(tmp_path):
+    """One problem more changes the share of one rank alone; a single process then asks for nothing new."""
+    problems = [(f"{number} + 1?", number, {}, "2") for number in range(5)]
+    for launch, count in enumerate((4, 5)):
+        for rank in (1, 0):
+            with Journal.open(tmp_path, RUN, rank=rank, evaluation=f"launch {launch}") as journal:
+                journal.ask(problems[rank:count:2])
+                for prompt, *_ in problems[rank:count:2]:
+                    journal.append(sample(problem=problem_id(prompt)))
+        (rows,) = evaluations(read_runs(tmp_path).runs[0])
+        assert sorted(doc_id for _, doc_id in rows) == list(range(count))
+    before = journal.path.read_bytes()
+    with Journal.open(tmp_path, RUN) as journal:
+        journal.ask(problems)
+    assert journal.path.read_bytes() == before
+
+
 # --- damage -----------------------------------------------------------------------------------------
 
 
@@ -285,7 +335,7 @@ def test_a_file_cut_at_any_byte_gives_back_every_whole_line(tmp_path):
     ends = [end for end in range(len(data)) if data[end : end + 1] == b"\n"]
     for cut in range(len(data)):
         path.write_bytes(data[:cut])
-        whole = max(0, sum(end <= cut for end in ends) - 2)
+        whole = max(0, sum(end <= cut for end in ends) - 3)
         there, damaged = found(tmp_path)
         assert list(there) == list(range(whole)), cut
         assert damaged == (cut > 0 and cut not in ends and data[cut - 1 : cut] != b"\n")
@@ -297,23 +347,38 @@ def test_damaged_lines_are_counted(tmp_path):
     """A flipped byte, a NUL block, a stump and foreign text: one each; blank lines and a doubled line are none."""
     path = write(tmp_path, [sample(index) for index in range(3)])
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[3] = lines[3].replace(b'"text":"2"', b'"text":"3"')
-    path.write_bytes(b"".join(lines) + b"\n\r\n" + lines[2] + b"\0" * 100 + b"\nNotes of mine\n" + lines[4][:50])
+    lines[4] = lines[4].replace(b'"text":"2"', b'"text":"3"')
+    path.write_bytes(b"".join(lines) + b"\n\r\n" + lines[3] + b"\0" * 100 + b"\nNotes of mine\n" + lines[5][:50])
     there, damaged = found(tmp_path)
     assert (sorted(there), damaged) == ([0, 2], 4)
     (kept,) = read_runs(tmp_path).runs
     assert (sorted(kept.samples[PROBLEM]), kept.damaged) == ([0, 2], 4)
 
 
+def test_a_line_that_is_just_being_written_is_no_damage(tmp_path):
+    """Where it goes on shortly after; where it does not, whoever holds the lock, it is damaged."""
+    path = write(tmp_path, [sample(0)])
+    data = path.read_bytes()
+    end = data.splitlines(keepends=True)[-1]
+    with Journal.open(tmp_path, RUN):
+        path.write_bytes(data + end[:100])
+        assert read_runs(tmp_path).runs[0].damaged == 1
+        with path.open("ab") as file:
+            later = threading.Timer(0.05, lambda: (file.write(end[100:]), file.flush()))
+            later.start()
+            assert read_runs(tmp_path).runs[0].damaged == 0
+            later.join()
+
+
 def test_what_was_lost_of_a_run_is_written_anew(tmp_path):
     """Its settings and its problems, by whoever goes on."""
     path = write(tmp_path, [sample()])
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[2])
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[3])
     (kept,) = read_runs(tmp_path).runs
     assert (kept.run, kept.task, kept.problems, len(kept.samples)) == (None, "gsm8k_passk", {}, 1)
     write(tmp_path, [sample(1)])
     (kept,) = read_runs(tmp_path).runs
-    assert (kept.run, list(kept.problems), len(kept.samples[PROBLEM])) == (RUN, [PROBLEM], 2)
+    assert (kept.run, [ask.problem for ask in kept.problems], len(kept.samples[PROBLEM])) == (RUN, [PROBLEM], 2)
 
 
 def test_files_put_together_stay_apart(tmp_path):
@@ -346,7 +411,7 @@ from wise_merge.journal import Journal, Run, Sample, problem_id
 run = Run("gsm8k_passk", {"name": "org/model", "weights": "0a1b"}, {"temperature": 1.0, "until": ["\\n"], "seed": 1234})
 problem = problem_id("Question: 1 + 1?\\nAnswer:")
 with Journal.open(Path(sys.argv[1]), run) as journal:
-    journal.add_problem("Question: 1 + 1?\\nAnswer:", 7, {"question": "1 + 1?"}, "2")
+    journal.ask([("Question: 1 + 1?\\nAnswer:", 7, {"question": "1 + 1?"}, "2")])
     start = len(journal.found.get(problem, {}))
     print("open", flush=True)
     for index in range(start, start + int(sys.argv[2])):
@@ -434,9 +499,10 @@ def test_a_run_that_needs_nothing_leaves_nothing(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
     path = write(tmp_path, [sample()])
     before = path.read_bytes()
-    with Journal.open(tmp_path, RUN, rank=1) as journal:
-        journal.add_problem(PROMPT, 7, {}, None)
-        journal.append(sample())
+    for rank in (0, 1):
+        with Journal.open(tmp_path, RUN, rank=rank, evaluation="again") as journal:
+            journal.ask([(PROMPT, 7, {"question": "1 + 1?"}, "2")])
+            journal.append(sample())
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(["new", path.name])
 
@@ -503,12 +569,57 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, below):
         Journal.open(directory, RUN)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unwritable for root")
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
-    """Before anything is sampled, not after."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(WiseMergeError, match=r"cannot be written to: Permission denied"):
-        Journal.open(tmp_path, RUN)
+READS = """
+import errno, os, sys
+from pathlib import Path
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal import Journal, Run, Sample, problem_id
+run = Run("gsm8k_passk", {"name": "org/model", "weights": "0a1b"}, {"temperature": 1.0, "until": ["\\n"], "seed": 1234})
+prompt = "Question: 1 + 1?\\nAnswer:"
+problem = prompt, 7, {"question": "1 + 1?"}, "2"
+second = "2 + 2?", 8, {}, "4"
+if os.geteuid() == 0:
+    # Nothing is unwritable for root.
+    os.setuid(65534)
+for rank in (0, 1):
+    with Journal.open(Path(sys.argv[1]), run, rank=rank, evaluation="again") as journal:
+        assert journal.damaged == 0
+        journal.ask([problem, second])
+        journal.ask([problem])
+        journal.append(journal.found[problem_id(prompt)][0])
+        for write in (
+            lambda: journal.ask([problem, ("another", 9, {}, None)]),
+            lambda: journal.ask([(prompt, 7, {"question": "1 + 1?"}, "3")]),
+            lambda: journal.append(Sample(problem_id(prompt), 1, "2", 3, "stop", None, 1)),
+        ):
+            try:
+                write()
+            except WiseMergeError as error:
+                print(error)
+"""
+
+
+def test_a_folder_that_cannot_be_written_can_be_read(tmp_path):
+    """A finished evaluation and a part of it find everything; the first thing to write is refused with what to do."""
+    with tempfile.TemporaryDirectory() as name:
+        # Pytest's own folders are closed to other users.
+        directory = Path(name)
+        with Journal.open(directory, RUN) as journal:
+            journal.ask([(PROMPT, 7, {"question": "1 + 1?"}, "2"), ("2 + 2?", 8, {}, "4")])
+            journal.append(sample())
+        with journal.path.open("ab") as file:
+            # Another user may be writing.
+            file.write(b'{"crc":"')
+        directory.chmod(0o555)
+        try:
+            result = subprocess.run(
+                [sys.executable, "-c", READS, name], capture_output=True, text=True, cwd="/", check=False
+            )
+        finally:
+            directory.chmod(0o755)
+    assert (result.returncode, result.stderr) == (0, "")
+    line = f"the journal {name} cannot be written to: Permission denied; make it writable or choose another folder\n"
+    assert result.stdout == 6 * line
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write: Linux's /proc")

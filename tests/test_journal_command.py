@@ -20,12 +20,17 @@ def invoke(*arguments):
     return CliRunner().invoke(cli.main, list(map(str, arguments)))
 
 
+def row(question, answer):
+    return {"question": question, "answer": f"#### {answer}"}
+
+
 def write(directory, run=RUN, counts=(3, 3, 3), *, rank=0, prompt="What is {0} + {0}?", logprob=-0.5, texts=None):
     """A journal with so many samples of each problem, every third cut off; the n-th problem's answer is 2n."""
+    asked = [prompt.format(number) for number in range(len(counts))]
     with Journal.open(directory, run, rank=rank) as journal:
+        journal.ask((text, number, row(text, 2 * number), None) for number, text in enumerate(asked))
         for number, count in enumerate(counts):
-            text = prompt.format(number)
-            journal.add_problem(text, number, {"question": text, "answer": f"#### {2 * number}"}, None)
+            text = asked[number]
             for index in range(count):
                 completion = texts[number][index] if texts else f"The answer is {2 * number + index % 2}."
                 reason = "length" if index % 3 == 2 else "stop"
@@ -206,14 +211,16 @@ def test_real_completions_score_the_same_by_way_of_a_journal(tmp_path, shared_da
     rows = [json.loads(line) for line in published.read_text().splitlines()][:60]
     direct = tmp_path / "direct.jsonl"
     keys = ("question", "problem", "answer", "numbers", "target")
+    asked = []
     with Journal.open(tmp_path / "journal", Run(f"{task}_passk", {"name": "LLaDA"}, {"temperature": 1})) as journal:
         for number, row in enumerate(rows):
             rows[number] = doc = {key: row[key] for key in keys if key in row}
             prompt, texts = doc.get("question") or doc["problem"], row["completions"]
-            journal.add_problem(prompt, number, doc, str(row["answer"]))
+            asked.append((prompt, number, doc, str(row["answer"])))
             for index, text in enumerate(texts):
                 journal.append(Sample(problem_id(prompt), index, text, len(text), "stop", None, number))
             rows[number] = {"id": number, **doc, "completions": texts}
+        journal.ask(asked)
     direct.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (path,), _ = exported(tmp_path / "journal", tmp_path / "out")
     tables = []
@@ -270,13 +277,157 @@ def test_prompts_of_two_evaluations_are_parted(tmp_path):
     write(tmp_path / "journal", counts=(1, 1))
     write(tmp_path / "journal", counts=(2, 2, 2), prompt="Example: 1. What is {0} + {0}?")
     result = invoke("journal", tmp_path / "journal")
-    assert "2 evaluations with different prompts" in result.stderr
+    assert "2 evaluations with different problems, prompts or data; --export parts them" in result.stderr
     write(tmp_path / "journal", counts=(1, 1, 1, 1))
     paths, _ = exported(tmp_path / "journal", tmp_path / "out")
     prompts = [[row["arguments"]["gen_args_0"]["arg_0"][:7] for row in samples_of(path)] for path in paths]
     assert prompts == [["What is"] * 4, ["Example"] * 3]
     for path in paths:
         assert invoke("score", path).exit_code == 0
+
+
+def evaluate(directory, *problems, **changes):
+    """An evaluation that asks for these (prompt, number, question, answer) and finds or draws two samples of each."""
+    with Journal.open(directory, RUN, **changes) as journal:
+        journal.ask((prompt, number, row(question, answer), None) for prompt, number, question, answer in problems)
+        for prompt, *_ in problems:
+            for index in range(2):
+                journal.append(Sample(problem_id(prompt), index, f"{prompt} {index}", 10, "stop", -0.5, index))
+
+
+def damage_evaluation(directory, number):
+    """Damage the n-th line of an evaluation in the only file."""
+    (path,) = directory.glob("*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = [place for place, line in enumerate(lines) if b'"kind":"evaluation"' in line][number]
+    lines[place] = lines[place].replace(b'"asks"', b'"Asks"')
+    path.write_bytes(b"".join(lines))
+
+
+def asked(prompt, *numbers):
+    return [(f"{prompt} {number}?", number, f"{number}?", number) for number in numbers]
+
+
+def exports(tmp_path, *, out="out"):
+    """The folders of an export by the end of their names, each with its rows as they were asked for."""
+    paths, _ = exported(tmp_path / "journal", tmp_path / out)
+    found = {}
+    for path in paths:
+        end = path.parent.name.removeprefix(f"early-{RUN.fingerprint}")
+        rows = samples_of(path)
+        found[end] = [
+            (
+                row["arguments"]["gen_args_0"]["arg_0"],
+                row["doc_id"],
+                row["doc"]["question"],
+                int(row["doc"]["answer"].removeprefix("#### ")),
+            )
+            for row in rows
+        ]
+        assert all(len(row["resps"][0]) == len(row["seed"]) == 2 for row in rows)
+        assert invoke("score", path).exit_code == 0
+    return found
+
+
+def test_two_rows_of_one_prompt_are_two_rows(tmp_path):
+    """Each with its own number and answer and the samples of the prompt, as lm-eval has them."""
+    problems = [("1?", 0, "1?", 1), ("2?", 1, "2?", 2), ("1?", 2, "1?", 5)]
+    evaluate(tmp_path / "journal", *problems)
+    assert exports(tmp_path) == {"": problems}
+
+
+def test_a_corrected_answer_is_the_one_that_is_exported(tmp_path):
+    """The newest evaluation's; also where that goes back to the first, and with samples of the first alone."""
+    wrong, right = [("1?", 0, "1?", 999), ("2?", 1, "2?", 2)], [("1?", 0, "1?", 1), ("2?", 1, "2?", 2)]
+    for number, problems in enumerate([wrong, right, wrong]):
+        evaluate(tmp_path / "journal", *problems)
+        assert exports(tmp_path, out=f"out{number}") == {"": problems}
+
+
+def test_other_data_files_have_exports_of_their_own(tmp_path):
+    """Where they share problems under other numbers, no row is of a mixture, and none has a number twice."""
+    first = [(f"{number}?", number - 1, f"{number}?", number) for number in (1, 2, 3, 4)]
+    second = [(f"{number}?", number - 3, f"{number}?", number) for number in (3, 4, 5, 6, 7)]
+    evaluate(tmp_path / "journal", *first)
+    evaluate(tmp_path / "journal", *second)
+    assert exports(tmp_path) == {"": first, "-2": second}
+
+
+def test_subsets_with_other_worked_examples_stay_apart(tmp_path):
+    """Two numbers of examples with no problem in common are two evaluations, though no number is there twice."""
+    evaluate(tmp_path / "journal", *asked("two", 0, 1))
+    evaluate(tmp_path / "journal", *asked("four", 2, 3))
+    assert exports(tmp_path) == {"": asked("two", 0, 1), "-2": asked("four", 2, 3)}
+
+
+def test_more_problems_make_one_export_and_fewer_add_none(tmp_path):
+    """A larger --limit takes in what came before; a smaller one asks for nothing new; folders keep their names."""
+    evaluate(tmp_path / "journal", *asked("two", 0, 1))
+    evaluate(tmp_path / "journal", *asked("four", 0, 1))
+    evaluate(tmp_path / "journal", *asked("four", 0, 1, 2, 3))
+    evaluate(tmp_path / "journal", *asked("four", 0))
+    evaluate(tmp_path / "journal", *asked("two", 0, 1, 2))
+    assert exports(tmp_path) == {"": asked("two", 0, 1, 2), "-2": asked("four", 0, 1, 2, 3)}
+
+
+def test_ranks_of_one_launch_are_one_export(tmp_path):
+    """And those of another, which has other examples, are another, in whatever order they begin."""
+    for prompt in ("two", "four"):
+        for rank in (1, 0):
+            evaluate(tmp_path / "journal", *asked(prompt, rank, rank + 2), rank=rank, evaluation=prompt)
+    assert exports(tmp_path) == {"": asked("two", 0, 1, 2, 3), "-2": asked("four", 0, 1, 2, 3)}
+
+
+@pytest.mark.parametrize("damaged", [None, 0, 1])
+def test_one_launch_may_evaluate_twice(tmp_path, damaged):
+    """With the same id and other examples: two evaluations, also if the line of one is damaged."""
+    evaluate(tmp_path / "journal", *asked("two", 0, 1), evaluation="launch")
+    evaluate(tmp_path / "journal", *asked("four", 0, 1), evaluation="launch")
+    if damaged is not None:
+        damage_evaluation(tmp_path / "journal", damaged)
+    assert exports(tmp_path) == {"": asked("two", 0, 1), "-2": asked("four", 0, 1)}
+
+
+@pytest.mark.parametrize("damaged", [[0], [1], [0, 1]])
+def test_a_damaged_line_of_an_evaluation_loses_no_samples(tmp_path, damaged):
+    """Then what was written down together is exported together; a rerun writes the line anew."""
+    evaluate(tmp_path / "journal", *asked("two", 0, 1))
+    evaluate(tmp_path / "journal", *asked("four", 0, 1))
+    for number in damaged:
+        damage_evaluation(tmp_path / "journal", number)
+    assert exports(tmp_path) == {"": asked("two", 0, 1), "-2": asked("four", 0, 1)}
+    evaluate(tmp_path / "journal", *asked("two", 0, 1, 2))
+    again = exports(tmp_path, out="again")
+    assert sorted(again.values(), key=len) == [asked("four", 0, 1), asked("two", 0, 1, 2)]
+
+
+def test_a_damaged_share_of_a_rank_is_put_back(tmp_path):
+    """Its problems name the evaluation that they were asked for in."""
+    for rank in (0, 1):
+        evaluate(tmp_path / "journal", *asked("two", rank, rank + 2), rank=rank, evaluation="launch")
+    (path,) = (tmp_path / "journal").glob("*-1.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'"asks"', b'"Asks"'))
+    assert exports(tmp_path) == {"": asked("two", 0, 1, 2, 3)}
+
+
+def test_samples_are_never_judged_by_a_row_that_was_not_asked_for(tmp_path):
+    """If the line with the corrected answer is damaged, the one with the wrong answer does not stand in for it."""
+    evaluate(tmp_path / "journal", ("1?", 0, "1?", 999), ("2?", 1, "2?", 2))
+    evaluate(tmp_path / "journal", ("1?", 0, "1?", 1), ("2?", 1, "2?", 2))
+    (path,) = (tmp_path / "journal").glob("*.jsonl")
+    path.write_bytes(path.read_bytes().replace(b'#### 1"', b'#### 7"'))
+    (file,), result = exported(tmp_path / "journal", tmp_path / "out")
+    assert "left out: 2 samples whose problem is in a damaged line" in result.output
+    assert [row["doc_id"] for row in samples_of(file)] == [1]
+
+
+def test_an_evaluation_without_samples_is_not_exported(tmp_path):
+    """As if it was stopped before the first: nothing is said of it either."""
+    evaluate(tmp_path / "journal", *asked("two", 0, 1))
+    with Journal.open(tmp_path / "journal", RUN) as journal:
+        journal.ask([("other", 0, {}, None)])
+    assert exports(tmp_path) == {"": asked("two", 0, 1)}
+    assert invoke("journal", tmp_path / "journal").stderr == ""
 
 
 def test_samples_without_their_problem_are_counted(tmp_path):
@@ -286,6 +437,9 @@ def test_samples_without_their_problem_are_counted(tmp_path):
     (file,), result = exported(tmp_path / "journal", tmp_path / "out")
     assert "left out: 3 samples whose problem is in a damaged line" in result.output
     assert [row["doc_id"] for row in samples_of(file)] == [0, 2]
+    damage_evaluation(tmp_path / "journal", 0)
+    _, result = exported(tmp_path / "journal", tmp_path / "neither")
+    assert "left out: 3 samples whose problem is in a damaged line" in result.output
     write(tmp_path / "journal")
     _, result = exported(tmp_path / "journal", tmp_path / "again")
     assert "left out" not in result.stdout

@@ -20,7 +20,7 @@ class Written(Sampler):
 
     def __init__(self, journal=None, seed=None, *, until=None, weights="one"):
         self._note(journal, seed)
-        self.rank, self.cache_hook = 0, CacheHook(None)
+        self.rank, self.world_size, self.cache_hook = 0, 1, CacheHook(None)
         self.until, self.weights, self.drawn = until, weights, []
 
     def _identity(self):
@@ -88,13 +88,14 @@ def test_greedy_completions_are_drawn_once():
     assert len(set(completions)) == len(model.drawn) == 1
 
 
-def test_equal_prompts_of_a_task_are_one_problem():
-    """Two rows of one prompt get the same samples, so that these do not depend on who draws which row."""
+def test_equal_prompts_of_a_task_are_one_problem(caplog):
+    """Two rows of one prompt get the same samples, so that these do not depend on who draws which row; it is said."""
     model = Written()
     completions = model.generate_until(clones(request("a"), request("a", doc_id=1), request("a", task="u")))
     assert completions[:3] == completions[3:6]
     assert not set(completions[:3]) & set(completions[6:])
     assert len(model.drawn) == 6
+    assert "1 problems have the prompt of another one" in caplog.text
 
 
 def test_settings_keep_problems_apart():

@@ -547,6 +547,17 @@ def test_what_is_no_file_of_samples_is_refused(content, message, tmp_path):
         read_samples(path)
 
 
+def test_a_journal_is_told_how_to_be_scored(tmp_path):
+    """Its lines are JSON objects, but no samples: one line names the two commands."""
+    path = tmp_path / "gsm8k_passk-0123456789abcdef-0.jsonl"
+    path.write_text('{"crc":"787466ac","run":"0123456789abcdef","kind":"run","format":1,"task":"gsm8k_passk"}\n')
+    message = rf"{path} is a journal; .* wise-merge journal {tmp_path} --export OUT, then run wise-merge score OUT$"
+    with pytest.raises(WiseMergeError, match=message):
+        read_samples(path)
+    with pytest.raises(WiseMergeError, match=message.replace(str(path), str(tmp_path), 1)):
+        sample_files(tmp_path)
+
+
 def test_a_folder_means_the_newest_samples_of_each_task(tmp_path):
     """As `lm_eval --output_path` leaves them, one folder per model."""
     for model, name in (

@@ -6,9 +6,12 @@ from typing import Any
 class Completion(str):
     """The text of a completion that also knows how it was drawn; equal to, and hashed as, the text itself.
 
+    lm-eval makes other texts of its class (`type(completion)(gold)`), so a text alone is enough; such a
+    one was not drawn and knows nothing.
+
     Attributes:
         finish_reason: "stop" (the end-of-sequence token or a stop string) or "length" (cut at the longest
-            completion allowed).
+            completion allowed); "" of a text that was not drawn.
         tokens: how many were generated, the end-of-sequence token included.
         logprob: mean log-probability of these tokens, in nats, under the model's own distribution
             (before temperature, top-k and top-p); None where it is unknown.
@@ -20,7 +23,9 @@ class Completion(str):
     logprob: float | None
     seed: int
 
-    def __new__(cls, text: str, *, finish_reason: str, tokens: int, logprob: float | None, seed: int) -> "Completion":
+    def __new__(
+        cls, text: object = "", *, finish_reason: str = "", tokens: int = 0, logprob: float | None = None, seed: int = 0
+    ) -> "Completion":
         """Return `text` as one that knows the rest; see the class."""
         self = super().__new__(cls, text)
         self.finish_reason, self.tokens, self.logprob, self.seed = finish_reason, tokens, logprob, seed

@@ -63,6 +63,11 @@ def of_folder(path: Path) -> str:
         raise WiseMergeError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
+def of_file(path: Path) -> str:
+    """Return 32 hex digits of a hash over the content of a model that is one file, such as a GGUF."""
+    return _of_file(path).hex()[:32]
+
+
 def _counts(file: Path) -> bool:
     return file.suffix.lower() in _SUFFIXES and not _OTHERS.fullmatch(file.name) and not file.is_dir()
 

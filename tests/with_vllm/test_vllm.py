@@ -6,6 +6,7 @@ Most tests share one engine within this process; the command line, data parallel
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -262,25 +263,38 @@ def test_settings_that_vllm_refuses_are_named(model):
         draw(model, top_p=2.0)
 
 
-def test_the_identity_tells_models_and_not_machines_apart(model, checkpoint, tmp_path, monkeypatch):
-    """Other weights or another cache of keys make another model; parallelism, memory and batches do not."""
+def test_the_identity_tells_models_and_not_machines_apart(model, monkeypatch):
+    """Another cache of keys makes another model; parallelism, memory and batches do not."""
     identity = model._identity()
     elsewhere = {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.5, "max_num_seqs": 7}
     monkeypatch.setattr(model, "model_args", {**model.model_args, **elsewhere})
     assert model._identity() == identity
     monkeypatch.setattr(model, "model_args", {**model.model_args, "kv_cache_dtype": "fp8"})
     assert model._identity() != identity
+
+
+def test_a_checkpoint_is_known_by_its_content(checkpoint, tmp_path):
+    """Folders and files; what cannot be found has no journal, since it could be mixed up with others."""
     other = make_checkpoint(tmp_path / "other", seed=2, config=tiny_llama(hidden_size=64, intermediate_size=128))
-    monkeypatch.setattr(model, "model_args", {**model.model_args, "kv_cache_dtype": None, "model": str(other)})
-    changed = model._identity()
-    assert {key for key in identity if identity[key] != changed[key]} == {"name", "weights"}
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    assert passk._digest(str(checkpoint), None) == passk._digest(str(copy), None) != passk._digest(str(other), None)
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"one")
+    digest = passk._digest(str(model), None)
+    model.write_bytes(b"two")
+    assert passk._digest(str(model), None) != digest
+    with pytest.raises(TaskInputError, match="cannot be told from others"):
+        passk._digest("nobody/no-such-model", "main")
 
 
-def test_a_model_that_cannot_be_found_is_known_by_its_name(caplog):
-    """With one line that says so."""
-    assert passk._digest("nobody/no-such-model", "main") == "nobody/no-such-model@main"
-    (record,) = caplog.records
-    assert "by its name alone" in record.message
+def test_what_is_written_to_a_checkpoint_is_noticed(checkpoint, tmp_path):
+    """By which a merge that is loaded while the next one takes its place is refused."""
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    before = passk._state(str(copy))
+    assert before == passk._state(str(copy)) != []
+    (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
+    assert passk._state(str(copy)) != before
+    assert passk._state("org/model") == []
 
 
 # The rest runs in processes of its own.

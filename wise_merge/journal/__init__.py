@@ -1,8 +1,9 @@
 """What was sampled, kept as soon as it exists: an append-only file that survives being cut off at any byte.
 
-`records` is the form of a line, `book` the file that a run appends to, `contents` what is in a folder of
-journals, `export` the way from there to `wise-merge score`. Nothing here knows a model: samples are
-texts with a few facts, and what they must share to be of one distribution is a `Run`.
+`records` is the form of a line, `book` the file that a run appends to, `evaluations` which problems were asked
+for together, `contents` what is in a folder of journals, `export` the way from there to `wise-merge score`.
+Nothing here knows a model: samples are texts with a few facts, and what they must share to be of one
+distribution is a `Run`.
 """
 
 from wise_merge.journal.book import Journal

@@ -10,7 +10,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -20,14 +21,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal import records
-from wise_merge.journal.records import Problem, Run, Sample
+from wise_merge.journal import evaluations, records
+from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 #: Seconds between two times that what was appended is forced to the disk.
 _SYNC_EVERY = 1.0
 _LONGEST_NAME = 100
 #: What file systems answer that cannot force anything to a disk.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+#: What they answer where a file may be read but none be made.
+_MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Journal:
@@ -36,38 +39,42 @@ class Journal:
     Attributes:
         found: problem id -> index -> sample, appended ones included. Of two samples of one index the first counts;
             files are read in the order of their names.
-        problems: problem id -> problem.
         damaged: how many lines hold something that could not be used.
         path: the file that is appended to, which is there as soon as something is.
     """
 
-    def __init__(self, directory: Path, run: Run, rank: int) -> None:
+    def __init__(self, directory: Path, run: Run, rank: int, evaluation: str) -> None:
         """Take note of the names; `open` is for use."""
         self.path = directory / file_name(run, rank)
         self.found: dict[str, dict[int, Sample]] = {}
-        self.problems: dict[str, Problem] = {}
         self.damaged = 0
         self._run = run
         self._lock = FileLock(f"{self.path}.lock", thread_local=False)
         self._file: int | None = None
         #: Whether the file may end within a line.
         self._torn = False
-        #: Tells the problems of one evaluation from those of another, whose prompts may differ.
-        self._opened = time.time_ns()
+        self._rank, self._evaluation, self._opened = rank, evaluation, time.time_ns()
+        self._problems: set[Ask] = set()
+        self._evaluations: list[Evaluation] = []
+        #: Why nothing can be written here, as on a file system that is mounted to be read.
+        self._read_only: OSError | None = None
+        self._closed = False
         self._knows_run = False
         self._samples = 0
         self._synced = time.monotonic()
 
     @classmethod
-    def open(cls, directory: Path, run: Run, *, rank: int = 0) -> "Journal":
+    def open(cls, directory: Path, run: Run, *, rank: int = 0, evaluation: str | None = None) -> "Journal":
         """Return the journal of a run in a folder, which is made if need be, with all that is in it.
 
-        No other process can open the same until this one closes it or ends, however it ends.
+        No other process can open the same until this one closes it or ends, however it ends. In a folder that
+        cannot be written to, what is there can be used; the first thing to write raises a `WiseMergeError`.
 
         Args:
             directory: of journals, of any number of runs.
             run: whose samples are wanted.
             rank: of this process among those that share the run's problems.
+            evaluation: an id that all these processes give; None makes one, which is right for one process.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -75,7 +82,7 @@ class Journal:
             raise WiseMergeError(f"the journal {directory} is a file; a journal is a folder of its own") from error
         except OSError as error:
             raise WiseMergeError(f"the journal {directory} cannot be made: {error.strerror or error}") from error
-        journal = cls(directory, run, rank)
+        journal = cls(directory, run, rank, evaluation or uuid.uuid4().hex)
         journal._take_lock()
         try:
             journal._read()
@@ -93,16 +100,21 @@ class Journal:
                 "same model and settings; wait until it ends or stop it, then run this command again: it goes on there"
             ) from error
         except OSError as error:
-            raise WiseMergeError(
-                f"the journal {self.path.parent} cannot be written to: {error.strerror or error}; "
-                "make it writable or choose another folder"
-            ) from error
+            if error.errno not in _MAY_NOT:
+                raise self._no_folder_to_write(error) from error
+            self._read_only = error
+
+    def _no_folder_to_write(self, error: OSError) -> WiseMergeError:
+        return WiseMergeError(
+            f"the journal {self.path.parent} cannot be written to: {error.strerror or error}; "
+            "make it writable or choose another folder"
+        )
 
     def _read(self) -> None:
         for path in journal_files(self.path.parent):
             if self._run.fingerprint not in path.name:
                 continue
-            own = path == self.path
+            own = path == self.path and self._read_only is None
             for record in records.records(lines_of(path), partial(self._count, own)):
                 if record["run"] == self._run.fingerprint:
                     self._take(record, own)
@@ -111,7 +123,7 @@ class Journal:
             self._torn = not _ends_a_line(self.path)
 
     def _count(self, own: bool, line: bytes) -> None:
-        # The last line of another rank may be still on its way.
+        # The last line of another process may be still on its way.
         if own or line.endswith(b"\n"):
             self.damaged += 1
 
@@ -123,7 +135,11 @@ class Journal:
         elif record["kind"] == "problem":
             problem = records.as_problem(record)
             if problem is not None:
-                self.problems.setdefault(problem.id, problem)
+                self._problems.add(problem.ask)
+        elif record["kind"] == "evaluation":
+            evaluation = records.as_evaluation(record)
+            if evaluation is not None:
+                self._evaluations.append(evaluation)
         elif own and records.as_run(record) is not None:
             self._knows_run = True
 
@@ -133,19 +149,42 @@ class Journal:
             samples[sample.index] = sample
             self._samples += 1
 
-    def add_problem(self, prompt: str, doc_id: int | None, doc: Any, target: Any) -> None:
-        """Write down what belongs to a prompt, once; nothing is done if it is there already.
+    def ask(self, problems: Iterable[tuple[str, int | None, Any, Any]]) -> None:
+        """Write down what this process asks for in this evaluation; only what is not there already.
 
         Args:
-            prompt: the text that the model gets.
-            doc_id: number of the problem in its task.
-            doc: the row of its data set.
-            target: what the task takes for the right answer.
+            problems: of each (prompt, doc_id, doc, target), whether there are samples of it or not: the text that the
+                model gets, its number in the task, the row of the data set, what the task takes for the right answer.
         """
-        problem = Problem(records.problem_id(prompt), prompt, doc_id, doc, target, self._opened)
-        if problem.id not in self.problems:
-            self._write(records.problem_line(self._run.fingerprint, problem))
-            self.problems[problem.id] = problem
+        lines: list[bytes] = []
+        asks: dict[Ask, None] = {}
+        for prompt, doc_id, doc, target in problems:
+            facts = records.digest(doc, target)
+            identity = records.problem_id(prompt)
+            problem = Problem(identity, prompt, doc_id, doc, target, facts, self._evaluation, self._opened)
+            if problem.ask not in self._problems and problem.ask not in asks:
+                lines.append(records.problem_line(self._run.fingerprint, problem))
+            asks[problem.ask] = None
+        evaluation = Evaluation(self._evaluation, self._rank, self._opened, tuple(asks))
+        new = bool(asks) and not self._is_known(evaluation)
+        if new:
+            lines.append(records.evaluation_line(self._run.fingerprint, evaluation))
+        if lines:
+            self._write(b"".join(lines))
+        self._problems.update(asks)
+        self._evaluations += [evaluation] if new else []
+
+    def _is_known(self, evaluation: Evaluation) -> bool:
+        """Return whether the newest evaluation, of all its processes, asks for the same.
+
+        A share alone does not tell: with one problem more, the shares of the other processes stay what they were.
+        """
+        before = evaluations.joined(self._evaluations)
+        asked = evaluations.rows(evaluation)
+        if self._read_only is not None:
+            # Then it would show in no export.
+            return any(asked.items() <= one.rows.items() for one in before)
+        return bool(before) and before[-1].rows == asked
 
     def append(self, sample: Sample) -> None:
         """Keep a sample: no end of this process can lose it once this returns.
@@ -160,8 +199,10 @@ class Journal:
         self._add(replace(sample, logprob=records.finite(sample.logprob)))
 
     def _write(self, line: bytes) -> None:
-        if not self._lock.is_locked:
+        if self._closed:
             raise ValueError(f"{self.path} is closed")
+        if self._read_only is not None:
+            raise self._no_folder_to_write(self._read_only) from self._read_only
         try:
             if self._file is None:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -218,6 +259,7 @@ class Journal:
         except OSError as error:
             raise self._cannot_write(error) from error
         finally:
+            self._closed = True
             if self._file is not None:
                 with suppress(OSError):
                     # As when not even the first line found room.

@@ -1,16 +1,17 @@
 """What is in a folder of journals: every run with its problems and samples, whatever file they stand in."""
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import records
 from wise_merge.journal.book import journal_files, lines_of
-from wise_merge.journal.records import Problem, Run, Sample
+from wise_merge.journal.evaluations import Asked, Rows, joined
+from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 _FILE = re.compile(r"(?P<task>.*?)-?(?P<run>[0-9a-f]{16})(?![0-9a-f]).*\.jsonl")
 #: The settings that a line has room for, in lm-eval's and in vLLM's words.
@@ -20,6 +21,8 @@ _SHOWN = (
 )
 _LEFT = ("run", "task", "model", "settings")
 _UNKNOWN = "?"
+#: Seconds in which a process that writes goes on with the line that it is in.
+_SHORTLY = 0.2
 
 
 @dataclass
@@ -30,7 +33,8 @@ class Kept:
         fingerprint: of the run.
         task: its name; where the line that says so is damaged, what the file is called after.
         run: None if that line is damaged.
-        problems: problem id -> problem; those whose line is damaged are missing.
+        problems: what evaluations ask for -> problem; those whose line is damaged are missing.
+        asked: what each process asked for in each evaluation.
         samples: problem id -> index -> sample.
         files: that are called after it, in the order in which they count.
         bytes: of these files.
@@ -41,7 +45,8 @@ class Kept:
     fingerprint: str
     task: str = _UNKNOWN
     run: Run | None = None
-    problems: dict[str, Problem] = field(default_factory=dict)
+    problems: dict[Ask, Problem] = field(default_factory=dict)
+    asked: list[Evaluation] = field(default_factory=list)
     samples: dict[str, dict[int, Sample]] = field(default_factory=dict)
     files: list[Path] = field(default_factory=list)
     bytes: int = 0
@@ -62,7 +67,11 @@ class Kept:
         elif record["kind"] == "problem":
             problem = records.as_problem(record)
             if problem is not None:
-                self.problems.setdefault(problem.id, problem)
+                self.problems.setdefault(problem.ask, problem)
+        elif record["kind"] == "evaluation":
+            evaluation = records.as_evaluation(record)
+            if evaluation is not None:
+                self.asked.append(evaluation)
         elif self.run is None:
             self.run = records.as_run(record)
             if self.run is not None:
@@ -96,15 +105,17 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
     for path in _files(directory):
         name = _FILE.fullmatch(path.name)
         own = runs.setdefault(name["run"], Kept(name["run"], name["task"] or _UNKNOWN)) if name else None
-        damaged: list[int] = []
+        damaged: list[bytes] = []
         status = path.stat()
-        for record in records.records(lines_of(path), partial(_count, damaged)):
+        for record in records.records(lines_of(path), damaged.append):
             if not texts and "text" in record:
                 record["text"] = ""
             if own is not None and record["run"] == own.fingerprint:
                 own.take(record)
             else:
                 elsewhere.append((status.st_mtime, record))
+        if damaged and not damaged[-1].endswith(b"\n") and _is_written(path, damaged[-1]):
+            damaged.pop()
         if own is None:
             strange[path] = len(damaged)
             continue
@@ -147,9 +158,12 @@ def remarks(contents: Contents) -> list[str]:
                 f"run {kept.fingerprint}: what it was drawn with stands in no line; the command that wrote it, run "
                 "again, writes it anew"
             )
-        count = len(evaluations(kept))
+        count = sum(any(problem in kept.samples for problem, _ in rows) for rows in evaluations(kept))
         if count > 1:
-            found.append(f"run {kept.fingerprint}: {count} evaluations with different prompts; --export parts them")
+            found.append(
+                f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
+                "--export parts them"
+            )
     for path, damaged in contents.strange.items():
         found.append(
             f"{path.name}: its name has no run's fingerprint, so no run goes on there; {_lines(damaged)} damaged"
@@ -176,14 +190,15 @@ def short_settings(kept: Kept) -> str:
 def _row(kept: Kept) -> list[str]:
     samples = [sample for found in kept.samples.values() for sample in found.values()]
     truncated = sum(sample.finish_reason == "length" for sample in samples)
+    problems = {ask.problem for ask in kept.problems} | kept.samples.keys()
     return [
         kept.fingerprint,
         _one_word(kept.task),
         _one_word(kept.model),
         short_settings(kept),
-        str(len(kept.problems.keys() | kept.samples.keys())),
+        str(len(problems)),
         str(len(samples)),
-        _range([len(kept.samples.get(problem, ())) for problem in kept.problems.keys() | kept.samples.keys()]),
+        _range([len(kept.samples.get(problem, ())) for problem in problems]),
         f"{100 * truncated / len(samples):.1f}%" if samples else "-",
         str(sum(sample.tokens for sample in samples)),
         str(kept.bytes),
@@ -202,8 +217,15 @@ def _one_word(value: Any) -> str:
     return "".join(letter if letter.isprintable() else "_" for letter in text) or _UNKNOWN
 
 
-def _count(damaged: list[int], line: bytes) -> None:
-    damaged.append(len(line))
+def _is_written(path: Path, end: bytes) -> bool:
+    """Return whether a process is just writing the line at the end of a file."""
+    # Whoever asked by taking the lock might keep a run from it.
+    if Path(f"{path}.lock").exists():
+        time.sleep(_SHORTLY)
+    last = b""
+    for line in lines_of(path):
+        last = line
+    return last != end
 
 
 def _files(directory: Path) -> list[Path]:
@@ -216,22 +238,37 @@ def _files(directory: Path) -> list[Path]:
     return files
 
 
-def evaluations(kept: Kept) -> list[list[Problem]]:
-    """Return the problems of a run such that no two of a list have one number: one list, unless its prompts changed.
+def evaluations(kept: Kept) -> list[Rows]:
+    """Return the rows of lm-eval's samples in each evaluation of a run, those first that were asked for first.
 
-    A task with another number of worked examples has other prompts for the same problems. Problems that
-    were written down together stay together.
+    An evaluation that asks for nothing that another does not ask for as well is part of that one: so a run
+    that was taken up again, or with another --limit, is one. Of two that ask for the same the newer counts.
     """
-    opened: dict[int, list[Problem]] = {}
+    best: dict[frozenset[tuple[str, int | None]], Asked] = {}
+    first: dict[frozenset[tuple[str, int | None]], int] = {}
+    for one in _with_unasked(kept):
+        pairs = frozenset(one.rows)
+        best[pairs] = one
+        first.setdefault(pairs, one.opened)
+    whole = [pairs for pairs in best if not any(pairs < other for other in best)]
+    # Where the first part of it stood: then a folder keeps its name when its evaluation grows.
+    whole.sort(key=lambda pairs: min(opened for part, opened in first.items() if part <= pairs))
+    return [best[pairs].rows for pairs in whole]
+
+
+def _with_unasked(kept: Kept) -> list[Asked]:
+    """Return the evaluations of a run, oldest first, with the problems that none asks for as its line is damaged."""
+    found = joined(kept.asked)
+    asked = {ask for share in kept.asked for ask in share.asks}
+    unasked: dict[str, Asked] = {}
     for problem in kept.problems.values():
-        opened.setdefault(problem.opened, []).append(problem)
-    lists: list[list[Problem]] = []
-    for _, together in sorted(opened.items()):
-        numbers = {problem.doc_id for problem in together} - {None}
-        for other in lists:
-            if numbers.isdisjoint(problem.doc_id for problem in other):
-                other += together
-                break
+        if problem.ask in asked:
+            continue
+        # Those that were written down together belong together.
+        homes = [one for one in found if one.id == problem.evaluation]
+        if len(homes) == 1 and all(problem.doc_id != doc_id for _, doc_id in homes[0].rows):
+            home = homes[0]
         else:
-            lists.append(together)
-    return lists
+            home = unasked.setdefault(problem.evaluation, Asked(problem.evaluation, problem.opened, {}))
+        home.rows[problem.id, problem.doc_id] = problem.facts
+    return sorted([*found, *unasked.values()], key=lambda one: one.opened)

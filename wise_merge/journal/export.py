@@ -7,7 +7,7 @@ journal knows in parallel lists.
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,8 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal.contents import Contents, Kept, evaluations
-from wise_merge.journal.records import Problem
+from wise_merge.journal.evaluations import Rows
+from wise_merge.journal.records import Ask, Problem
 
 _LONGEST_NAME = 100
 #: Problems that are named one by one.
@@ -49,10 +50,10 @@ def export(contents: Contents, out: Path) -> list[Exported]:
     there is nothing to write.
     """
     todo = [
-        (kept, problems, _path(out, kept, number))
+        (kept, rows, _path(out, kept, number))
         for kept in contents.runs
-        for number, problems in enumerate(evaluations(kept), start=1)
-        if any(kept.samples.get(problem.id) for problem in problems)
+        for number, rows in enumerate(evaluations(kept), start=1)
+        if any(kept.samples.get(problem.id) for problem in _known(kept, rows))
     ]
     if not todo:
         raise WiseMergeError(
@@ -61,7 +62,7 @@ def export(contents: Contents, out: Path) -> list[Exported]:
     for _, _, path in todo:
         if path.exists():
             raise WiseMergeError(f"{path} is there already; give another folder to export to, or remove it")
-    return [_write(kept, problems, path) for kept, problems, path in todo]
+    return [_write(kept, rows, path) for kept, rows, path in todo]
 
 
 def sentence(exported: Exported) -> str:
@@ -90,20 +91,31 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")[-_LONGEST_NAME:] or "_"
 
 
-def _write(kept: Kept, problems: Sequence[Problem], path: Path) -> Exported:
+def _known(kept: Kept, rows: Rows) -> list[Problem]:
+    """Return the problems of an evaluation whose lines are whole."""
+    asks = [Ask(problem, doc_id, facts) for (problem, doc_id), facts in rows.items()]
+    return [kept.problems[ask] for ask in asks if ask in kept.problems]
+
+
+def _write(kept: Kept, rows: Rows, path: Path) -> Exported:
+    problems = _known(kept, rows)
     counts = {problem.id: len(kept.samples.get(problem.id, ())) for problem in problems}
     most = max(counts.values())
     # By number, as lm-eval has them; those without one come last and are called by their id.
     ordered = sorted(problems, key=lambda problem: (problem.doc_id is None, problem.doc_id or 0, problem.id))
     written = [problem for problem in ordered if counts[problem.id]]
     known = all(sample.logprob is not None for problem in written for sample in kept.samples[problem.id].values())
+    asked = {ask.problem for share in kept.asked for ask in share.asks}
+    # Samples of whose problem no line tells may be of any evaluation.
+    stray = kept.samples.keys() - {ask.problem for ask in kept.problems} - asked
+    lost = ({problem for problem, _ in rows} | stray) - {problem.id for problem in problems}
     _write_whole(path, (_row(kept, problem, with_logprob=known) for problem in written))
     return Exported(
         path,
         len(written),
         most,
         {_number(problem): counts[problem.id] for problem in ordered if counts[problem.id] < most},
-        sum(len(samples) for problem, samples in kept.samples.items() if problem not in kept.problems),
+        sum(len(samples) for problem, samples in kept.samples.items() if problem in lost),
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from sys import intern
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from wise_merge.errors import WiseMergeError
@@ -30,6 +30,10 @@ _CRC_ENDS = len(_HEAD) + 8
 _SUMMED = _CRC_ENDS + 2
 #: JSON would make one character of the two halves of a pair.
 _HALVES = re.compile("(?<=[\ud800-\udbff])(?=[\udc00-\udfff])")
+#: What the text of an object says that is another in every process.
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+#: The fields of a problem's line.
+_PROBLEM = ("problem", "prompt", "doc_id", "doc", "target", "facts", "evaluation", "opened")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decode = json.JSONDecoder().raw_decode
 
@@ -87,6 +91,20 @@ class Sample:
     seed: int
 
 
+class Ask(NamedTuple):
+    """What an evaluation asks of a problem, in short.
+
+    Attributes:
+        problem: see `problem_id`.
+        doc_id: its number in the task, None = unknown.
+        facts: see `digest`, of its row and its right answer.
+    """
+
+    problem: str
+    doc_id: int | None
+    facts: str
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A problem as lm-eval had it.
@@ -97,8 +115,9 @@ class Problem:
         doc_id: its number in the task, None = unknown.
         doc: the row of the data set.
         target: what lm-eval takes for the right answer, None = unknown.
-        opened: when the journal was opened that wrote it down, in nanoseconds since 1970: the problems of one
-            process share it.
+        facts: see `digest`, of the last two.
+        evaluation: id of the first one that asked for it.
+        opened: when the journal was opened that wrote it down, in nanoseconds since 1970.
     """
 
     id: str
@@ -106,12 +125,45 @@ class Problem:
     doc_id: int | None
     doc: Any
     target: Any
+    facts: str
+    evaluation: str
     opened: int
+
+    @property
+    def ask(self) -> Ask:
+        """What an evaluation that asks for it has in its line."""
+        return Ask(self.id, self.doc_id, self.facts)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one process asked for in one evaluation.
+
+    Attributes:
+        id: the same in all processes of one launch.
+        rank: of the process.
+        opened: when it opened the journal, in nanoseconds since 1970.
+        asks: for each problem of its share, whether there were samples of it or not.
+    """
+
+    id: str
+    rank: int
+    opened: int
+    asks: tuple[Ask, ...]
 
 
 def problem_id(prompt: str) -> str:
     """Return 32 hex digits of a hash of the prompt, by which the samples of a problem find it."""
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def digest(doc: Any, target: Any) -> str:
+    """Return 16 hex digits of a hash of a row and its right answer, as a journal holds them."""
+    try:
+        text = json.dumps([doc, target], sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError):
+        text = json.dumps(_plain([doc, target]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 # --- writing ----------------------------------------------------------------------------------------
@@ -125,8 +177,14 @@ def run_line(run: Run) -> bytes:
 
 def problem_line(fingerprint: str, problem: Problem) -> bytes:
     """Return the line of a problem; what JSON does not have in its doc is written as a text."""
-    facts = {name: getattr(problem, name) for name in ("prompt", "doc_id", "doc", "target", "opened")}
+    facts = {name: getattr(problem, name) for name in _PROBLEM[1:]}
     return _line(fingerprint, "problem", {"problem": problem.id, **facts})
+
+
+def evaluation_line(fingerprint: str, evaluation: Evaluation) -> bytes:
+    """Return the line of an evaluation."""
+    facts = {"evaluation": evaluation.id, "rank": evaluation.rank, "opened": evaluation.opened, "asks": evaluation.asks}
+    return _line(fingerprint, "evaluation", facts)
 
 
 def sample_line(fingerprint: str, sample: Sample) -> bytes:
@@ -163,11 +221,14 @@ def _plain(value: Any) -> Any:
     """Return the value in JSON's types: what has no finite number as null, what else JSON lacks as its text."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
+    if isinstance(value, (set, frozenset)):
+        # Their order is another in every process.
+        return sorted((_plain(entry) for entry in value), key=repr)
     if value is None or isinstance(value, (str, int)):
         return value
-    return finite(value) if isinstance(value, float) else str(value)
+    return finite(value) if isinstance(value, float) else _ADDRESS.sub("", str(value))
 
 
 def _canonical(value: Any) -> Any:
@@ -254,10 +315,18 @@ def as_sample(record: Record) -> Sample | None:
 def as_problem(record: Record) -> Problem | None:
     """Return the problem that a record holds, None if it holds something else."""
     try:
-        facts = [record[name] for name in ("problem", "prompt", "doc_id", "doc", "target", "opened")]
+        return Problem(*(record[name] for name in _PROBLEM))
     except KeyError:
         return None
-    return Problem(*facts)
+
+
+def as_evaluation(record: Record) -> Evaluation | None:
+    """Return the evaluation that a record holds, None if it holds something else."""
+    try:
+        asks = tuple(Ask(*ask) for ask in record["asks"])
+        return Evaluation(record["evaluation"], record["rank"], record["opened"], asks)
+    except (KeyError, TypeError):
+        return None
 
 
 def as_run(record: Record) -> Run | None:

@@ -4,31 +4,28 @@ transformers prepares everything (logits processors, stopping criteria, cache) a
 as its `custom_generate`, so what is drawn from is what `generate` itself would draw from. Two things
 are different: rows of one prompt share its prefill, and a row that is finished leaves the batch.
 
-Used of transformers beyond its public interface: `_prefill`, `_update_model_kwargs_for_generation`,
-`_optimize_model_for_decode`, and the `layers` of a cache, of which `DynamicLayer` is put in our own way.
+Used of transformers beyond its public interface: `_prefill`, `_update_model_kwargs_for_generation` and
+`_optimize_model_for_decode`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import Cache, EncoderDecoderCache, StaticCache
-from transformers.cache_utils import DynamicLayer, StaticLayer
 from transformers.generation import GenerationMode
 
 from wise_merge import seeds
 from wise_merge.errors import WiseMergeError
+from wise_merge.passk_models import cache_rows
 
 #: Random numbers made at a time for a row.
 _BLOCK = 64
 #: Steps between two looks for stop strings in tokens that a tokenizer would not have made of them.
 _WIDE_EVERY = 32
 
-#: Tokens for which a cache has room beyond those that it holds.
-_ROOM = 128
 
 #: Logits processors that look at scores and lengths only, so that padding on the left is nothing to them.
 _BLIND = {
@@ -42,10 +39,6 @@ _LOOKING = {
     *("SequenceBiasLogitsProcessor", "MinLengthLogitsProcessor", "ExponentialDecayLengthPenalty"),
     *("ForcedBOSTokenLogitsProcessor", "ForcedEOSTokenLogitsProcessor", "SuppressTokensAtBeginLogitsProcessor"),
 }
-
-
-class NotShareableError(Exception):
-    """Rows cannot share a prefill or leave the batch; says why. Nothing has been drawn yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,21 +197,21 @@ class _Loop:
         if self._padded and model.dtype == torch.float64:
             raise _PaddingSeenError
         if self._share and model.config.is_encoder_decoder:
-            raise NotShareableError("it is an encoder-decoder model")
+            raise cache_rows.NotShareableError("it is an encoder-decoder model")
         sampled = bool(generation_config.do_sample)
         ends = {token for criterion in stopping_criteria for token in _end_tokens(criterion)}
         logits, model_kwargs = _read(
             model, model._prefill(input_ids, generation_config, model_kwargs), model_kwargs, input_ids.device
         )
         if self._share:
-            _check_state(model_kwargs)
+            cache_rows.check(model_kwargs)
             if list(self._origin) != list(range(len(input_ids))):
                 index = torch.tensor(self._origin, device=input_ids.device)
                 prompts = len(input_ids)
                 input_ids, logits = input_ids[index], logits[index]
-                model_kwargs = _pick(model_kwargs, index, prompts)
-                _check_expanded(model_kwargs, prompts, len(index))
-            _make_room(model_kwargs)
+                model_kwargs = cache_rows.pick(model_kwargs, index, prompts)
+                cache_rows.check_expanded(model_kwargs, prompts, len(index))
+            cache_rows.make_room(model_kwargs)
         # float64 is not to be had on Apple's GPUs.
         wide = torch.float32 if input_ids.device.type == "mps" else torch.float64
         total = torch.zeros(len(input_ids), dtype=wide, device=input_ids.device)
@@ -262,9 +255,9 @@ class _Loop:
                     if all(done):
                         return input_ids
                     if self._share:
-                        stay = _filled(done)
+                        stay = cache_rows.filled(done)
                         index = torch.tensor(stay, device=input_ids.device)
-                        model_kwargs = _pick(model_kwargs, index, len(input_ids))
+                        model_kwargs = cache_rows.pick(model_kwargs, index, len(input_ids))
                         input_ids, total = input_ids[index], total[index]
                         if sampled:
                             numbers = numbers[index]
@@ -277,71 +270,13 @@ class _Loop:
     def _check_processors(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in _BLIND | _LOOKING]
         if unknown and self._share:
-            raise NotShareableError(f"{unknown[0]}, which the settings ask for, may remember rows")
+            raise cache_rows.NotShareableError(f"{unknown[0]}, which the settings ask for, may remember rows")
         if self._padded and not _BLIND.issuperset(names):
             raise _PaddingSeenError
 
     def _numbers(self, step: int) -> Tensor:
         """Return the next random numbers of every row that is there, [rows, _BLOCK]."""
         return torch.from_numpy(np.stack([seeds.uniforms(row.seed, step, _BLOCK) for row in self._rows]))
-
-
-class _RoomyLayer(DynamicLayer):
-    """A `DynamicLayer` with room for tokens to come, so that not every token costs a copy of all before it."""
-
-    def __init__(self, layer: DynamicLayer) -> None:
-        super().__init__()
-        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
-        self.keys, self.values = layer.keys, layer.values
-        # [rows, heads, tokens and room, channels]; what is in use are views of them.
-        self._room = self.keys, self.values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append keys and values, [rows, heads, new tokens, channels each], and return them all."""
-        before = self.keys.shape[-2]
-        after = before + key_states.shape[-2]
-        if after > self._room[0].shape[-2]:
-            self._room = _wider(self.keys, after + _ROOM), _wider(self.values, after + _ROOM)
-        for room, new in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, before:after] = new
-        self.keys, self.values = (room[:, :, :after] for room in self._room)
-        return self.keys, self.values
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep the rows `beam_idx`, each of which is in its place or comes from beyond those that are kept."""
-        tokens, rows = self.keys.shape[-2], len(beam_idx)
-        for place, origin in enumerate(beam_idx.tolist()):
-            if place != origin:
-                for room in self._room:
-                    room[place, :, :tokens] = room[origin, :, :tokens]
-        self._room = self._room[0][:rows], self._room[1][:rows]
-        self.keys, self.values = (room[:, :, :tokens] for room in self._room)
-
-
-def _wider(states: Tensor, tokens: int) -> Tensor:
-    rows, heads, before, channels = states.shape
-    wider = states.new_empty(rows, heads, tokens, channels)
-    wider[:, :, :before] = states
-    return wider
-
-
-def _make_room(model_kwargs: Mapping[str, Any]) -> None:
-    for cache in (value for value in model_kwargs.values() if isinstance(value, Cache)):
-        if not getattr(cache, "offloading", False):
-            cache.layers = [
-                _RoomyLayer(layer) if type(layer) is DynamicLayer and layer.get_seq_length() else layer
-                for layer in cache.layers
-            ]
-
-
-def _filled(done: Sequence[bool]) -> list[int]:
-    """Return the places of the rows that are not done, in an order that leaves most of them where they are.
-
-    Places of rows that are done are filled with the last of the others: 0, done, 2, 3 gives 0, 3, 2.
-    """
-    stay = [place for place, gone in enumerate(done) if not gone]
-    last = [place for place in stay if place >= len(stay)]
-    return [place if not done[place] else last.pop() for place in range(len(stay))]
 
 
 def _check_mode(generation_config: Any) -> None:
@@ -379,47 +314,3 @@ def _invert(probabilities: Tensor, numbers: Tensor, wide: torch.dtype) -> Tensor
     found = torch.searchsorted(cumulative, targets, right=True)[:, 0]
     # Only scores that are not numbers lead beyond; these are found out later.
     return found.clamp_(max=probabilities.shape[-1] - 1)
-
-
-def _check_state(model_kwargs: Mapping[str, Any]) -> None:
-    """Raise unless the rows of all that a model has kept of the prompts can be picked."""
-    caches = [value for value in model_kwargs.values() if isinstance(value, Cache)]
-    if not caches:
-        raise NotShareableError("it keeps no cache of transformers' kind")
-    for cache in caches:
-        if isinstance(cache, EncoderDecoderCache | StaticCache) or any(
-            isinstance(layer, StaticLayer) for layer in getattr(cache, "layers", [])
-        ):
-            raise NotShareableError(f"its cache, a {type(cache).__name__}, cannot be expanded")
-    for name, value in model_kwargs.items():
-        if not isinstance(value, Cache | Tensor | bool | int | float | str | None):
-            raise NotShareableError(f"it keeps its {name} in a {type(value).__name__}")
-
-
-def _pick(model_kwargs: Mapping[str, Any], index: Tensor, rows: int) -> dict[str, Any]:
-    """Return what the next step needs of the rows `index` out of so many; rows may be repeated."""
-    return {name: _picked(name, value, index, rows) for name, value in model_kwargs.items()}
-
-
-def _picked(name: str, value: Any, index: Tensor, rows: int) -> Any:
-    if isinstance(value, Cache):
-        value.reorder_cache(index)
-    elif isinstance(value, Tensor) and value.dim():
-        # Position ids may come in three kinds: [3, rows, length].
-        dimension = value.dim() - 2 if name == "position_ids" else 0
-        if value.shape[dimension] != rows:
-            raise NotShareableError(f"its {name} have the shape {tuple(value.shape)} for {rows} rows")
-        return value.index_select(dimension, index.to(value.device))
-    return value
-
-
-def _check_expanded(model_kwargs: Mapping[str, Any], before: int, after: int) -> None:
-    """Raise if a cache still has tensors of as many rows as there were prompts."""
-    if before == after:
-        return
-    for cache in (value for value in model_kwargs.values() if isinstance(value, Cache)):
-        for layer in cache.layers:
-            for name, value in vars(layer).items():
-                held = value.values() if isinstance(value, dict) else [value]
-                if any(isinstance(each, Tensor) and each.dim() > 1 and each.shape[0] == before for each in held):
-                    raise NotShareableError(f"its cache keeps {name} of {type(layer).__name__} by itself")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
@@ -18,11 +19,17 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from wise_merge import fingerprint, seeds
 from wise_merge.completion import Completion
 from wise_merge.passk_models import decode
+from wise_merge.passk_models.cache_rows import NotShareableError
 from wise_merge.passk_models.sampler import Deliver, Pending, Sampler
 from wise_merge.passk_task.host import TaskInputError, leave_process_group_at_exit, log
 
 #: Of a model's configuration: where it comes from, and how it is computed rather than what.
 _NOT_OF_THE_SAMPLES = {"_name_or_path", "name_or_path", "transformers_version", "_attn_implementation", "use_cache"}
+
+#: Prompts share a batch if they differ by at most so many tokens, or a quarter of the longest.
+_SLACK = 64
+#: The most tokens of prompts, padding included, that are read at once where no batch size is given.
+_PROMPT_TOKENS = 8192
 
 
 class HFPassK(Sampler, HFLM):
@@ -33,8 +40,10 @@ class HFPassK(Sampler, HFLM):
     - journal=DIR: keep each sample there when it is finished, and go on from what is there;
     - seed: of the run; lm-eval's --seed unless given.
 
-    `--batch_size` is the number of samples drawn together; at 1, which is lm-eval's default, and at
+    `--batch_size` is the most samples that are drawn together; at 1, which is lm-eval's default, and at
     "auto" it is `max_batch_size`, 64 unless given. Where that is more than the memory holds, it is halved.
+    Prompts of very different lengths do not share a batch, nor do any of different lengths where the
+    model does not mask padding to the last bit.
     """
 
     def __init__(
@@ -44,7 +53,9 @@ class HFPassK(Sampler, HFLM):
         super().__init__(*args, **kwargs)
         self._spread_over_ranks(kwargs.get("tp_plan"))
         rows = self.batch_size_per_gpu
-        self._rows = rows if isinstance(rows, int) and rows > 1 else max(1, int(self.max_batch_size or 64))
+        self._modest = not (isinstance(rows, int) and rows > 1)
+        self._rows = max(1, int(self.max_batch_size or 64)) if self._modest else rows
+        self._padding_is_nothing: bool | None = None
         self._told: set[str] = set()
 
     def _spread_over_ranks(self, tp_plan: Any) -> None:
@@ -55,6 +66,12 @@ class HFPassK(Sampler, HFLM):
         # The parent spreads them over several GPUs of a machine only, and counts each machine's processes from 0.
         self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
         leave_process_group_at_exit()
+
+    def _shared(self, value: str) -> str:
+        values = [value]
+        if self.world_size > 1:
+            broadcast_object_list(values)
+        return values[0]
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         groups: dict[str, list[Pending]] = {}
@@ -86,7 +103,7 @@ class HFPassK(Sampler, HFLM):
         share = True
         waiting = sorted(asked, key=lambda row: (-len(row.prompt), asked[row][0].prompt))
         while waiting:
-            batch = waiting[: self._rows]
+            batch = self._batch(waiting)
             try:
                 decode.draw(
                     generate,
@@ -99,7 +116,7 @@ class HFPassK(Sampler, HFLM):
                     encoder_decoder=self.backend == "seq2seq",
                 )
                 out_of_memory = False
-            except decode.NotShareableError as reason:
+            except NotShareableError as reason:
                 share, out_of_memory = False, False
                 self._tell_once(
                     f"{self.tokenizer_name}: a prompt is read once per sample, as by --model hf, for {reason}"
@@ -113,7 +130,60 @@ class HFPassK(Sampler, HFLM):
                 clear_device_cache(garbage_collection=True)
                 self._rows = (len(batch) + 1) // 2
                 log.warning("%d samples at once are too many for the memory; going on with %d", len(batch), self._rows)
-            waiting = [row for row in waiting if row in asked]
+            waiting = [row for row in batch if row in asked] + waiting[len(batch) :]
+
+    def _batch(self, waiting: Sequence[decode.Row]) -> list[decode.Row]:
+        """Return the rows to draw next: as many as fit, of prompts of about one length, for shorter ones are padded."""
+        longest = len(waiting[0].prompt)
+        shortest = longest - max(_SLACK, longest // 4)
+        batch: list[decode.Row] = []
+        prompts = 0
+        for row in waiting[: self._rows]:
+            prompts += not batch or row.prompt is not batch[-1].prompt
+            # Whoever sets no batch size gets none that takes up the memory with prompts.
+            if len(row.prompt) < shortest or (batch and self._modest and prompts * longest > _PROMPT_TOKENS):
+                break
+            batch.append(row)
+        if len(batch[-1].prompt) < longest and not self._pads(batch[0].prompt, batch[-1].prompt):
+            batch = [row for row in batch if len(row.prompt) == longest]
+        return batch
+
+    def _pads(self, longer: tuple[int, ...], shorter: tuple[int, ...]) -> bool:
+        """Return whether a prompt may be padded: the model gives the same completion of one that is, masks and all.
+
+        Found out once, by the first two prompts that would share a batch.
+        """
+        if self._padding_is_nothing is None:
+            drawn: list[decode.Drawn] = []
+            row = decode.Row(shorter, seed=0, limit=2)
+
+            def keep(found: decode.Row, what: decode.Drawn) -> None:
+                if found is row:
+                    drawn.append(what)
+
+            for rows in ([row], [decode.Row(longer, seed=0, limit=2), row]):
+                decode.draw(
+                    lambda input_ids, **prepared: self._model_generate(
+                        context=input_ids, stop=[], do_sample=False, temperature=0.0, **prepared
+                    ),
+                    rows,
+                    keep,
+                    stops=decode.StopStrings(self.tokenizer, []),
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    device=self.device,
+                    share=False,
+                    encoder_decoder=self.backend == "seq2seq",
+                )
+            alone, padded = drawn
+            # Rounding apart, which is some 1e-6 in float32.
+            tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.1
+            self._padding_is_nothing = (
+                alone.tokens == padded.tokens
+                and abs(alone.logprob - padded.logprob) <= tolerance
+                and self.backend == "causal"
+                and not _one_table_for_all(_described(self.model.config))
+            )
+        return self._padding_is_nothing
 
     def _settings(self, one: Pending) -> tuple[dict[str, Any], list[str], int]:
         """Return what goes to transformers, the strings that end a completion, and the most new tokens."""
@@ -137,12 +207,19 @@ class HFPassK(Sampler, HFLM):
             )
         # By itself: in a batch, whether a start token is put before a prompt depends on the first of them.
         tokens, _ = self.tok_batch_encode([one.prompt], left_truncate_len=room, truncation=self.truncation)
-        return tuple(tokens[0].tolist())
+        if not tokens.numel():
+            raise TaskInputError(
+                f"task {one.task} has an empty prompt, after which nothing can be drawn; give the tokenizer a start "
+                "token (add_bos_token=True in --model_args), or the task a text"
+            )
+        return tuple(tokens[0].long().tolist())
 
     def _limit(self, one: Pending, prompt: int, longest: int, whole: Any) -> int:
         """Return the most new tokens after a prompt of so many."""
         if whole is not None:
             self._tell_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
+        if whole is None and longest <= 0:
+            raise TaskInputError(f"task {one.task}: max_gen_toks must be at least 1; got {longest}")
         total = prompt + longest if whole is None else int(whole)
         # As the parent counts: of an encoder-decoder model, the completion has its start token and no prompt.
         limit = total - (1 if self.backend == "seq2seq" else prompt)
@@ -185,6 +262,7 @@ class HFPassK(Sampler, HFLM):
             "weights": fingerprint.of_module(model),
             "config": _digest(_described(model.config)),
             "generation_config": _digest(_described(getattr(model, "generation_config", None))),
+            "adapters": _digest(_adapters(model)),
             "tokenizer": _digest(_tokenization(self.tokenizer)),
             "dtype": str(getattr(model, "dtype", None)),
             "mixed_precision_dtype": None if self.mixed_precision_dtype is None else str(self.mixed_precision_dtype),
@@ -199,6 +277,26 @@ class HFPassK(Sampler, HFLM):
 def _described(config: Any) -> dict[str, Any]:
     described = {} if config is None else config.to_dict()
     return {name: value for name, value in described.items() if name not in _NOT_OF_THE_SAMPLES}
+
+
+def _adapters(model: Any) -> dict[str, Any]:
+    """Return what adapters do beside their weights: the scale of LoRA's is in none of them."""
+    adapters = getattr(model, "peft_config", None)
+    if not isinstance(adapters, Mapping):
+        return {}
+    others = {"base_model_name_or_path", "inference_mode", "peft_version", "revision"}
+    return {
+        name: {key: value for key, value in config.to_dict().items() if key not in others}
+        for name, config in adapters.items()
+    }
+
+
+def _one_table_for_all(config: Any) -> bool:
+    """Return whether positions of all rows of a batch depend on the longest, as with these two kinds of RoPE."""
+    if isinstance(config, Mapping):
+        kinds = [config.get("rope_type"), config.get("type")]
+        return "longrope" in kinds or "dynamic" in kinds or any(map(_one_table_for_all, config.values()))
+    return False
 
 
 def _tokenization(tokenizer: Any) -> dict[str, Any]:
@@ -220,4 +318,9 @@ def _tokenization(tokenizer: Any) -> dict[str, Any]:
 
 
 def _digest(described: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=_in_order).encode()).hexdigest()[:32]
+
+
+def _in_order(value: Any) -> Any:
+    # The order of a set is another in each process.
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

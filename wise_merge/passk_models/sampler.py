@@ -6,6 +6,7 @@ journal holds is taken from it, and only what is missing is drawn.
 
 import json
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -53,33 +54,34 @@ class _Problem:
     """One prompt of a task under one group of settings.
 
     Attributes:
-        request: the first of lm-eval's requests that asks for it.
+        requests: those of lm-eval that ask for it, one per row of the data with this prompt.
         wanted: how many samples.
         found: index -> completion.
         book: its journal.
     """
 
-    request: Any
+    requests: list[Any]
     wanted: int = 0
     found: dict[int, Completion] = field(default_factory=dict)
     book: Journal | None = None
 
     @property
     def task(self) -> str:
-        return self.request.task_name or ""
+        return self.requests[0].task_name or ""
 
     @property
     def prompt(self) -> str:
-        return str(self.request.args[0])
+        return str(self.requests[0].args[0])
 
     @property
     def settings(self) -> dict[str, Any]:
-        return dict(self.request.args[1])
+        return dict(self.requests[0].args[1])
 
     @cached_property
     def greedy(self) -> bool:
         settings = normalize_gen_kwargs(self.settings)
-        return not settings["do_sample"] or settings["temperature"] == 0
+        # Without a temperature: the backend says what it makes of it.
+        return not settings["do_sample"] or settings.get("temperature") == 0
 
 
 class Sampler:
@@ -90,6 +92,8 @@ class Sampler:
 
     cache_hook: Any
     rank: int
+    world_size: int
+    barrier: Callable[[], None]
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         """Draw all missing samples of all problems and deliver each as soon as it exists."""
@@ -102,6 +106,10 @@ class Sampler:
         """
         raise NotImplementedError
 
+    def _shared(self, value: str) -> str:
+        """Return the value of the first of all processes that evaluate together."""
+        return value
+
     def _note(self, journal: str | Path | None, seed: int | str | None) -> None:
         """Take note of the two model arguments that the parent does not know, before it loads the model.
 
@@ -113,7 +121,9 @@ class Sampler:
             self._run_seed = None if seed is None else int(seed)
         except ValueError:
             raise TaskInputError(f"--model_args seed must be an integer; got {seed!r}") from None
-        self._journal = None if journal is None else Path(journal)
+        if journal is not None and not str(journal):
+            raise TaskInputError("--model_args journal= names no folder; journal=DIR does, or leave it out")
+        self._journal = None if journal is None else Path(journal).expanduser()
         if self._journal is not None and self._journal.exists() and not self._journal.is_dir():
             raise TaskInputError(f"--model_args journal={journal}: that is a file; a journal is a folder of its own")
 
@@ -122,6 +132,13 @@ class Sampler:
         # lm-eval gives torch its --seed before it evaluates.
         run_seed = torch.initial_seed() if self._run_seed is None else self._run_seed
         problems, places = _grouped(requests)
+        again = sum(len(problem.requests) - 1 for problem in problems if not problem.greedy)
+        if again:
+            log.warning(
+                "%d problems have the prompt of another one of their task and get the samples of that one, so they "
+                "add nothing to what is known; is a row twice in the data?",
+                again,
+            )
         with ExitStack() as stack:
             try:
                 self._consult_journal(problems, run_seed, stack)
@@ -132,20 +149,22 @@ class Sampler:
 
                 def deliver(one: Pending, index: int, completion: Completion) -> None:
                     problem = pending[one]
-                    problem.found[index] = completion
                     if problem.book is not None:
-                        problem.book.add_problem(one.prompt, problem.request.doc_id, problem.request.doc, None)
                         problem.book.append(_sample(one.prompt, index, completion))
+                    problem.found[index] = completion
                     progress.add(completion.tokens)
 
                 # In one go: problems of several tasks may share a batch.
                 self._draw([one for one in pending if one.missing], deliver)
+                if self.world_size > 1:
+                    # Until all are done no other process may take this run for its own.
+                    self.barrier()
             except WiseMergeError as error:
                 raise TaskInputError(str(error)) from error
             finally:
                 kept = sum(len(problem.found) for problem in problems if problem.book is not None)
                 if kept and any(len(problem.found) < problem.wanted for problem in problems):
-                    log.error("journal %s: %d samples are kept; the same command goes on there", self._journal, kept)
+                    log.error("journal %s: %d samples are kept; the same command goes on", self._journal, kept)
         completions = [problem.found[index] for problem, index in places]
         for request, completion in zip(requests, completions, strict=True):
             self.cache_hook.add_partial("generate_until", request.args, completion)
@@ -156,23 +175,30 @@ class Sampler:
         if self._journal is None or not problems:
             return
         model = self._identity()
+        evaluation = self._shared(uuid.uuid4().hex)
         books: dict[str, Journal] = {}
+        asked: dict[str, list[tuple[str, int | None, Any, Any]]] = {}
         found: Counter[str] = Counter()
         for problem in problems:
             # Greedy completions depend on no seed.
             settings = {**problem.settings, "seed": None if problem.greedy else run_seed}
             run = Run(task=problem.task, model=model, settings=settings)
             if run.fingerprint not in books:
-                book = stack.enter_context(Journal.open(self._journal, run, rank=self.rank))
+                book = stack.enter_context(Journal.open(self._journal, run, rank=self.rank, evaluation=evaluation))
                 books[run.fingerprint] = book
                 if book.damaged:
                     log.warning(
                         "journal %s: %d damaged lines of %s are left out", self._journal, book.damaged, run.task
                     )
             problem.book = books[run.fingerprint]
+            asked.setdefault(run.fingerprint, []).extend(
+                (problem.prompt, request.doc_id, request.doc, None) for request in problem.requests
+            )
             kept = problem.book.found.get(problem_id(problem.prompt), {})
             problem.found = {index: _completion(sample) for index, sample in kept.items() if index < problem.wanted}
             found[problem.task] += len(problem.found)
+        for fingerprint, book in books.items():
+            book.ask(asked[fingerprint])
         for task, count in found.items():
             if count:
                 log.info("journal %s: %d samples of %s found", self._journal, count, task)
@@ -213,9 +239,11 @@ def _grouped(requests: Sequence[Any]) -> tuple[list[_Problem], list[tuple[_Probl
     for request in requests:
         key = id(request)
         if key not in of_request:
-            problem = _Problem(request)
+            problem = _Problem([request])
             settings = json.dumps(problem.settings, sort_keys=True, default=str)
             of_request[key] = problems.setdefault((problem.task, problem.prompt, settings), problem)
+            if of_request[key] is not problem:
+                of_request[key].requests.append(request)
         problem = of_request[key]
         index = seen[key] % (request.repeats or len(requests))
         seen[key] += 1

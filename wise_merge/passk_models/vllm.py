@@ -37,9 +37,12 @@ LARGEST_REQUEST = 8192
 #: Model arguments that say where and how fast, not what is drawn. Any other one starts a journal of its own.
 _NOT_OF_THE_SAMPLES = {
     *("model", "revision", "tokenizer", "tokenizer_revision", "dtype", "quantization", "max_model_len", "enable_lora"),
-    *("max_lora_rank", "seed", "trust_remote_code", "download_dir", "load_format", "disable_log_stats"),
+    *("max_lora_rank", "seed", "trust_remote_code", "download_dir", "disable_log_stats", "max_logprobs"),
     *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "data_parallel_backend"),
+    *("data_parallel_size_local", "data_parallel_address", "data_parallel_rpc_port", "data_parallel_start_rank"),
+    *("decode_context_parallel_size", "nnodes", "node_rank", "master_addr", "master_port"),
     *("distributed_executor_backend", "enable_expert_parallel", "max_parallel_loading_workers"),
+    *("swap_space", "num_gpu_blocks_override", "enable_sleep_mode", "disable_cascade_attn"),
     *("gpu_memory_utilization", "kv_cache_memory_bytes", "cpu_offload_gb", "block_size", "enable_prefix_caching"),
     *("max_num_seqs", "max_num_batched_tokens", "enable_chunked_prefill", "async_scheduling", "scheduling_policy"),
     *("enforce_eager", "compilation_config", "disable_custom_all_reduce", "stream_interval", "attention_backend"),
@@ -78,6 +81,8 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
                     "a seed of its own, and here every sample has one; leave it out"
                 )
             kwargs["enable_chunked_prefill"] = False
+        places = [*args[:1], *(kwargs.get(name) for name in ("pretrained", "tokenizer", "lora_local_path"))]
+        before = {place: _state(place) for place in places if place}
         # An engine within this process seeds torch, from whose seed lm-eval's --seed is known.
         with torch.random.fork_rng(devices=[]), _replicas(int(data_parallel_size)):
             super().__init__(*args, **kwargs)
@@ -85,6 +90,22 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         self._logprobs = bool(logprobs) and mode == "raw_logprobs"
         if logprobs and not self._logprobs:
             log.warning("log-probabilities are those of the model only with logprobs_mode=raw_logprobs; left out")
+
+        # Now, since the files may be those of another merge when samples are drawn.
+        self._files = self._digests() if self._journal is not None else {}
+        for place, state in before.items():
+            if self._journal is not None and _state(place) != state:
+                raise TaskInputError(f"{place} was written to while it was loaded; run the command again")
+
+    def _digests(self) -> dict[str, str | None]:
+        """Return digests of what the engine has loaded."""
+        arguments, lora = self.model_args, self.lora_request
+        model, tokenizer = arguments["model"], arguments["tokenizer"]
+        return {
+            "weights": _digest(model, arguments["revision"]),
+            "tokenizer": None if tokenizer in (None, model) else _digest(tokenizer, arguments["tokenizer_revision"]),
+            "lora": None if lora is None else _digest(lora.lora_path, None),
+        }
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         parts: dict[tuple[vllm_engine.Request, int], list[Any]] = {}
@@ -159,12 +180,15 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
             raise WiseMergeError(
                 f"vLLM gave up a sample of task {request.pending.task} ({reason}); its log above may say why"
             )
-        text = postprocess_generated_text("".join(part.text for part in parts), request.until, self.think_end_token)
+        text = "".join(part.text for part in parts)
+        whole = postprocess_generated_text(text, None, self.think_end_token)
+        text = postprocess_generated_text(text, request.until, self.think_end_token)
         tokens = sum(len(part.token_ids) for part in parts)
         total = parts[-1].cumulative_logprob
         return Completion(
             text,
-            finish_reason="length" if reason == "length" else "stop",
+            # A thinking model is not stopped by the strings of the task, which end its answer all the same.
+            finish_reason="length" if reason == "length" and text == whole else "stop",
             tokens=tokens,
             logprob=None if total is None or not tokens else total / tokens,
             seed=seeds.sample_seed(request.pending.seed, index),
@@ -172,13 +196,10 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
 
     def _identity(self) -> dict[str, Any]:
         arguments, config = self.model_args, self.model.llm_engine.model_config
-        model, tokenizer, lora = arguments["model"], arguments["tokenizer"], self.lora_request
         identity = {
             "backend": "vllm-passk",
-            "name": model,
-            "weights": _digest(model, arguments["revision"]),
-            "tokenizer": None if tokenizer in (None, model) else _digest(tokenizer, arguments["tokenizer_revision"]),
-            "lora": None if lora is None else _digest(lora.lora_path, None),
+            "name": arguments["model"],
+            **self._files,
             "dtype": str(config.dtype),
             "quantization": None if config.quantization is None else str(config.quantization),
             "max_model_len": self.max_length,
@@ -222,8 +243,10 @@ def _runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _digest(model: str, revision: str | None) -> str:
-    """Return a digest of a checkpoint's folder or of a model of the Hub, which the engine has loaded by now."""
+    """Return a digest of a checkpoint: a folder, a file, or a model of the Hub, which the engine has loaded by now."""
     path = Path(model)
+    if path.is_file():
+        return fingerprint.of_file(path)
     try:
         if not path.is_dir():
             from huggingface_hub import snapshot_download
@@ -233,5 +256,14 @@ def _digest(model: str, revision: str | None) -> str:
     # Whatever the Hub's library or the folder has against it.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        log.warning("journal: %s is known by its name alone, not by its weights (%s)", model, reason)
-        return f"{model}@{revision}"
+        raise TaskInputError(
+            f"journal: the files of {model} are not found, so its weights cannot be told from others ({reason}); "
+            "give a local folder, or leave journal= out"
+        ) from error
+
+
+def _state(place: str) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of the files of a local checkpoint; nothing of one that is somewhere else."""
+    path = Path(place)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -8,6 +8,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -32,6 +33,8 @@ _LIST = re.compile(
     rb'(\xef\xbb\xbf)?\s*(\{\s*("[^"\\]*"\s*:\s*("([^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
     rb'"(data|rows|records|items|examples|problems)"\s*:\s*)?\['
 )
+#: How the lines of a journal begin.
+_JOURNAL = b'{"crc":"'
 _MOST_SHOWN = 60
 _SEPARATOR = re.compile(r"[\s,]*")
 #: Bytes by which a file is told to be a list.
@@ -61,8 +64,19 @@ def sample_files(path: Path) -> list[Path]:
             key = (found.parent, match["task"])
             newest[key] = max(newest.get(key, ("", found)), (match["date"], found))
     if not newest:
+        if any(_is_journal(found) for found in path.glob("*.jsonl")):
+            raise WiseMergeError(
+                f"{path} is a journal; write its samples to a folder OUT with wise-merge journal {path} --export OUT, "
+                "then run wise-merge score OUT"
+            )
         raise WiseMergeError(f"{path} is a folder without samples_<task>_<date>.jsonl; run lm_eval with --log_samples")
     return [found for _, found in newest.values()]
+
+
+def _is_journal(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(len(_JOURNAL)) == _JOURNAL
+    return False
 
 
 def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool = False) -> Iterator[Located]:

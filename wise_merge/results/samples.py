@@ -193,6 +193,11 @@ def _open(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bool
     first = [row for _, row in islice(read_rows(path, lambda *_: None), _FIRST)]
     if not first:
         raise WiseMergeError(_no_rows(path))
+    if next(iter(first[0]), None) == "crc" and {"run", "kind"} <= first[0].keys():
+        raise WiseMergeError(
+            f"{path} is a journal; write its samples to a folder OUT with wise-merge journal {path.parent} --export "
+            "OUT, then run wise-merge score OUT"
+        )
     try:
         columns = find_columns(first, fields, steps=steps is not None)
         reader = _choose(path, columns, first, benchmark, file_verdicts)
