@@ -64,19 +64,22 @@ def sample_files(path: Path) -> list[Path]:
             key = (found.parent, match["task"])
             newest[key] = max(newest.get(key, ("", found)), (match["date"], found))
     if not newest:
-        if any(_is_journal(found) for found in path.glob("*.jsonl")):
-            raise WiseMergeError(
-                f"{path} is a journal; write its samples to a folder OUT with wise-merge journal {path} --export OUT, "
-                "then run wise-merge score OUT"
-            )
+        for found in path.glob("*.jsonl"):
+            refuse_journal(found)
         raise WiseMergeError(f"{path} is a folder without samples_<task>_<date>.jsonl; run lm_eval with --log_samples")
     return [found for _, found in newest.values()]
 
 
-def _is_journal(path: Path) -> bool:
+def refuse_journal(path: Path) -> None:
+    """Raise, with the way to its samples, if a file is one of a journal's."""
+    start = b""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(len(_JOURNAL)) == _JOURNAL
-    return False
+        start = file.read(len(_JOURNAL))
+    if start == _JOURNAL:
+        raise WiseMergeError(
+            f"{path.parent} is a journal; write its samples to a folder OUT with wise-merge journal {path.parent} "
+            "--export OUT, then run wise-merge score OUT"
+        )
 
 
 def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool = False) -> Iterator[Located]:

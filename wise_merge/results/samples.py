@@ -30,7 +30,7 @@ from wise_merge.results.columns import (
     is_verdict,
     statement,
 )
-from wise_merge.results.rows import Row, read_rows, shortened, task_of
+from wise_merge.results.rows import Row, read_rows, refuse_journal, shortened, task_of
 
 #: Rows by which the columns are found.
 _FIRST = 50
@@ -190,14 +190,10 @@ def _same_problems(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 
 def _open(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bool, steps: str | None) -> "_Reader":
+    refuse_journal(path)
     first = [row for _, row in islice(read_rows(path, lambda *_: None), _FIRST)]
     if not first:
         raise WiseMergeError(_no_rows(path))
-    if next(iter(first[0]), None) == "crc" and {"run", "kind"} <= first[0].keys():
-        raise WiseMergeError(
-            f"{path} is a journal; write its samples to a folder OUT with wise-merge journal {path.parent} --export "
-            "OUT, then run wise-merge score OUT"
-        )
     try:
         columns = find_columns(first, fields, steps=steps is not None)
         reader = _choose(path, columns, first, benchmark, file_verdicts)
