@@ -6,7 +6,7 @@ completion were a batch of its own; which rows share a batch changes nothing in 
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +93,6 @@ class HFPassK(Sampler, HFLM):
             for index in one.missing:
                 asked[decode.Row(prompt, seeds.sample_seed(one.seed, index), limit)] = one, index
 
-        def generate(input_ids: torch.Tensor, **prepared: Any) -> Any:
-            return self._model_generate(context=input_ids, stop=[], **prepared, **settings)
-
         def finished(row: decode.Row, drawn: decode.Drawn) -> None:
             one, index = asked.pop(row)
             deliver(one, index, self._completion(row, drawn, until))
@@ -105,16 +102,7 @@ class HFPassK(Sampler, HFLM):
         while waiting:
             batch = self._batch(waiting)
             try:
-                decode.draw(
-                    generate,
-                    batch,
-                    finished,
-                    stops=stops,
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    device=self.device,
-                    share=share,
-                    encoder_decoder=self.backend == "seq2seq",
-                )
+                self._decode(batch, finished, settings, stops, share=share)
                 out_of_memory = False
             except NotShareableError as reason:
                 share, out_of_memory = False, False
@@ -131,6 +119,31 @@ class HFPassK(Sampler, HFLM):
                 self._rows = (len(batch) + 1) // 2
                 log.warning("%d samples at once are too many for the memory; going on with %d", len(batch), self._rows)
             waiting = [row for row in batch if row in asked] + waiting[len(batch) :]
+
+    def _decode(
+        self,
+        rows: Sequence[decode.Row],
+        finished: Callable[[decode.Row, decode.Drawn], None],
+        settings: Mapping[str, Any],
+        stops: decode.StopStrings,
+        *,
+        share: bool,
+    ) -> None:
+        """Draw rows in one batch, through the parent's call of transformers."""
+
+        def generate(input_ids: torch.Tensor, **prepared: Any) -> Any:
+            return self._model_generate(context=input_ids, stop=[], **prepared, **settings)
+
+        decode.draw(
+            generate,
+            rows,
+            finished,
+            stops=stops,
+            pad_token_id=self.tokenizer.pad_token_id,
+            device=self.device,
+            share=share,
+            encoder_decoder=self.backend == "seq2seq",
+        )
 
     def _batch(self, waiting: Sequence[decode.Row]) -> list[decode.Row]:
         """Return the rows to draw next: as many as fit, of prompts of about one length, for shorter ones are padded."""
@@ -154,34 +167,19 @@ class HFPassK(Sampler, HFLM):
         Found out once, by the first two prompts that would share a batch.
         """
         if self._padding_is_nothing is None:
-            drawn: list[decode.Drawn] = []
+            if self.backend != "causal" or _one_table_for_all(_described(self.model.config)):
+                self._padding_is_nothing = False
+                return False
             row = decode.Row(shorter, seed=0, limit=2)
-
-            def keep(found: decode.Row, what: decode.Drawn) -> None:
-                if found is row:
-                    drawn.append(what)
-
-            for rows in ([row], [decode.Row(longer, seed=0, limit=2), row]):
-                decode.draw(
-                    lambda input_ids, **prepared: self._model_generate(
-                        context=input_ids, stop=[], do_sample=False, temperature=0.0, **prepared
-                    ),
-                    rows,
-                    keep,
-                    stops=decode.StopStrings(self.tokenizer, []),
-                    pad_token_id=self.tokenizer.pad_token_id,
-                    device=self.device,
-                    share=False,
-                    encoder_decoder=self.backend == "seq2seq",
-                )
-            alone, padded = drawn
+            greedy, stops = {"do_sample": False, "temperature": 0.0}, decode.StopStrings(self.tokenizer, [])
+            found: list[dict[decode.Row, decode.Drawn]] = [{}, {}]
+            for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), found, strict=True):
+                self._decode(rows, drawn.__setitem__, greedy, stops, share=False)
+            alone, padded = (drawn[row] for drawn in found)
             # Rounding apart, which is some 1e-6 in float32.
             tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.1
             self._padding_is_nothing = (
-                alone.tokens == padded.tokens
-                and abs(alone.logprob - padded.logprob) <= tolerance
-                and self.backend == "causal"
-                and not _one_table_for_all(_described(self.model.config))
+                alone.tokens == padded.tokens and abs(alone.logprob - padded.logprob) <= tolerance
             )
         return self._padding_is_nothing
 
