@@ -66,8 +66,9 @@ class _AtMost(list):
             super().append(entry)
 
 
-def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, monkeypatch):  # noqa: F811
-    """Whatever the error is; what other errors write, such as those before the sampling, is nothing."""
+@pytest.fixture
+def judging_fails(tmp_path, monkeypatch):
+    """Judging runs out of memory on completions with a 9 in them; files of an evaluation land in `tmp_path`."""
     from wise_merge.answers import benchmarks
 
     original = benchmarks.judge
@@ -79,6 +80,10 @@ def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, monkeyp
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(benchmarks, "judge", judge)
+
+
+def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, judging_fails):  # noqa: F811
+    """Whatever the error is; what other errors write, such as those before the sampling, is nothing."""
     with pytest.raises(MemoryError):
         evaluate(Scripted(lambda prompt: ["9", "8"]), repeats=2, data_file=two_problems)
     path, rows = rescued(tmp_path, "countdown_passk")
@@ -89,20 +94,10 @@ def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, monkeyp
     assert not list(tmp_path.glob("samples_*"))
 
 
-def test_what_the_model_told_is_kept_too(two_problems, tmp_path, monkeypatch):  # noqa: F811
+def test_what_the_model_told_is_kept_too(two_problems, tmp_path, judging_fails):  # noqa: F811
     """How each completion ended and how probable it was, as in the samples of a run that came to its end."""
-    from wise_merge.answers import benchmarks
     from wise_merge.results.samples import read_samples
 
-    original = benchmarks.judge
-
-    def judge(benchmark, problems, **settings):
-        if any("9" in text for _, texts in problems for text in texts):
-            raise MemoryError
-        return original(benchmark, problems, **settings)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(benchmarks, "judge", judge)
     drawn = [("9", "length", -0.5), ("8", "stop", -1.5)]
     with pytest.raises(MemoryError):
         evaluate(Telling(lambda prompt: drawn), repeats=2, data_file=two_problems)

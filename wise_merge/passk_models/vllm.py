@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lm_eval.models.utils import maybe_truncate, normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.models.utils import maybe_truncate, postprocess_generated_text
 
 from wise_merge import fingerprint, seeds
 from wise_merge.completion import Completion
@@ -142,7 +142,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         requests = []
         for one, encoded in zip(pending, self.tok_encode([one.prompt for one in pending]), strict=True):
             for name, instead in [("seed", "give --seed, or seed in --model_args"), ("n", "set the task's repeats")]:
-                if normalize_gen_kwargs(one.settings).get(name) is not None:
+                if one.settings.get(name) is not None:
                     raise TaskInputError(
                         f"generation setting {name} of task {one.task}: every sample has a seed of its own, and a "
                         f"request as many samples as are missing; remove it and {instead}"
