@@ -128,19 +128,14 @@ class Journal:
             self.damaged += 1
 
     def _take(self, record: records.Record, own: bool) -> None:
-        if record["kind"] == "sample":
-            sample = records.as_sample(record)
-            if sample is not None:
-                self._add(sample)
-        elif record["kind"] == "problem":
-            problem = records.as_problem(record)
-            if problem is not None:
-                self._problems.add(problem.ask)
-        elif record["kind"] == "evaluation":
-            evaluation = records.as_evaluation(record)
-            if evaluation is not None:
-                self._evaluations.append(evaluation)
-        elif own and records.as_run(record) is not None:
+        found = records.content(record)
+        if isinstance(found, Sample):
+            self._add(found)
+        elif isinstance(found, Problem):
+            self._problems.add(found.ask)
+        elif isinstance(found, Evaluation):
+            self._evaluations.append(found)
+        elif own and found is not None:
             self._knows_run = True
 
     def _add(self, sample: Sample) -> None:

@@ -60,22 +60,15 @@ class Kept:
 
     def take(self, record: records.Record) -> None:
         """Add what a record holds; of two of one kind and name the first counts."""
-        if record["kind"] == "sample":
-            sample = records.as_sample(record)
-            if sample is not None:
-                self.samples.setdefault(sample.problem, {}).setdefault(sample.index, sample)
-        elif record["kind"] == "problem":
-            problem = records.as_problem(record)
-            if problem is not None:
-                self.problems.setdefault(problem.ask, problem)
-        elif record["kind"] == "evaluation":
-            evaluation = records.as_evaluation(record)
-            if evaluation is not None:
-                self.asked.append(evaluation)
-        elif self.run is None:
-            self.run = records.as_run(record)
-            if self.run is not None:
-                self.task = self.run.task
+        found = records.content(record)
+        if isinstance(found, Sample):
+            self.samples.setdefault(found.problem, {}).setdefault(found.index, found)
+        elif isinstance(found, Problem):
+            self.problems.setdefault(found.ask, found)
+        elif isinstance(found, Evaluation):
+            self.asked.append(found)
+        elif found is not None and self.run is None:
+            self.run, self.task = found, found.task
 
 
 @dataclass(frozen=True)

@@ -336,3 +336,17 @@ def as_run(record: Record) -> Run | None:
         return run if run.fingerprint == record["run"] else None
     except (KeyError, AttributeError, WiseMergeError):
         return None
+
+
+_READERS: Mapping[str, Callable[[Record], Sample | Problem | Evaluation | Run | None]] = {
+    "sample": as_sample,
+    "problem": as_problem,
+    "evaluation": as_evaluation,
+    "run": as_run,
+}
+
+
+def content(record: Record) -> Sample | Problem | Evaluation | Run | None:
+    """Return what a record holds, None if it is nothing that this format has."""
+    reader = _READERS.get(str(record["kind"]))
+    return None if reader is None else reader(record)
