@@ -12,14 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "wise_merge"
 #: From top to bottom. A module may import from rows below its own only.
 ROWS = [
     {"cli"},
-    {"demo", "doctor", "score"},
+    {"demo", "doctor", "score", "merge", "calibrate"},
     {"plots"},
-    {"mergekit_methods", "passk_models", "autoload"},
+    {"mergekit_methods", "passk_models", "autoload", "training"},
     {"passk_task"},
     {"scorers", "embeddings", "results", "journal"},
     {"mergekit_checks"},
     {"checkpoints", "answers"},
-    {"averaging", "final_norms", "estimators", "countdown", "sudoku", "seeds", "completion", "fingerprint"},
+    {"averaging", "final_norms", "calibration", "geometry", "estimators", "countdown", "sudoku", "seeds", "completion", "fingerprint"},
     {"errors"},
 ]
 

@@ -1,57 +1,14 @@
-"""The command `wise-merge`. Wires things together and speaks to people; computes nothing."""
+"""Commands about samples: `score` and `journal`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wise_merge import __version__
-from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import printable
+from wise_merge.cli.group import command
 
 
-class _Command(click.Command):
-    """Shows a `WiseMergeError` as one line; any other exception is a bug and keeps its traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except WiseMergeError as error:
-            raise click.ClickException(printable(str(error))) from error
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="wise-merge")
-def main() -> None:
-    """WiSE-FT and BANG merges for mergekit, Pass@K tasks for lm-eval.
-
-    Merging and sampling are done by the tools you know: `mergekit-yaml` with
-    `merge_method: wise_ft`, and `lm_eval --tasks gsm8k_passk`. These commands
-    stand around them.
-    """
-
-
-def _command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    return main.command(name, cls=_Command)
-
-
-@_command("demo")
-@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"))
-def demo(directory: Path) -> None:
-    """See the effect in minutes on two CPU cores, without any download.
-
-    Trains a tiny model, merges its early and late checkpoints with
-    `mergekit-yaml`, samples all of them with `lm_eval` on CountDown, and ends
-    with a table and a figure in DIRECTORY. A second run reuses what is there;
-    an interrupted one resumes.
-    """
-    from wise_merge.demo.pipeline import run
-
-    run(directory)
-
-
-@_command("score")
+@command("score")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-k", "ks", metavar="K,...", help="At which k to report, such as 1,8,64; else 1, 2, 4, ... and n.")
 @click.option("--benchmark", metavar="NAME", help="gsm8k, math, aime, countdown or sudoku; else told by the file.")
@@ -114,7 +71,7 @@ def score(
         raise SystemExit(1)
 
 
-@_command("journal")
+@command("journal")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--export", "out", metavar="OUT", type=click.Path(path_type=Path), help="Write files for score there.")
 def journal(directory: Path, out: Path | None) -> None:
@@ -136,22 +93,3 @@ def journal(directory: Path, out: Path | None) -> None:
             click.echo(sentence(exported))
     for remark in remarks(contents):
         click.echo(remark, err=True)
-
-
-@_command("doctor")
-def doctor() -> None:
-    """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.
-
-    Exit code 0 if both do, 1 otherwise.
-    """
-    import platform
-
-    from wise_merge.doctor import examine
-
-    click.echo(f"wise-merge {__version__} on Python {platform.python_version()}")
-    findings = examine()
-    for finding in findings:
-        click.echo(f"{'ok ' if finding.sees else 'NOT'}  {finding.message}")
-    if not all(finding.sees for finding in findings):
-        raise SystemExit(1)
-    click.echo("All is well: `merge_method: wise_ft` and `--tasks gsm8k_passk` work as typed.")

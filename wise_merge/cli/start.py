@@ -1,0 +1,42 @@
+"""Commands for the first minutes: `demo` and `doctor`."""
+
+from pathlib import Path
+
+import click
+
+from wise_merge import __version__
+from wise_merge.cli.group import command
+
+
+@command("demo")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"))
+def demo(directory: Path) -> None:
+    """See the effect in minutes on two CPU cores, without any download.
+
+    Trains a tiny model, merges its early and late checkpoints with
+    `mergekit-yaml`, samples all of them with `lm_eval` on CountDown, and ends
+    with a table and a figure in DIRECTORY. A second run reuses what is there;
+    an interrupted one resumes.
+    """
+    from wise_merge.demo.pipeline import run
+
+    run(directory)
+
+
+@command("doctor")
+def doctor() -> None:
+    """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.
+
+    Exit code 0 if both do, 1 otherwise.
+    """
+    import platform
+
+    from wise_merge.doctor import examine
+
+    click.echo(f"wise-merge {__version__} on Python {platform.python_version()}")
+    findings = examine()
+    for finding in findings:
+        click.echo(f"{'ok ' if finding.sees else 'NOT'}  {finding.message}")
+    if not all(finding.sees for finding in findings):
+        raise SystemExit(1)
+    click.echo("All is well: `merge_method: wise_ft` and `--tasks gsm8k_passk` work as typed.")
