@@ -1,0 +1,1 @@
+"""What can be learnt of checkpoints from configs and headers: models, adapters, and the runs that left them."""

@@ -1,0 +1,251 @@
+"""What can be learnt of a model without reading a weight: its config and the headers of its weight files.
+
+Headers of safetensors files are read as they are. Of `.bin` files only the pickle is read, never the
+weights, and by an unpickler that knows tensors alone: a file that would run code is refused.
+"""
+
+import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+
+#: How safetensors spells the dtypes of torch.
+_DTYPES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "int16": "I16",
+    "int32": "I32",
+    "int64": "I64",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "float32": "F32",
+    "float64": "F64",
+    "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2",
+}
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """Shape and dtype (as safetensors spells it, such as "BF16") of a stored tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """Return config.json of a checkpoint directory."""
+    if not directory.is_dir():
+        raise WiseMergeError(f"checkpoint {directory} does not exist or is not a directory")
+    path = directory / "config.json"
+    if not path.is_file():
+        hint = ""
+        if (directory / "adapter_config.json").is_file():
+            hint = f"; it holds a LoRA adapter, which mergekit takes as BASE+{directory}"
+        raise WiseMergeError(f"{directory} has no config.json, so it is not a model{hint}")
+    return read_json(path)
+
+
+def read_headers(directory: Path) -> dict[str, TensorHeader]:
+    """Return the header of every tensor of a model, by name.
+
+    Every file that the index names is opened, so a missing or truncated one is
+    found here, named, rather than in the middle of a merge.
+    """
+    indexed = _chosen(directory)[1]
+    headers: dict[str, TensorHeader] = {}
+    for path in weight_files(directory):
+        if not path.is_file():
+            raise WiseMergeError(f"{path} is missing, but the index of {directory} names it; copy the file again")
+        found = file_headers(path)
+        for name in sorted(name for name, file in indexed.items() if file == path.name):
+            if name not in found:
+                raise WiseMergeError(f"{path} lacks tensor {name}, which the index says it holds; copy the file again")
+        headers.update(found)
+    return headers
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """Return the files that hold a model's weights, sorted by name, as mergekit chooses them.
+
+    That is safetensors before `.bin`, and an index before a single file. Those that an index names
+    need not be there.
+    """
+    single, indexed = _chosen(directory)
+    return [directory / name for name in sorted(set(indexed.values()) or {single})]
+
+
+def file_headers(path: Path) -> dict[str, TensorHeader]:
+    """Return the header of every tensor of one weight file, safetensors or pickled, by name."""
+    return _safetensors_headers(path) if path.suffix == ".safetensors" else _pickle_headers(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object that a file holds."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WiseMergeError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise WiseMergeError(f"{path} must hold a JSON object; it holds a {type(content).__name__}")
+    return content
+
+
+def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False) -> None:
+    """Raise unless two checkpoints have one architecture, the same tensors and the same shapes.
+
+    With `ignore_vocabulary` the sizes of embeddings and LM head may differ,
+    because a tokenizer that both share will be laid over them.
+    """
+    early_config, late_config = read_config(early), read_config(late)
+    for directory, config in ((early, early_config), (late, late_config)):
+        if not config.get("architectures"):
+            raise WiseMergeError(
+                f"{directory}/config.json names no architectures; save the checkpoint with transformers"
+            )
+    if early_config.get("architectures") != late_config.get("architectures"):
+        raise WiseMergeError(
+            f"early and late are different architectures: {early} is {_architecture(early_config)}, "
+            f"{late} is {_architecture(late_config)}; both must be checkpoints of one run"
+        )
+    early_tied, late_tied = (config.get("tie_word_embeddings") for config in (early_config, late_config))
+    if early_tied is not None and late_tied is not None and bool(early_tied) != bool(late_tied):
+        tied, untied = (early, late) if early_tied else (late, early)
+        raise WiseMergeError(
+            f"{tied}/config.json ties the LM head to the embeddings (tie_word_embeddings) and {untied}/config.json "
+            "does not; both must be checkpoints of one run"
+        )
+    early_headers, late_headers = read_headers(early), read_headers(late)
+    # A tied LM head may or may not be stored beside the embeddings it equals.
+    tied_head = {"lm_head.weight"} if early_tied and late_tied else set()
+    for have, lack, names in (
+        (early, late, early_headers.keys() - late_headers.keys() - tied_head),
+        (late, early, late_headers.keys() - early_headers.keys() - tied_head),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise WiseMergeError(
+                f"tensor {min(names)}{more} of {have} is missing in {lack}; both must be checkpoints of one run"
+            )
+    sizes = (_vocabulary_size(early_config), _vocabulary_size(late_config))
+    for name in sorted(early_headers.keys() & late_headers.keys()):
+        early_shape, late_shape = early_headers[name].shape, late_headers[name].shape
+        if early_shape == late_shape:
+            continue
+        only_tokens = early_shape[1:] == late_shape[1:] and (early_shape[:1], late_shape[:1]) == sizes
+        if only_tokens and ignore_vocabulary:
+            continue
+        remedy = "both must be checkpoints of one run"
+        if only_tokens:
+            remedy = "if one has further tokens, lay one tokenizer over both with `tokenizer: {source: union}`"
+        raise WiseMergeError(f"tensor {name} has shape {early_shape} in {early} but {late_shape} in {late}; {remedy}")
+
+
+def _safetensors_headers(path: Path) -> dict[str, TensorHeader]:
+    from safetensors import SafetensorError, safe_open
+
+    headers = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                part = file.get_slice(name)
+                headers[name] = TensorHeader(tuple(part.get_shape()), part.get_dtype())
+    except (SafetensorError, OSError) as error:
+        raise WiseMergeError(
+            f"{path} is not a whole safetensors file ({error}); copy or save the checkpoint again"
+        ) from error
+    return headers
+
+
+def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
+    import pickle
+
+    import torch
+
+    settings: Any = {"map_location": "meta", "weights_only": True}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                content = torch.load(path, mmap=True, **settings)
+            except RuntimeError as error:
+                if "mmap" not in str(error):
+                    raise
+                content = torch.load(path, **settings)  # the format of torch before 1.6, which cannot be mapped
+    except pickle.UnpicklingError as error:
+        needs = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {needs.group(1)}" if needs else "it does not hold tensors alone"
+        raise WiseMergeError(
+            f"{path} is not a file of tensors ({reason}), and reading it could run code; it was not read. "
+            "Save the checkpoint as safetensors"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WiseMergeError(f"{path} is not a whole file of tensors ({reason}); copy or save it again") from error
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WiseMergeError(
+            f"{path} must hold a dictionary of tensors, as transformers saves it; save it again with save_pretrained"
+        )
+    return {
+        str(name): TensorHeader(tuple(tensor.shape), _dtype_name(str(tensor.dtype))) for name, tensor in content.items()
+    }
+
+
+def _dtype_name(dtype: str) -> str:
+    name = dtype.removeprefix("torch.")
+    return _DTYPES.get(name, name.upper())
+
+
+def _chosen(directory: Path) -> tuple[str, dict[str, str]]:
+    """Return the weight file that mergekit would look for, and what its index says: the file of every tensor."""
+    for single in ("model.safetensors", "pytorch_model.bin"):
+        path, index = directory / single, directory / f"{single}.index.json"
+        if index.is_file():
+            indexed = _weight_map(index)
+            if path.is_file() and set(indexed.values()) != {single}:
+                raise WiseMergeError(
+                    f"{directory} holds {single} and {index.name}: two models, of which mergekit reads the second "
+                    "and transformers the first; delete the one that is stale"
+                )
+            return single, indexed
+        if path.is_file():
+            return single, {}
+        if path.is_symlink():
+            raise WiseMergeError(f"{path} is a link to a file that is not there; download the model again")
+    raise WiseMergeError(
+        f"{directory} has a config.json but no weights (model.safetensors or its index){_hint(directory)}"
+    )
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(f, str) for f in weight_map.values()):
+        raise WiseMergeError(f"{index} has no weight_map; save the checkpoint again")
+    return weight_map
+
+
+def _hint(directory: Path) -> str:
+    """Return what may be done about weights in a form that mergekit does not read."""
+    if (directory / "zero_to_fp32.py").is_file():
+        return "; DeepSpeed's shards become a model by its zero_to_fp32.py there, with --safe_serialization"
+    if any(directory.glob("pytorch_model_fsdp*")):
+        return "; FSDP's shards become a model by `accelerate merge-weights`"
+    return ""
+
+
+def _vocabulary_size(config: Mapping[str, Any]) -> tuple[int, ...]:
+    for holder in (config, config.get("text_config")):
+        if isinstance(holder, Mapping) and isinstance(holder.get("vocab_size"), int):
+            return (holder["vocab_size"],)
+    return ()
+
+
+def _architecture(config: Mapping[str, Any]) -> str:
+    names: Sequence[str] = config["architectures"]
+    return ", ".join(names)

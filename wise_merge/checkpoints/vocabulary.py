@@ -1,0 +1,62 @@
+"""Whether two checkpoints mean the same by each row of their embeddings.
+
+Shapes cannot tell: vocabularies of one size may number their tokens differently, and embeddings are often longer
+than the vocabulary. Reads tokenizer.json as it stands; builds no tokenizer.
+"""
+
+import filecmp
+from pathlib import Path
+
+from wise_merge.checkpoints.headers import read_json
+from wise_merge.errors import WiseMergeError
+
+#: What makes good for tokens that differ.
+REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
+
+
+def token_ids(directory: Path) -> dict[str, int] | None:
+    """Return the id of every token of a checkpoint's tokenizer, added ones too; None if it is in no form known here."""
+    path = directory / "tokenizer.json"
+    if path.is_file():
+        content = read_json(path)
+        model, added = content.get("model"), content.get("added_tokens")
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
+        if isinstance(vocabulary, list):  # Unigram: a list of token and score
+            vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
+        if not isinstance(vocabulary, dict):
+            return None
+        return {**vocabulary, **{token["content"]: token["id"] for token in added or ()}}
+    if (directory / "vocab.json").is_file():
+        added_file = directory / "added_tokens.json"
+        return {**read_json(directory / "vocab.json"), **(read_json(added_file) if added_file.is_file() else {})}
+    return None
+
+
+def compare_tokens(early: Path, late: Path) -> list[str]:
+    """Return warnings about tokens that one checkpoint lacks; raise if one token has two ids.
+
+    For checkpoints that are averaged row by row, without mergekit's tokenizer section.
+    """
+    if all((folder / "tokenizer.json").is_file() for folder in (early, late)) and filecmp.cmp(
+        early / "tokenizer.json", late / "tokenizer.json", shallow=False
+    ):
+        return []
+    early_ids, late_ids = token_ids(early), token_ids(late)
+    if early_ids is None or late_ids is None:
+        return []
+    for token in sorted(early_ids.keys() & late_ids.keys(), key=early_ids.__getitem__):
+        if early_ids[token] != late_ids[token]:
+            raise WiseMergeError(
+                f"token {token!r} is number {early_ids[token]} in {early} but {late_ids[token]} in {late}, so rows of "
+                f"different tokens would be averaged; {REMEDY}"
+            )
+    warnings = []
+    for have, lack, ids, others in ((early, late, early_ids, late_ids), (late, early, late_ids, early_ids)):
+        extra = sorted(ids.keys() - others.keys(), key=ids.__getitem__)
+        if extra:
+            more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
+            warnings.append(
+                f"token {extra[0]!r} (number {ids[extra[0]]}){more} of {have} is unknown to {lack}; "
+                f"the merge has the tokenizer of {early}. To keep the tokens of both, {REMEDY}"
+            )
+    return warnings

@@ -1,0 +1,54 @@
+"""Command about the checkpoints of a run: `checkpoints`."""
+
+from pathlib import Path
+
+import click
+
+from wise_merge.cli.group import command
+
+
+@command("checkpoints")
+@click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
+@click.option("--write", "recipe_file", metavar="YAML", type=click.Path(path_type=Path), help="Write a recipe there.")
+@click.option("--early", metavar="STEP", help="Its early checkpoint, by step or name of folder; else the first.")
+@click.option("--late", metavar="STEP", help="Its late checkpoint, likewise; else the last.")
+@click.option(
+    "--alpha", metavar="A", type=float, help="From 0 (early) to 1 (late); else 0.5, which the file then says."
+)
+def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: str | None, alpha: float | None) -> None:
+    """List a training run's checkpoints, and write a merge of two.
+
+    Each line is a checkpoint in RUN_DIR or RUN_DIR/early: its step and epoch, the
+    last training loss logged up to it, what weights and folder take on disk, and
+    whether it is a full model or a LoRA adapter. One that is not whole is listed as
+    broken, with the reason, and never chosen.
+
+    --write leaves a recipe of method `wise_ft` for `mergekit-yaml`. It overwrites
+    nothing.
+    """
+    from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
+    from wise_merge.errors import WiseMergeError
+    from wise_merge.results.rows import printable
+
+    if recipe_file is None and (early, late, alpha) != (None, None, None):
+        raise click.UsageError("--early, --late and --alpha are for the file that --write names")
+    found = find_checkpoints(run)
+    click.echo("\n".join(map(printable, table(found).split("\n"))))
+    for checkpoint in found:
+        if checkpoint.problem is not None:
+            click.echo(f"broken: {printable(checkpoint.problem)}", err=True)
+    if recipe_file is None:
+        return
+    first, last = choose(found, early, late)
+    text = recipe(first, last, 0.5 if alpha is None else alpha)
+    try:
+        with recipe_file.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise WiseMergeError(f"{recipe_file} exists and is not overwritten; delete it or choose another name") from None
+    except OSError as error:
+        raise WiseMergeError(f"{recipe_file} cannot be written: {error.strerror}") from error
+    chosen = "alpha 0.5, halfway as in the paper's Figure 1" if alpha is None else f"alpha {alpha:g}"
+    click.echo(f"\n{recipe_file}: early {label(first)}; late {label(last)}; {chosen}")
+    option = " --lora-merge-cache cache/" if first.kind == "LoRA" else ""
+    click.echo(f"mergekit-yaml {recipe_file} out/{option}")
