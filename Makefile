@@ -54,6 +54,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/sampling.py
 	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py
 

@@ -3,12 +3,16 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 
 import pytest
+import torch
 from conftest import REPOSITORY, make_checkpoint
+from safetensors.torch import load_file
+from test_adapters import make_adapter
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -37,6 +41,9 @@ def workplace(tmp_path_factory):
     (folder / "wise.yml").write_text(blocks(README, "yaml")[0])
     make_checkpoint(folder / "runs/sft/checkpoint-25", seed=1)
     make_checkpoint(folder / "runs/sft/checkpoint-600", seed=2)
+    make_checkpoint(folder / "base", seed=3)
+    for number, step in ((4, 25), (5, 600)):
+        make_adapter(folder / "runs" / "lora" / f"checkpoint-{step}", folder / "base", seed=number)
     rows = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i in range(1, 5)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "gsm8k.jsonl").write_text(lines)
@@ -98,10 +105,21 @@ def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
 
 
 @pytest.mark.parametrize("example", sorted((REPOSITORY / "examples").glob("*.yml")), ids=lambda path: path.name)
-def test_the_example_merges(example, workplace, tmp_path):
-    """Every recipe in examples/ runs on a run laid out like the README's."""
-    run(f"mergekit-yaml {example} {tmp_path}/out", workplace)
-    assert (tmp_path / "out" / "model.safetensors").is_file()
+def test_the_commands_of_the_example_run(example, workplace, tmp_path):
+    """Every recipe in examples/ merges by the commands at its head, on runs laid out like the README's."""
+    shutil.copytree(workplace / "runs", tmp_path / "runs")
+    shutil.copytree(workplace / "base", tmp_path / "base")
+    (tmp_path / "examples").symlink_to(example.parent)
+    commands = re.findall(r"^#   (\S.*)$", example.read_text(), re.MULTILINE)
+    assert commands
+    for command in commands:
+        run(command, tmp_path)
+    written = {path.parent for path in tmp_path.glob("out*/**/config.json")}
+    assert len(written) == (9 if "--alphas" in commands[0] else len(commands))
+    assert all((folder / "model.safetensors").is_file() for folder in written)
+    if len(commands) == 2:
+        same = [load_file(tmp_path / name / "model.safetensors") for name in ("out", "out-by-mergekit")]
+        assert all(torch.equal(tensor, same[1][name]) for name, tensor in same[0].items())
 
 
 def test_the_python_of_the_pages_runs_without_the_start_up_file(workplace, tmp_path):

@@ -58,14 +58,14 @@ def of_folder(path: Path) -> str:
         files = {file.name: file for file in path.iterdir() if _counts(file)}
         if not files:
             raise WiseMergeError(f"{path} holds no files of a checkpoint (such as model.safetensors and config.json)")
-        return _digest(files, lambda name: _of_file(files[name]))
+        return _digest(files, lambda name: file_sha256(files[name]))
     except OSError as error:
         raise WiseMergeError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
 def of_file(path: Path) -> str:
     """Return 32 hex digits of a hash over the content of a model that is one file, such as a GGUF."""
-    return _of_file(path).hex()[:32]
+    return file_sha256(path).hex()[:32]
 
 
 def _counts(file: Path) -> bool:
@@ -97,7 +97,8 @@ def _of_tensor(tensor: "Tensor | Any") -> bytes:
     return sha.digest()
 
 
-def _of_file(path: Path) -> bytes:
+def file_sha256(path: Path) -> bytes:
+    """Return the 32 bytes of the SHA-256 of a file's content, which the Hub shows of large files."""
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):

@@ -2,30 +2,32 @@
 
 mergekit itself ignores unknown parameters, drops extra tensors, and shows most
 mistakes as a traceback without a file name. Looks at parameters, configs and
-safetensors headers; reads no weight. Errors are click exceptions, so that
-`mergekit-yaml` prints one line.
+headers; weights are read only where two files might be equal. Errors are click
+exceptions, so that `mergekit-yaml` prints one line.
 """
 
 import contextlib
-import difflib
+import functools
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import transformers
 from mergekit.common import ModelPath, ModelReference
-from mergekit.config import ConditionalParameter, MergeConfiguration
+from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import LoaderCache
 
-from wise_merge.averaging import check_alpha, check_temperature
-from wise_merge.checkpoints import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.adapters import check_adapter, read_adapter
+from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.pairs import pair_warnings
+from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.errors import WiseMergeError
+from wise_merge.mergekit_lora import merged_by_content
+from wise_merge.recipe import Pair, check_settings, idle_filters, pairs
 
 log = logging.getLogger(__name__)
-
-#: What mergekit can cast weights to, as it spells it.
-FLOATING_DTYPES = ("bfloat16", "float16", "float32", "float64")
 
 
 class MergeInputError(click.ClickException, WiseMergeError):
@@ -43,63 +45,49 @@ def one_line_errors() -> Iterator[None]:
         raise MergeInputError(str(error)) from error
 
 
-def check_configuration(config: MergeConfiguration, known_parameters: Sequence[str]) -> None:
+def check_configuration(config: MergeConfiguration) -> None:
     """Raise `MergeInputError` for a configuration of our methods that cannot give the right model.
 
-    Looks at parameters, configs and safetensors headers; reads no weight.
-    Checkpoints that are still on the Hub are checked as far as their config.
+    Looks at parameters, configs and headers, and logs a warning for what is odd about the two checkpoints. Those
+    that are still on the Hub are checked as far as their config. mergekit asks several times within a merge; as
+    long as configuration and files stay as they were, the answer stands. In this process, mergekit then reads
+    checkpoints anew, and adds adapters to their bases in a safer way.
     """
+    global _passed
     with one_line_errors():
         _mark_local_paths(config)
-        _check_parameters(config, known_parameters)
-        _check_dtypes(config)
-        one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
-        for early, late in _pairs(config):
-            for role, model in (("early", early), ("late", late)):
-                _check_checkpoint(role, model)
-            if _is_local(early) and _is_local(late):
-                check_same_model(Path(early.model.path), Path(late.model.path), ignore_vocabulary=one_tokenizer)
-                _warn_of_idle_filters(config, read_headers(Path(early.model.path)))
+        recipe = config.model_dump(mode="json", exclude_none=True)
+        check_settings(recipe)
+        found = [_references(pair) for pair in pairs(recipe)]
+        state = (config.to_yaml(), [_files(model) for pair in found for model in pair])
+        adapters = any(model.lora for pair in found for model in pair)
+        if adapters or state != _passed:
+            # mergekit keeps open what it has read under a path, and would give it again for what is there now, or
+            # for another dtype of the sum.
+            LoaderCache.loaders.clear()
+        if state == _passed:
+            return
+        for model in dict.fromkeys(model for pair in found for model in pair):
+            _check_checkpoint("early" if model in [pair[0] for pair in found] else "late", model)
+        for early, late in found:
+            _check_pair(config, early, late)
+        if adapters:
+            _guard_adapters()
+        _passed = state
 
 
-def _pairs(config: MergeConfiguration) -> list[tuple[ModelReference, ModelReference]]:
-    """Return the different (early, late) that the configuration averages, from models, slices or modules."""
-    if config.base_model is None:
-        raise WiseMergeError(
-            f"base_model is missing; {config.merge_method} takes the early checkpoint from it, "
-            "and the late one from models"
-        )
-    pairs = []
-    for holder in (config, *(config.modules or {}).values()):
-        if holder.models is not None:
-            pairs.append(_early_and_late(config, config.base_model, [entry.model for entry in holder.models]))
-        for index, piece in enumerate(holder.slices or ()):
-            early = piece.base_model or config.base_model
-            if early not in [source.model for source in piece.sources]:
-                raise WiseMergeError(
-                    f"slice {index} does not name the early checkpoint {early} among its sources; add it"
-                )
-            if len({tuple(source.layer_range) for source in piece.sources}) > 1:
-                raise WiseMergeError(
-                    f"slice {index} averages different layers with each other; give its sources one layer_range"
-                )
-            pairs.append(_early_and_late(config, early, [source.model for source in piece.sources]))
-    return list(dict.fromkeys(pairs))
+#: The configuration that passed last, with the names, sizes and times of the files of its checkpoints.
+_passed: tuple[str, list[Any]] | None = None
 
 
-def _early_and_late(
-    config: MergeConfiguration, early: ModelReference, models: Sequence[ModelReference]
-) -> tuple[ModelReference, ModelReference]:
-    late = [model for model in models if model != early]
-    if len(late) != 1:
-        listed = ", ".join(map(str, late)) or "none but base_model itself"
-        raise WiseMergeError(
-            f"models must name exactly one late checkpoint for {config.merge_method}; it names {listed}. "
-            "For several models use mergekit's linear"
-        )
-    if len(models) - len(late) > 1:
-        raise WiseMergeError(f"the early checkpoint {early} is named twice; name it once")
-    return early, late[0]
+def _references(pair: Pair) -> tuple[ModelReference, ModelReference]:
+    return ModelReference.model_validate(pair.early), ModelReference.model_validate(pair.late)
+
+
+def _files(model: ModelReference) -> list[tuple[str, int, int]]:
+    folders = [folder for path in (model.model, model.lora) if path and (folder := _local(path))]
+    files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
+    return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _check_checkpoint(role: str, model: ModelReference) -> None:
@@ -111,24 +99,101 @@ def _check_checkpoint(role: str, model: ModelReference) -> None:
             f"the {role} checkpoint {model.model} is neither a directory here nor a model on the Hub ({reason}); "
             "correct the path"
         ) from error
-    if _is_local(model):
-        read_headers(Path(model.model.path))
+    base = _local(model.model)
+    if base is not None:
+        read_headers(base)
+    if model.lora is not None:
+        for warning in check_adapter(read_adapter(_adapter(model.lora)), model.model.path, _config_directory(model)):
+            log.warning(warning)
+
+
+def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelReference) -> None:
+    """Raise unless two checkpoints fit each other; log what is odd about them."""
+    one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
+    early_base, late_base = _local(early.model), _local(late.model)
+    if early_base is not None and late_base is not None:
+        check_same_model(early_base, late_base, ignore_vocabulary=one_tokenizer)
+        for warning in idle_filters(config.model_dump(mode="json", exclude_none=True), read_headers(early_base)):
+            log.warning(warning)
+    early_folder, late_folder = (_local(model.lora or model.model) for model in (early, late))
+    if early_folder is None or late_folder is None:
+        return
+    found = pair_warnings(early_folder, late_folder)
+    if not one_tokenizer:
+        found += compare_tokens(_tokenizer(early, early_folder), _tokenizer(late, late_folder))
+    for warning in found:
+        log.warning(warning)
+
+
+def _tokenizer(model: ModelReference, folder: Path) -> Path:
+    """Return where a checkpoint's tokenizer lies: beside the adapter if there is one, else with the base."""
+    return folder if (folder / "tokenizer_config.json").is_file() else _local(model.model) or folder
+
+
+def _guard_adapters() -> None:
+    """Have mergekit merge adapters by `merged_by_content`; its own cache goes by path alone."""
+    merged = ModelReference.merged
+    if hasattr(merged, "__wrapped__"):
+        return
+
+    @functools.wraps(merged)
+    def guarded(
+        self: ModelReference,
+        cache_dir: str | None = None,
+        trust_remote_code: bool = False,
+        lora_merge_dtype: str | None = None,
+    ) -> ModelReference:
+        with one_line_errors():
+            return merged_by_content(merged, self, cache_dir, trust_remote_code, lora_merge_dtype)
+
+    ModelReference.merged = guarded
 
 
 def config_of(model: ModelReference) -> dict[str, Any]:
-    """Return config.json of a checkpoint here or on the Hub; OSError if it is in neither place."""
+    """Return config.json of a checkpoint here or on the Hub, of a LoRA checkpoint that of its base.
+
+    OSError if it is in neither place.
+    """
     path = Path(model.model.path)
+    return read_config(path if path.exists() else _of_the_hub(model.model, "config.json"))
+
+
+def _config_directory(model: ModelReference) -> Path:
+    return _local(model.model) or _of_the_hub(model.model, "config.json")
+
+
+def _adapter(model: ModelPath) -> Path:
+    """Return the folder of an adapter here or on the Hub."""
+    path = Path(model.path)
     if path.exists():
-        return read_config(path)
-    if path.is_absolute() or model.model.path.startswith((".", "~")) or len(path.parts) > 2:
+        return path
+    try:
+        folder = _of_the_hub(model, "adapter_config.json")
+        for name in ("adapter_model.safetensors", "adapter_model.bin"):
+            if transformers.utils.cached_file(
+                model.path, name, revision=model.revision, _raise_exceptions_for_missing_entries=False
+            ):
+                break
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WiseMergeError(
+            f"the adapter {model} is neither a directory here nor on the Hub ({reason}); correct the path"
+        ) from error
+    return folder
+
+
+def _of_the_hub(model: ModelPath, file: str) -> Path:
+    """Return the folder in which the Hub's cache has a file of a repository, fetched if need be."""
+    path = Path(model.path)
+    if path.is_absolute() or model.path.startswith((".", "~")) or len(path.parts) > 2:
         raise FileNotFoundError("the name has the form of a path, and nothing is there")
     # Not AutoConfig: it refuses models with code of their own, which --trust-remote-code allows.
-    file = transformers.utils.cached_file(model.model.path, "config.json", revision=model.model.revision)
-    return read_config(Path(file).parent)
+    return Path(transformers.utils.cached_file(model.path, file, revision=model.revision)).parent
 
 
-def _is_local(model: ModelReference) -> bool:
-    return model.lora is None and Path(model.model.path).is_dir()
+def _local(model: ModelPath) -> Path | None:
+    path = Path(model.path)
+    return path if path.is_dir() else None
 
 
 def _mark_local_paths(config: MergeConfiguration) -> None:
@@ -139,141 +204,22 @@ def _mark_local_paths(config: MergeConfiguration) -> None:
     merge with the weights written and tokenizer and config missing.
     """
 
-    def marked(model: ModelReference) -> ModelReference:
-        path = model.model.path
-        if path.startswith(("/", "~", "./", "../")) or model.model.revision or not Path(path).is_dir():
+    def marked(model: ModelPath) -> ModelPath:
+        path = model.path
+        if path.startswith(("/", "~", "./", "../")) or model.revision or not Path(path).is_dir():
             return model
-        return model.model_copy(update={"model": ModelPath(path=f"./{path}")})
+        return ModelPath(path=f"./{path}")
+
+    def with_marks(model: ModelReference) -> ModelReference:
+        lora = model.lora and marked(model.lora)
+        return model.model_copy(update={"model": marked(model.model), "lora": lora})
 
     holders: list[Any] = [config, *(config.modules or {}).values()]
     slices = [piece for holder in holders for piece in holder.slices or ()]
     for owner in (config, *slices):
         if owner.base_model is not None:
-            owner.base_model = marked(owner.base_model)
+            owner.base_model = with_marks(owner.base_model)
     for entry in [entry for holder in holders for entry in holder.models or ()] + [
         source for piece in slices for source in piece.sources
     ]:
-        entry.model = marked(entry.model)
-
-
-def _check_parameters(config: MergeConfiguration, known: Sequence[str]) -> None:
-    shared, per_model = _parameter_scopes(config)
-    for place, settings in {**shared, **per_model}.items():
-        for name, setting in settings.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"{config.merge_method} knows {', '.join(known)}"
-                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
-            for value in _scalars(setting):
-                _check_value(name, value, place)
-            _check_conditions(name, setting, place)
-    for place, settings in per_model.items():
-        if "alpha" in settings:
-            raise WiseMergeError(
-                f"alpha stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
-                "move it to the top-level parameters"
-            )
-    for place, scopes in _alpha_scopes(config):
-        alphas = [scope["alpha"] for scope in scopes if scope and "alpha" in scope]
-        if not alphas:
-            raise WiseMergeError(
-                f"alpha is missing{place}; set it from 0 (early) to 1 (late) at the top level, "
-                "such as `parameters: {alpha: 0.5}`"
-            )
-        if not any(_covers_all_tensors(alpha) for alpha in alphas):
-            raise WiseMergeError(
-                f"alpha has values for some tensors only{place}; "
-                "end its list with an entry without filter, such as `- value: 0.5`"
-            )
-
-
-def _alpha_scopes(config: MergeConfiguration) -> Iterator[tuple[str, list[Mapping[str, Any] | None]]]:
-    """Yield, for each part of the model, the parameters in which mergekit looks for alpha."""
-    if config.modules is None and config.slices is None:
-        yield "", [config.parameters]
-    modules = [("", config), *((f" of module {name}", module) for name, module in (config.modules or {}).items())]
-    for place, holder in modules:
-        if holder is not config and holder.models:
-            yield f" for the models{place}", [holder.parameters, config.parameters]
-        for index, piece in enumerate(holder.slices or ()):
-            yield f" for slice {index}{place}", [piece.parameters, holder.parameters, config.parameters]
-
-
-def _check_conditions(name: str, setting: Any, place: str) -> None:
-    if name == "temperature" and not isinstance(setting, (int, float, str)):
-        raise WiseMergeError(f"temperature in {place} must be one number, which holds for the whole checkpoint")
-    conditions = (
-        [entry for entry in setting if isinstance(entry, ConditionalParameter)] if isinstance(setting, list) else []
-    )
-    for number, condition in enumerate(conditions[:-1], start=1):
-        if condition.filter in (None, "*"):
-            raise WiseMergeError(
-                f"entry {number} of {name} in {place} has no filter (or a misspelt one), "
-                "so it holds for every tensor and those after it are never used; put it last"
-            )
-
-
-def _warn_of_idle_filters(config: MergeConfiguration, names: Collection[str]) -> None:
-    for place, settings in _parameter_scopes(config)[0].items():
-        setting = settings.get("alpha")
-        for condition in setting if isinstance(setting, list) else [setting]:
-            text = condition.filter if isinstance(condition, ConditionalParameter) else None
-            if text not in (None, "*") and not any(text in name for name in names):
-                log.warning("alpha in %s: no tensor's name contains %r, so its value is not used", place, text)
-
-
-def _check_dtypes(config: MergeConfiguration) -> None:
-    for key in ("dtype", "out_dtype"):
-        name = getattr(config, key)
-        if name is not None and name.removeprefix("torch.") not in FLOATING_DTYPES:
-            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {name}")
-
-
-def _parameter_scopes(
-    config: MergeConfiguration,
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
-    """Return the parameters by where they stand: those of the whole merge and those of one model."""
-    shared: dict[str, Mapping[str, Any]] = {"parameters": config.parameters or {}}
-    per_model = {f"parameters of model {entry.model}": entry.parameters or {} for entry in config.models or ()}
-    modules = {f"modules.{name}": module for name, module in (config.modules or {}).items()}
-    for place, module in modules.items():
-        shared[f"{place}.parameters"] = module.parameters or {}
-        for entry in module.models or ():
-            per_model[f"{place}: parameters of model {entry.model}"] = entry.parameters or {}
-    slices = {
-        "slices": config.slices or [],
-        **{f"{place}.slices": m.slices or [] for place, m in modules.items()},
-    }
-    for place, slice_list in slices.items():
-        for index, piece in enumerate(slice_list):
-            shared[f"{place}[{index}].parameters"] = piece.parameters or {}
-            for source in piece.sources:
-                per_model[f"{place}[{index}]: parameters of model {source.model}"] = source.parameters or {}
-    return shared, per_model
-
-
-def _scalars(setting: Any) -> Iterator[Any]:
-    if isinstance(setting, ConditionalParameter):
-        yield from _scalars(setting.value)
-    elif isinstance(setting, list):
-        for item in setting:
-            yield from _scalars(item)
-    else:
-        yield setting
-
-
-def _check_value(name: str, value: Any, place: str) -> None:
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise WiseMergeError(f"{name} in {place} must be a number; got {value!r}") from None
-    {"alpha": check_alpha, "temperature": check_temperature}[name](number)
-
-
-def _covers_all_tensors(setting: Any) -> bool:
-    conditions = setting if isinstance(setting, list) else [setting]
-    return any(
-        not isinstance(condition, ConditionalParameter) or condition.filter in (None, "*") for condition in conditions
-    )
+        entry.model = with_marks(entry.model)

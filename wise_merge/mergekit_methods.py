@@ -1,7 +1,8 @@
 """The merge methods `wise_ft` and `bang` for mergekit 0.1.5: its kernels around `averaging`."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import torch
@@ -9,11 +10,9 @@ from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 from mergekit.merge_methods.base import (
     BasePolicy,
-    BatchedMergeMethod,
     InputContract,
     MergeMethod,
     PerInput,
-    TensorBatch,
     TensorGroup,
 )
 from mergekit.merge_methods.easy_define import merge_method
@@ -30,13 +29,20 @@ Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 EARLY_AND_LATE = InputContract(base=BasePolicy.REQUIRED, min_non_base=1, max_non_base=1)
 
 
-class _FiniteInputs(BatchedMergeMethod):
-    """A batch kernel whose inputs are checked first, here where their names are still known."""
+#: Is told the name of a tensor, early and late as they are averaged, their average, and alpha.
+Observer = Callable[[str, torch.Tensor, torch.Tensor, torch.Tensor, float], None]
 
-    def _execute(self, groups: Sequence[TensorGroup], *args: Any, **kwargs: Any) -> Any:
-        for group in groups:
-            _check_finite(group)
-        return super()._execute(groups, *args, **kwargs)
+_observers: list[Observer] = []
+
+
+@contextlib.contextmanager
+def observed(observer: Observer) -> Iterator[None]:
+    """Tell `observer` of every tensor that our methods average within."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
 
 
 @merge_method(
@@ -45,28 +51,34 @@ class _FiniteInputs(BatchedMergeMethod):
     reference_url="https://arxiv.org/abs/2504.10478",
     contract=EARLY_AND_LATE,
 )
-def _wise_ft(batch: TensorBatch, alpha: Alpha) -> torch.Tensor:
-    early, late = batch.tensors  # mergekit puts the base model first
-    return interpolate(early, late, alpha)
+def _wise_ft(group: TensorGroup, alpha: Alpha) -> torch.Tensor:
+    return _average(group, alpha, (1.0, 1.0))
 
 
 @merge_method(
     name="bang", pretty_name="BANG", reference_url="https://arxiv.org/abs/2309.17230", contract=EARLY_AND_LATE
 )
 def _bang(group: TensorGroup, alpha: Alpha, temperature: PerInput[Temperature] = 1.0) -> torch.Tensor:
+    return _average(group, alpha, (temperature[group.base.id], temperature[group.non_base[0].id]))
+
+
+def _average(group: TensorGroup, alpha: float, temperatures: tuple[float, float]) -> torch.Tensor:
+    # One group at a time, not a batch: it knows the name of its tensor, and mergekit hands over one anyway.
     _check_finite(group)
+    early, late = group.base, group.non_base[0]
+    name = group.metadata.name
     with one_line_errors():
-        early, late = (
-            _folded(entry.tensor, group.metadata.name, entry.id, temperature[entry.id])
-            for entry in (group.base, *group.non_base)
-        )
-        return interpolate(early, late, alpha)
+        folded = [
+            _folded(entry.tensor, name, entry.id, temperature)
+            for entry, temperature in zip((early, late), temperatures, strict=True)
+        ]
+        merged = interpolate(*folded, alpha)
+    for observer in _observers:
+        observer(name or "", early.tensor, late.tensor, merged, alpha)
+    return merged
 
 
-METHODS: dict[str, MergeMethod] = {
-    "wise_ft": _FiniteInputs(_wise_ft.spec, _wise_ft.implementation),
-    "bang": _bang,
-}
+METHODS: dict[str, MergeMethod] = {"wise_ft": _wise_ft, "bang": _bang}
 
 
 def register() -> None:
@@ -86,8 +98,7 @@ def _checking_first(referenced_models: Any) -> Any:
     @functools.wraps(referenced_models)
     def checked(self: MergeConfiguration) -> list[ModelReference]:
         if self.merge_method in METHODS:
-            parameters = METHODS[self.merge_method].spec.parameters
-            check_configuration(self, [parameter.name for parameter in parameters])
+            check_configuration(self)
         return list(referenced_models(self))
 
     return checked

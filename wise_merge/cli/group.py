@@ -32,4 +32,5 @@ def main() -> None:
 
 
 def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Return the decorator that makes a function a command of `wise-merge`."""
     return main.command(name, cls=_Command)

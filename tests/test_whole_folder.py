@@ -1,0 +1,128 @@
+"""A folder that is there whole or not at all."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
+
+
+def content(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_the_folder_appears_with_everything_in_it(tmp_path):
+    """Until the block ends there is nothing; afterwards there is nothing beside it."""
+    out = tmp_path / "new" / "out"
+    with whole_folder(out, force=False) as partial:
+        (partial / "a").write_text("1")
+        assert not out.exists()
+    assert content(out) == {"a": "1"}
+    assert os.listdir(out.parent) == ["out"]
+
+
+def test_an_exception_leaves_nothing(tmp_path):
+    """Neither the folder nor what was written beside its place."""
+    with pytest.raises(KeyError), whole_folder(tmp_path / "out", force=False) as partial:
+        (partial / "a").write_text("1")
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path):
+    """What the system says, and that nothing is left."""
+    with (
+        pytest.raises(WiseMergeError, match="out was not written: No space left on device.*nothing is left"),
+        whole_folder(tmp_path / "out", force=False) as partial,
+        open("/dev/full", "w") as full,
+    ):
+        (partial / "a").write_text("1")
+        full.write("x" * 100_000)
+        full.flush()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_was_there_is_replaced_whole(tmp_path):
+    """No file of the old folder is left in the new one; without force it is not touched."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").write_text("0")
+    with pytest.raises(WiseMergeError, match="appeared while"), whole_folder(out, force=False):
+        pass
+    assert content(out) == {"old": "0"}
+    with whole_folder(out, force=True) as partial:
+        (partial / "new").write_text("1")
+    assert content(out) == {"new": "1"}
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_the_folder_has_the_permissions_of_the_umask(tmp_path):
+    """Others may read it if the umask says so."""
+    before = os.umask(0o027)
+    try:
+        with whole_folder(tmp_path / "out", force=False):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    """The living one beside it is left alone."""
+    script = (
+        "import sys, time, pathlib\nfrom wise_merge.merge.whole_folder import whole_folder\n"
+        f"with whole_folder(pathlib.Path({str(tmp_path / 'out')!r}), force=False) as partial:\n"
+        "    (partial / 'a').write_text('1'); print('ready', flush=True); time.sleep(60)\n"
+    )
+    dead, living = (subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) for _ in range(2))
+    try:
+        for process in (dead, living):
+            assert process.stdout.readline() == b"ready\n"
+        dead.send_signal(signal.SIGKILL)
+        dead.wait()
+        assert len(list(tmp_path.glob(".out.*.partial"))) == 2
+        with whole_folder(tmp_path / "out", force=False) as partial:
+            (partial / "b").write_text("2")
+        assert len(list(tmp_path.glob(".out.*.partial"))) == 1
+        assert content(tmp_path / "out") == {"b": "2"}
+    finally:
+        living.kill()
+        living.wait()
+        time.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [
+        ("early", "is also an input"),
+        ("early/../early", "is also an input"),
+        ("link", "symbolic link"),
+        (".", "holds the input"),
+        ("early/out", "lies within the input"),
+        ("there", "is there already.*--force"),
+        ("file/out", "is not a folder that can be written to"),
+    ],
+)
+def test_a_place_that_would_harm_something_is_refused(out, words, tmp_path):
+    """Inputs are never written to, and nothing is overwritten unasked."""
+    for name in ("early", "there"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "early")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WiseMergeError, match=words):
+        check_free(tmp_path / out, [tmp_path / "early"], force=False)
+    check_free(tmp_path / "new" / "out", [tmp_path / "early"], force=False)
+    check_free(tmp_path / "there", [tmp_path / "early"], force=True)
+
+
+def test_too_little_space_is_said_before(tmp_path):
+    """With what is needed and what is there."""
+    with pytest.raises(WiseMergeError, match=r"out needs 1000000000\.00 GB and .* has .* GB free"):
+        check_space(tmp_path / "out", 10**18)
+    check_space(tmp_path / "new" / "out", 1)

@@ -1,0 +1,106 @@
+"""wise_merge.json: from what a model was merged, how, and what was measured; enough to make it again."""
+
+import json
+import platform
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from wise_merge import __version__
+from wise_merge.fingerprint import file_sha256
+from wise_merge.geometry import Distance, Step
+from wise_merge.recipe import Pair, Recipe, temperature_of
+
+NAME = "wise_merge.json"
+
+
+@dataclass(frozen=True)
+class Hashes:
+    """The files of one checkpoint and their sums, which are computed while the merge goes on."""
+
+    files: Mapping[Path, "Future[bytes]"]
+
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """Return sha256 (as the Hub shows it) and size in bytes of each file by name; waits for what is not done."""
+        return {
+            path.name: {"sha256": digest.result().hex(), "bytes": path.stat().st_size}
+            for path, digest in self.files.items()
+        }
+
+
+def start_hashing(threads: ThreadPoolExecutor, files: Iterable[Path]) -> Hashes:
+    """Return the sums of the files to come."""
+    return Hashes({path: threads.submit(file_sha256, path) for path in files})
+
+
+def versions() -> dict[str, str]:
+    """Return the version of Python and of each package that has a part in a merge."""
+    found = {"python": platform.python_version(), "wise-merge": __version__}
+    for package in ("torch", "safetensors", "mergekit", "transformers", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def figures(groups: Mapping[str, tuple[Distance, list[Step]]], number: int) -> dict[str, dict[str, Any]]:
+    """Return what was measured of one model, by group of modules."""
+    measured = {}
+    for group, (distance, steps) in groups.items():
+        step = steps[number]
+        measured[group] = {
+            "parameters": distance.elements,
+            "relative_distance": distance.relative,
+            "rounded_back": step.rounded_back(distance),
+            "rounding_error": step.rounding_error,
+            "effective_alpha": step.effective_alpha(distance),
+        }
+    return measured
+
+
+def write_facts(
+    folder: Path,
+    recipe: Recipe,
+    pair: Pair,
+    inputs: Mapping[str, Mapping[str, Any]],
+    *,
+    engine: str,
+    started: float,
+    measured: Mapping[str, Any],
+) -> None:
+    """Write wise_merge.json and mergekit_config.yml, from which `mergekit-yaml` makes the same weights.
+
+    Args:
+        folder: of the model.
+        recipe: of this model.
+        pair: its checkpoints, as the recipe names them.
+        inputs: of "early" and "late": the model, its step and its files.
+        engine: what did the arithmetic.
+        started: `time.monotonic()` at the beginning.
+        measured: `figures`.
+    """
+    import yaml
+
+    text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
+    (folder / "mergekit_config.yml").write_text(text, encoding="utf-8")
+    content = {
+        "merge_method": recipe["merge_method"],
+        "alpha": (recipe.get("parameters") or {}).get("alpha"),
+        "temperatures": {
+            role: temperature_of(recipe, model) for role, model in (("early", pair.early), ("late", pair.late))
+        },
+        "dtype": recipe.get("dtype"),
+        "out_dtype": recipe.get("out_dtype"),
+        **inputs,
+        "config_and_tokenizer_from": "early" if not recipe.get("tokenizer") else "the recipe's tokenizer section",
+        "engine": engine,
+        "versions": versions(),
+        "seconds": round(time.monotonic() - started, 1),
+        "measured": measured,
+    }
+    (folder / NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

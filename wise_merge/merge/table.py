@@ -1,0 +1,123 @@
+"""What a merge did, as a short table, and the warnings that follow from it."""
+
+import re
+from collections.abc import Sequence
+
+from wise_merge.geometry import Distance, Measured, Step
+from wise_merge.merge.pipeline import Order
+
+#: In this order: the norm within an attention block is a norm.
+_GROUPS = (
+    ("vision", re.compile(r"vision|visual|image|mm_projector|multi_modal")),
+    ("norms", re.compile(r"norm|\bln_|\.ln\d|layernorm|\bln\b")),
+    (
+        "embeddings",
+        re.compile(r"embed_tokens|embed_in|wte|wpe|word_embeddings|embed_positions|tok_embeddings"),
+    ),
+    ("lm head", re.compile(r"lm_head|embed_out|output\.weight$|score\.")),
+    ("experts", re.compile(r"expert|router|\bgate\.weight|block_sparse_moe")),
+    ("attention", re.compile(r"attn|attention|mixer")),
+    ("mlp", re.compile(r"mlp|feed_forward|ffn|\bfc\d|dense_")),
+)
+
+#: Shares of a step from which on rounding is said to eat it.
+_EATEN = 0.5
+
+
+def group_of(tensor: str) -> str:
+    """Return the group of modules that a tensor's name puts it in, such as "attention"."""
+    return next((group for group, pattern in _GROUPS if pattern.search(tensor)), "other")
+
+
+def by_group(measured: Measured) -> dict[str, tuple[Distance, list[Step]]]:
+    """Return the sums of each group of modules, the largest group first, and of all tensors under "all"."""
+    groups: dict[str, tuple[Distance, list[Step]]] = {}
+    for name, distance in measured.distances.items():
+        for group in (group_of(name), "all"):
+            far, steps = groups.get(group, (Distance(), [Step()] * len(measured.steps)))
+            groups[group] = (
+                far + distance,
+                [sums + one[name] for sums, one in zip(steps, measured.steps, strict=True)],
+            )
+    return dict(sorted(groups.items(), key=lambda item: (item[0] == "all", -item[1][0].elements)))
+
+
+def table(measured: Measured, labels: Sequence[str]) -> str:
+    """Return the table: per group how far the two lie apart, and per model what became of the step.
+
+    One model is shown by groups, several by a line each. `labels` name the models, such as "alpha 0.5".
+    """
+    groups = by_group(measured)
+    rows = [["", "parameters", "distance"]]
+    alone = len(labels) == 1
+    if alone:
+        rows[0] += ["rounded back", "rounding error", "effective alpha"]
+    for group, (distance, steps) in groups.items():
+        row = [group, _count(distance.elements), f"{distance.relative:.2%}"]
+        rows.append(row + (_step(distance, steps[0]) if alone else []))
+    text = _aligned(rows)
+    if not alone and "all" in groups:
+        distance, steps = groups["all"]
+        lines = [["", "rounded back", "rounding error", "effective alpha"]]
+        lines += [[label, *_step(distance, step)] for label, step in zip(labels, steps, strict=True)]
+        text += "\n\n" + _aligned(lines)
+    return text
+
+
+LEGEND = """distance: |late - early| / |early|
+rounded back: of the elements that differ, those that the merge leaves as in early
+rounding error: |merge - exact| / |exact - early|
+effective alpha: where the merge lies on the line from early to late"""
+
+
+def describe(order: Order, measured: Measured, dtype: str | None) -> None:
+    """Say what the models of an order have become, and warn where rounding has eaten one."""
+    order.say(f"\n{table(measured, order.labels)}\n\n{LEGEND}\n")
+    for warning in warnings(measured, order.labels, dtype):
+        order.warn(warning)
+
+
+def warnings(measured: Measured, labels: Sequence[str], dtype: str | None) -> list[str]:
+    """Return a sentence for each model whose step is mostly lost to the rounding of its dtype."""
+    groups = by_group(measured)
+    if "all" not in groups:
+        return []
+    distance, steps = groups["all"]
+    if not distance.changed:
+        return ["early and late are equal in every element, so the merge is both of them"]
+    found = []
+    for label, step in zip(labels, steps, strict=True):
+        if not step.wanted_squared:
+            continue
+        back, error = step.rounded_back(distance), step.rounding_error
+        if max(back, error) > _EATEN:
+            found.append(
+                f"{label}: rounding to {dtype} leaves {back:.0%} of the changed elements as in early, with an error of "
+                f"{error:.0%} of the step; write float32 with --out-dtype float32"
+            )
+    return found
+
+
+def _step(distance: Distance, step: Step) -> list[str]:
+    alpha = step.effective_alpha(distance)
+    return [
+        f"{step.rounded_back(distance):.1%}",
+        f"{step.rounding_error:.1%}",
+        "-" if alpha is None else f"{alpha:.4f}",
+    ]
+
+
+def _count(elements: int) -> str:
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if elements >= size:
+            return f"{elements / size:.2f} {unit}"
+    return str(elements)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)

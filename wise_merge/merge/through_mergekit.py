@@ -1,0 +1,191 @@
+"""Recipes with adapters, slices or a tokenizer section: mergekit as a library, in a folder that appears whole.
+
+What the command line of mergekit leaves open is decided here: a fresh cache for adapters, no state of an earlier
+merge in the process, permissions by the umask.
+"""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import LoaderCache
+from mergekit.merge import run_merge
+from mergekit.options import MergeOptions
+from pydantic import ValidationError
+
+from wise_merge.checkpoints.adapters import adapter_file
+from wise_merge.checkpoints.headers import read_headers, weight_files
+from wise_merge.checkpoints.pairs import read_state, step_of
+from wise_merge.errors import WiseMergeError
+from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
+from wise_merge.merge.pipeline import Order, Say
+from wise_merge.merge.record import figures, start_hashing, write_facts
+from wise_merge.merge.table import by_group, describe
+from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
+from wise_merge.mergekit_checks import check_configuration
+from wise_merge.mergekit_methods import observed
+from wise_merge.recipe import Recipe
+
+#: Elements that are measured at once.
+_BLOCK = 1 << 17
+
+
+def carry_out(order: Order) -> None:
+    """Check everything, then have mergekit write the models of the order unless the checks are all that is wanted."""
+    started = time.monotonic()
+    recipe = order.recipes[0]
+    models = [model for pair in order.pairs for model in (pair.early, pair.late)]
+    folders = {model: [Path(part) for part in model.split("+") if Path(part).is_dir()] for model in models}
+    check_free(order.out, [folder for parts in folders.values() for folder in parts], force=order.force)
+    with _warnings_to(order.warn):
+        check_configuration(_configuration(recipe))
+    order.say(f"{recipe['merge_method']} of early {order.pairs[0].early} and late {order.pairs[0].late}, by mergekit")
+    files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
+    largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
+    # Each adapter becomes a model for the time of the merge.
+    check_space(order.out, largest * (len(order.recipes) + sum("+" in model for model in folders)))
+    if order.check:
+        order.say("All checks have passed; nothing was written.")
+        return
+    with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
+        hashes = {model: start_hashing(threads, found) for model, found in files.items()}
+        measured, dtype = _merge(order, partial)
+        groups = by_group(measured)
+        inputs = {
+            role: {
+                "model": model,
+                "step": next((at for at in map(_step, reversed(folders[model])) if at is not None), None),
+                "files": hashes[model].entries(),
+            }
+            for role, model in (("early", order.pairs[0].early), ("late", order.pairs[0].late))
+        }
+        for number, (name, one) in enumerate(zip(order.names, order.recipes, strict=True)):
+            write_facts(
+                partial / name,
+                one,
+                order.pairs[0],
+                inputs,
+                engine="mergekit",
+                started=started,
+                measured=figures(groups, number),
+            )
+    describe(order, measured, dtype)
+    order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
+
+
+def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
+    """Write the models into `partial`, and return what was measured and the dtype of the output."""
+    measured = Measured()
+    dtypes: set[torch.dtype] = set()
+    scratch = partial / ".adapters"
+    for name, recipe in zip(order.names, order.recipes, strict=True):
+        folder = partial / name
+        sums: dict[str, Step] = {}
+        measured.steps.append(sums)
+        out_dtype = getattr(torch, str(recipe["out_dtype"]).removeprefix("torch.")) if recipe.get("out_dtype") else None
+
+        def observe(
+            tensor: str,
+            early: torch.Tensor,
+            late: torch.Tensor,
+            merged: torch.Tensor,
+            alpha: float,
+            sums: dict[str, Step] = sums,
+            out_dtype: torch.dtype | None = out_dtype,
+        ) -> None:
+            written = merged.to(out_dtype or merged.dtype)
+            dtypes.add(written.dtype)
+            measured.distances[tensor], sums[tensor] = _measure(early, late, written, alpha)
+
+        # mergekit keeps its readers of checkpoints, and what they have read, for the life of the process.
+        LoaderCache.loaders.clear()
+        options = MergeOptions(
+            lora_merge_cache=str(scratch),
+            quiet=not sys.stderr.isatty(),
+            write_model_card=False,
+        )
+        with observed(observe), _warnings_to(lambda message: None):
+            try:
+                run_merge(_configuration(recipe), str(folder), options)
+            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
+        read_headers(folder)
+    LoaderCache.loaders.clear()
+    _remove(scratch)
+    _open_to_umask(partial)
+    return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
+
+
+def _measure(early: torch.Tensor, late: torch.Tensor, merged: torch.Tensor, alpha: float) -> tuple[Distance, Step]:
+    wide = torch.float64 if early.dtype == torch.float64 else torch.float32
+    far, steps = Distance(), Step()
+    for one, other, out in zip(*(part.reshape(-1).split(_BLOCK) for part in (early, late, merged)), strict=True):
+        one_wide = one.to(wide)
+        task_vector = other.to(wide) - one_wide
+        seen = distance(one_wide, task_vector, changed=int(torch.count_nonzero(task_vector)))
+        far += seen
+        moved = differing(one.to(out.dtype).contiguous(), out.contiguous())
+        steps += step(one_wide, task_vector, out, alpha, seen.task_vector, moved=moved)
+    return far, steps
+
+
+def _configuration(recipe: Recipe) -> MergeConfiguration:
+    try:
+        return MergeConfiguration.model_validate(dict(recipe))
+    except (ValidationError, RuntimeError) as error:
+        reason = (
+            "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise WiseMergeError(f"mergekit does not take the recipe: {reason}") from error
+
+
+@contextlib.contextmanager
+def _warnings_to(warn: Say) -> Iterator[None]:
+    """Hand what this package logs as warnings to `warn`."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    logger, handler = logging.getLogger("wise_merge"), Handler(logging.WARNING)
+    logger.addHandler(handler)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate
+
+
+def _files(folder: Path) -> list[Path]:
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        return [adapter_file(folder)]
+    return [path for path in weight_files(folder) if path.is_file()]
+
+
+def _step(folder: Path) -> int | None:
+    return step_of(folder, read_state(folder))
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_to_umask(folder: Path) -> None:
+    """Give every file the permissions that a new one has: safetensors makes its own for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)

@@ -1,0 +1,125 @@
+"""A folder that is there whole or not at all, whenever the process is killed.
+
+It is filled beside its final place, flushed to the disk and renamed. What a killed process has left behind
+is removed by the next one that writes to the same place.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from wise_merge.errors import WiseMergeError
+
+
+def check_free(out: Path, inputs: list[Path], *, force: bool) -> None:
+    """Raise `WiseMergeError` unless a folder can be put at `out` without touching the inputs."""
+    if out.is_symlink():
+        raise WiseMergeError(f"{out} is a symbolic link, and a new folder would replace it; name another folder")
+    place = out.resolve()
+    for path in inputs:
+        other = path.resolve()
+        if place == other:
+            raise WiseMergeError(f"the output {out} is also an input; name another folder")
+        if place in other.parents:
+            raise WiseMergeError(f"the output {out} would replace the folder that holds the input {path}; name another")
+        if other in place.parents:
+            raise WiseMergeError(f"the output {out} lies within the input {path}; name a folder outside of it")
+    if out.exists() and not force:
+        raise WiseMergeError(f"{out} is there already; name another folder, or replace it whole with --force")
+    if out.exists() and not out.is_dir():
+        raise WiseMergeError(f"{out} is a file; name a folder")
+    parent = place.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise WiseMergeError(f"{out} cannot be made: {parent} is not a folder that can be written to")
+
+
+def check_space(out: Path, needed: int) -> None:
+    """Raise `WiseMergeError` unless the disk of `out` has `needed` bytes free."""
+    parent = out.resolve().parent
+    while not parent.exists():
+        parent = parent.parent
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise WiseMergeError(
+            f"{out} needs {needed / 1e9:.2f} GB and {parent} has {free / 1e9:.2f} GB free; "
+            "make room or name a folder on another disk"
+        )
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, *, force: bool) -> Iterator[Path]:
+    """Yield an empty folder to fill, which is at `out` when the block ends without an exception.
+
+    Otherwise nothing is left of it. With `force`, what is at `out` is replaced whole.
+    """
+    out = Path(os.path.abspath(out))
+    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    lock = FileLock(partial.with_suffix(".lock"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(out)
+        lock.acquire(timeout=0)
+        try:
+            partial.mkdir()
+            yield partial
+            _flush(partial)
+            _publish(partial, out, force=force)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            lock.release()
+            Path(lock.lock_file).unlink(missing_ok=True)
+    except OSError as error:
+        place = error.filename or partial
+        raise WiseMergeError(
+            f"{out} was not written: {error.strerror or error} ({place}); nothing is left of it"
+        ) from error
+
+
+def _remove_left_over(out: Path) -> None:
+    """Remove what killed processes have left beside `out`; the lock of a living one is held."""
+    for lock_file in out.parent.glob(f".{out.name}.????????.lock"):
+        with contextlib.suppress(Timeout, OSError), FileLock(lock_file, timeout=0):
+            for suffix in (".partial", ".replaced"):
+                shutil.rmtree(lock_file.with_suffix(suffix), ignore_errors=True)
+            lock_file.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(_fsync, paths))
+    for path in folders:
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _publish(partial: Path, out: Path, *, force: bool) -> None:
+    replaced = partial.with_suffix(".replaced")
+    if out.exists():
+        if not force:
+            raise WiseMergeError(f"{out} appeared while the merge was running; nothing of it was changed")
+        out.rename(replaced)
+    try:
+        partial.rename(out)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(out)
+        raise
+    _fsync(out.parent)
+    shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,355 @@
+"""A recipe for mergekit as plain data: what its YAML may say, and what it says about each tensor.
+
+The same checks serve `mergekit-yaml`, which hands over what it has parsed, and `wise-merge merge`,
+which reads the file itself and finds misspelt keys too: mergekit ignores those in silence.
+Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
+"""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.ranges import check_alpha, check_temperature
+
+Recipe = Mapping[str, Any]
+
+#: What mergekit can cast weights to, as it spells it.
+FLOATING_DTYPES = ("bfloat16", "float16", "float32", "float64")
+
+#: The parameters of our merge methods.
+PARAMETERS = {"wise_ft": ("alpha",), "bang": ("alpha", "temperature")}
+
+# The keys of mergekit 0.1.5's configuration; a test compares them with its own classes.
+KEYS = {
+    "recipe": [
+        *("merge_method", "base_model", "models", "slices", "modules", "parameters"),
+        *("dtype", "out_dtype", "tokenizer", "tokenizer_source", "chat_template"),
+    ],
+    "model": ["model", "parameters"],
+    "slice": ["sources", "base_model", "residual_weight", "parameters"],
+    "source": ["model", "layer_range", "parameters"],
+    "module": ["slices", "models", "parameters"],
+    "tokenizer": ["source", "tokens", "pad_to_multiple_of"],
+    "condition": ["value", "filter"],
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two checkpoints that a recipe (or one of its slices) averages, as it names them."""
+
+    early: str
+    late: str
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file after checking that every key of it is one that mergekit knows."""
+    import yaml
+
+    try:
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WiseMergeError(f"the recipe {path} cannot be read: {reason}") from error
+    except yaml.YAMLError as error:
+        raise WiseMergeError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(recipe, dict):
+        raise WiseMergeError(f"the recipe {path} must be a mapping with merge_method, base_model and models")
+    try:
+        check_keys(recipe)
+    except WiseMergeError as error:
+        raise WiseMergeError(f"{path}: {error}") from error
+    return recipe
+
+
+def check_keys(recipe: Recipe) -> None:
+    """Raise `WiseMergeError` for a key that mergekit would ignore, and for a part that has the wrong form."""
+    _known("the recipe", recipe, KEYS["recipe"])
+    method = recipe.get("merge_method")
+    if method not in PARAMETERS:
+        near = difflib.get_close_matches(str(method), PARAMETERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "for other methods use mergekit-yaml"
+        raise WiseMergeError(f"merge_method must be wise_ft or bang; got {method!r}; {hint}")
+    given = [key for key in ("models", "slices", "modules") if recipe.get(key)]
+    if len(given) != 1:
+        raise WiseMergeError(
+            f"exactly one of models, slices and modules must be there; got {', '.join(given) or 'none of them'}"
+        )
+    for place, holder in _holders(recipe):
+        if holder is not recipe:
+            _known(place, holder, KEYS["module"])
+        for number, model in enumerate(_list(f"models of {place}", holder.get("models"))):
+            _known(f"models[{number}] of {place}", model, KEYS["model"], needed="model")
+        for number, piece in enumerate(_list(f"slices of {place}", holder.get("slices"))):
+            _known(f"slices[{number}] of {place}", piece, KEYS["slice"], needed="sources")
+            for source in _list(f"slices[{number}].sources of {place}", piece["sources"]):
+                _known(f"a source of slices[{number}] of {place}", source, KEYS["source"], needed="layer_range")
+    if recipe.get("tokenizer") is not None:
+        _known("tokenizer", recipe["tokenizer"], KEYS["tokenizer"])
+    for place, settings in _all_scopes(recipe):
+        if not isinstance(settings, Mapping):
+            raise WiseMergeError(f"{place} must be a mapping such as {{alpha: 0.5}}; got {settings!r}")
+        for name, setting in settings.items():
+            for condition in setting if isinstance(setting, list) else [setting]:
+                if isinstance(condition, Mapping):
+                    _known(f"{name} in {place}", condition, KEYS["condition"], needed="value")
+
+
+def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | None = None) -> None:
+    if not isinstance(mapping, Mapping):
+        raise WiseMergeError(f"{place} must be a mapping with {', '.join(keys)}; got {mapping!r}")
+    for key in mapping:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, n=1)
+            stray = difflib.get_close_matches(str(key), PARAMETERS["bang"], n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
+            if stray and "parameters" in keys:
+                hint = f"did you mean {stray[0]}, which stands under parameters?"
+            raise WiseMergeError(f"unknown key {key} in {place}; {hint}")
+    if needed is not None and mapping.get(needed) is None:
+        raise WiseMergeError(f"{place} has no {needed}")
+
+
+def _list(place: str, value: Any) -> list[Any]:
+    if value is not None and not isinstance(value, list):
+        raise WiseMergeError(f"{place} must be a list; got {value!r}")
+    return value or []
+
+
+def _holders(recipe: Recipe) -> list[tuple[str, Recipe]]:
+    """Return the parts that may hold models or slices: the recipe itself and its modules."""
+    modules = recipe.get("modules") or {}
+    if not isinstance(modules, Mapping):
+        raise WiseMergeError(f"modules must be a mapping from names to their models or slices; got {modules!r}")
+    return [("the recipe", recipe), *((f"module {name}", module) for name, module in modules.items())]
+
+
+def pairs(recipe: Recipe) -> list[Pair]:
+    """Return the different (early, late) that the recipe averages, from models, slices or modules."""
+    base = recipe.get("base_model")
+    if base is None:
+        raise WiseMergeError(
+            f"base_model is missing; {recipe['merge_method']} takes the early checkpoint from it, "
+            "and the late one from models"
+        )
+    found = []
+    for _, holder in _holders(recipe):
+        if holder.get("models"):
+            found.append(_pair(recipe, base, [entry["model"] for entry in holder["models"]]))
+        for number, piece in enumerate(holder.get("slices") or ()):
+            early = piece.get("base_model") or base
+            names = [model_name(source["model"]) for source in piece["sources"]]
+            if model_name(early) not in names:
+                raise WiseMergeError(
+                    f"slice {number} does not name the early checkpoint {model_name(early)} among its sources; add it"
+                )
+            if len({tuple(source["layer_range"]) for source in piece["sources"]}) > 1:
+                raise WiseMergeError(
+                    f"slice {number} averages different layers with each other; give its sources one layer_range"
+                )
+            found.append(_pair(recipe, early, [source["model"] for source in piece["sources"]]))
+    return list(dict.fromkeys(found))
+
+
+def model_name(model: Any) -> str:
+    """Return a model of a recipe as mergekit writes it: `path`, `path@revision` or `path+adapter`."""
+    if not isinstance(model, Mapping):
+        return str(model)
+    if "path" in model:
+        return f"{model['path']}@{model['revision']}" if model.get("revision") else str(model["path"])
+    adapter = model.get("lora")
+    return model_name(model.get("model")) + (f"+{model_name(adapter)}" if adapter else "")
+
+
+def _pair(recipe: Recipe, early: Any, models: Sequence[Any]) -> Pair:
+    early, names = model_name(early), [model_name(model) for model in models]
+    late = [name for name in names if name != early]
+    if len(late) != 1:
+        listed = ", ".join(late) or "none but base_model itself"
+        raise WiseMergeError(
+            f"models must name exactly one late checkpoint for {recipe['merge_method']}; it names {listed}. "
+            "For several models use mergekit's linear"
+        )
+    if len(names) - len(late) > 1:
+        raise WiseMergeError(f"the early checkpoint {early} is named twice; name it once")
+    return Pair(early, late[0])
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raise `WiseMergeError` unless alpha, temperatures and dtypes are there, in range, and where mergekit looks."""
+    method = recipe["merge_method"]
+    known = PARAMETERS[method]
+    shared, per_model = _scopes(recipe)
+    for place, settings in {**shared, **per_model}.items():
+        for name, setting in settings.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"{method} knows {', '.join(known)}"
+                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
+            for value in _scalars(setting):
+                _check_value(name, value, place)
+            _check_conditions(name, setting, place)
+    for place, settings in per_model.items():
+        if "alpha" in settings:
+            raise WiseMergeError(
+                f"alpha stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
+                "move it to the top-level parameters"
+            )
+    for place, scopes in _alpha_scopes(recipe):
+        alphas = [scope["alpha"] for scope in scopes if scope and "alpha" in scope]
+        if not alphas:
+            raise WiseMergeError(
+                f"alpha is missing{place}; set it from 0 (early) to 1 (late) at the top level, "
+                "such as `parameters: {alpha: 0.5}`"
+            )
+        if not any(_covers_all_tensors(alpha) for alpha in alphas):
+            raise WiseMergeError(
+                f"alpha has values for some tensors only{place}; "
+                "end its list with an entry without filter, such as `- value: 0.5`"
+            )
+    for key in ("dtype", "out_dtype"):
+        name = recipe.get(key)
+        if name is not None and str(name).removeprefix("torch.") not in FLOATING_DTYPES:
+            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {name}")
+
+
+def _alpha_scopes(recipe: Recipe) -> Iterator[tuple[str, list[Recipe | None]]]:
+    """Yield, for each part of the model, the parameters in which mergekit looks for alpha."""
+    if not recipe.get("modules") and not recipe.get("slices"):
+        yield "", [recipe.get("parameters")]
+    for name, holder in _holders(recipe):
+        place = "" if holder is recipe else f" of {name}"
+        if holder is not recipe and holder.get("models"):
+            yield f" for the models{place}", [holder.get("parameters"), recipe.get("parameters")]
+        for number, piece in enumerate(holder.get("slices") or ()):
+            scopes = [piece.get("parameters"), holder.get("parameters"), recipe.get("parameters")]
+            yield f" for slice {number}{place}", scopes
+
+
+def _check_conditions(name: str, setting: Any, place: str) -> None:
+    if name == "temperature" and not isinstance(setting, (int, float, str)):
+        raise WiseMergeError(f"temperature in {place} must be one number, which holds for the whole checkpoint")
+    conditions = [entry for entry in setting if isinstance(entry, Mapping)] if isinstance(setting, list) else []
+    for number, condition in enumerate(conditions[:-1], start=1):
+        if condition.get("filter") in (None, "*"):
+            raise WiseMergeError(
+                f"entry {number} of {name} in {place} has no filter (or a misspelt one), "
+                "so it holds for every tensor and those after it are never used; put it last"
+            )
+
+
+def idle_filters(recipe: Recipe, names: Collection[str]) -> Iterator[str]:
+    """Yield a warning for every filter of alpha that occurs in none of the tensors' names."""
+    for place, settings in _scopes(recipe)[0].items():
+        setting = settings.get("alpha")
+        for condition in setting if isinstance(setting, list) else [setting]:
+            text = condition.get("filter") if isinstance(condition, Mapping) else None
+            if text not in (None, "*") and not any(text in name for name in names):
+                yield f"alpha in {place}: no tensor's name contains {text!r}, so its value is not used"
+
+
+def _all_scopes(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    for scopes in _scopes(recipe):
+        yield from scopes.items()
+
+
+def _scopes(recipe: Recipe) -> tuple[dict[str, Recipe], dict[str, Recipe]]:
+    """Return the parameters by where they stand: those of the whole merge and those of one model."""
+    shared: dict[str, Recipe] = {}
+    per_model: dict[str, Recipe] = {}
+    for name, holder in _holders(recipe):
+        path = "" if holder is recipe else f"modules.{name.removeprefix('module ')}"
+        shared[f"{path}.parameters".lstrip(".")] = holder.get("parameters") or {}
+        within = f"{path}: " if path else ""
+        for entry in holder.get("models") or ():
+            per_model[f"{within}parameters of model {model_name(entry['model'])}"] = entry.get("parameters") or {}
+        for number, piece in enumerate(holder.get("slices") or ()):
+            place = f"{path}.slices[{number}]".lstrip(".")
+            shared[f"{place}.parameters"] = piece.get("parameters") or {}
+            for source in piece["sources"]:
+                per_model[f"{place}: parameters of model {model_name(source['model'])}"] = (
+                    source.get("parameters") or {}
+                )
+    return shared, per_model
+
+
+def _scalars(setting: Any) -> Iterator[Any]:
+    if isinstance(setting, Mapping):
+        yield from _scalars(setting["value"])
+    elif isinstance(setting, list):
+        for item in setting:
+            yield from _scalars(item)
+    else:
+        yield setting
+
+
+def _check_value(name: str, value: Any, place: str) -> None:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise WiseMergeError(f"{name} in {place} must be a number; got {value!r}") from None
+    {"alpha": check_alpha, "temperature": check_temperature}[name](number)
+
+
+def _covers_all_tensors(setting: Any) -> bool:
+    conditions = setting if isinstance(setting, list) else [setting]
+    return any(not isinstance(condition, Mapping) or condition.get("filter") in (None, "*") for condition in conditions)
+
+
+def value_of(setting: Any, tensor: str, position: float) -> float | None:
+    """Return what a setting says of a tensor, as mergekit 0.1.5 reads it; None if no filter of it matches.
+
+    `position` runs from 0 at the first layer to 1 at the last; tensors outside of the layers have 0.
+    A list of numbers is interpolated over it; of a list with filters the first that occurs in the
+    tensor's name counts.
+    """
+    if isinstance(setting, Mapping):
+        setting = [setting]
+    if not isinstance(setting, list):
+        return float(setting)
+    if not any(isinstance(entry, Mapping) for entry in setting):
+        values = [float(entry) for entry in setting]
+        place = position * (len(values) - 1)
+        first = int(place)
+        share = place - first
+        return (1 - share) * values[first] + share * values[min(len(values) - 1, first + 1)]
+    for condition in setting:
+        if condition.get("filter") in (None, "*") or condition["filter"] in tensor:
+            return value_of(condition["value"], tensor, position)
+    return None
+
+
+def temperature_of(recipe: Recipe, model: str) -> float:
+    """Return the temperature of one checkpoint of a recipe without slices and modules; 1 if it has none."""
+    for entry in recipe.get("models") or ():
+        if model_name(entry["model"]) == model and "temperature" in (entry.get("parameters") or {}):
+            return float(entry["parameters"]["temperature"])
+    return float((recipe.get("parameters") or {}).get("temperature", 1.0))
+
+
+def with_alpha(recipe: Recipe, alpha: float | None) -> dict[str, Any]:
+    """Return the recipe with this alpha for every tensor; as it is where alpha is None."""
+    if alpha is None:
+        return dict(recipe)
+    return {**recipe, "parameters": {**(recipe.get("parameters") or {}), "alpha": alpha}}
+
+
+def with_out_dtype(recipe: Recipe, out_dtype: str | None) -> dict[str, Any]:
+    """Return the recipe with another dtype of the output; as it is where that is None.
+
+    A wide one is computed in as well, where the recipe names none as wide: mergekit would round the average to the
+    checkpoints' dtype first, and widen what rounding has left.
+    """
+    if out_dtype is None:
+        return dict(recipe)
+    if out_dtype not in FLOATING_DTYPES:
+        raise WiseMergeError(f"the output's dtype must be one of {', '.join(FLOATING_DTYPES)}; got {out_dtype}")
+    wide = ("float32", "float64")
+    named = str(recipe.get("dtype") or "").removeprefix("torch.")
+    narrower = out_dtype in wide and (named not in wide or wide.index(named) < wide.index(out_dtype))
+    return {**recipe, "out_dtype": out_dtype, **({"dtype": out_dtype} if narrower else {})}
