@@ -1,0 +1,78 @@
+"""A checkpoint by the name that mergekit gives it, and its model ready to read: full, or a LoRA adapter on its base."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.scorers import models
+from wise_merge.scorers.models import Place
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model on disk or on the Hub.
+
+    Attributes:
+        name: as mergekit takes it, `MODEL` or `BASE+ADAPTER`.
+        base: the full model.
+        adapter: the folder of the LoRA adapter that is to be added, None for a full model.
+    """
+
+    name: str
+    base: str
+    adapter: Path | None
+
+
+def find_checkpoint(argument: str) -> Checkpoint:
+    """Return the checkpoint that a command line names: a folder, a Hub id, BASE+ADAPTER, or an adapter alone."""
+    from wise_merge.checkpoints.adapters import check_adapter, read_adapter
+
+    base, plus, adapter = (part.rstrip("/") or part for part in argument.partition("+"))
+    folder = Path(base)
+    if not plus and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        base, adapter = read_adapter(folder).base or "", base
+        if not base:
+            raise WiseMergeError(f"{adapter} does not say which model it was trained on; name it as BASE+{adapter}")
+    if not adapter:
+        if plus:
+            raise WiseMergeError(f"{argument!r} ends in +; name an adapter after it, as in BASE+ADAPTER")
+        return Checkpoint(base, base, None)
+    # PEFT passes over weights that fit nothing: what it makes of another model's adapter would be a wrong model.
+    check_adapter(read_adapter(Path(adapter)), base, Path(base) if Path(base).is_dir() else None)
+    return Checkpoint(f"{base}+{adapter}", base, Path(adapter))
+
+
+def load_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
+    """Return the configuration of transformers."""
+    from transformers import AutoConfig
+
+    return models.load(AutoConfig.from_pretrained, checkpoint.base, trust_remote_code=trust_remote_code)
+
+
+def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
+    """Return the tokenizer: that beside the adapter if there is one, else the base model's."""
+    from transformers import AutoTokenizer
+
+    name = checkpoint.base
+    if checkpoint.adapter is not None and (checkpoint.adapter / "tokenizer_config.json").is_file():
+        name = str(checkpoint.adapter)
+    return models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
+
+
+def load_model(checkpoint: Checkpoint, place: Place) -> Any:
+    """Return the model for inference, an adapter added to its base as mergekit adds it."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar, enable_progress_bar
+
+    # One bar is enough, that of the reading.
+    disable_progress_bar()
+    try:
+        model = models.load_weights(AutoModelForCausalLM.from_pretrained, checkpoint.base, place)
+    finally:
+        enable_progress_bar()
+    if checkpoint.adapter is None:
+        return model
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(checkpoint.adapter)).merge_and_unload().eval()
