@@ -18,7 +18,7 @@ ROWS = [
     {"passk_task"},
     {"scorers", "embeddings", "results", "journal"},
     {"mergekit_checks"},
-    {"mergekit_lora"},
+    {"mergekit_lora", "mergekit_plan"},
     {"checkpoints", "answers", "recipe"},
     {
         "averaging",
@@ -38,7 +38,7 @@ ROWS = [
 
 #: The only modules that may know another program.
 HOSTS = {
-    "mergekit": {"mergekit_methods", "mergekit_checks", "mergekit_lora", "merge"},
+    "mergekit": {"mergekit_methods", "mergekit_checks", "mergekit_lora", "mergekit_plan", "merge"},
     "lm_eval": {"passk_task", "passk_models"},
     "vllm": {"passk_models"},
 }

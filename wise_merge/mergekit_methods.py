@@ -2,12 +2,13 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import torch
-from mergekit.common import ModelReference
+from mergekit.common import ModelReference, dtype_from_name
 from mergekit.config import MergeConfiguration
+from mergekit.io.tasks import GatherTensors, LoaderCache, SaveTensor
 from mergekit.merge_methods.base import (
     BasePolicy,
     InputContract,
@@ -16,12 +17,14 @@ from mergekit.merge_methods.base import (
     TensorGroup,
 )
 from mergekit.merge_methods.easy_define import merge_method
+from mergekit.merge_methods.task_adapter import ExecuteMergeMethodTask
 from pydantic import Field
 
-from wise_merge.averaging import first_non_finite, fold_temperature, interpolate
+from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
 from wise_merge.errors import WiseMergeError
-from wise_merge.final_norms import final_norm
+from wise_merge.final_norms import folds
 from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
+from wise_merge.mergekit_plan import cannot_plan, check_plan
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -64,17 +67,22 @@ def _bang(group: TensorGroup, alpha: Alpha, temperature: PerInput[Temperature] =
 
 def _average(group: TensorGroup, alpha: float, temperatures: tuple[float, float]) -> torch.Tensor:
     # One group at a time, not a batch: it knows the name of its tensor, and mergekit hands over one anyway.
-    _check_finite(group)
     early, late = group.base, group.non_base[0]
-    name = group.metadata.name
+    name = group.metadata.name or ""
     with one_line_errors():
-        folded = [
-            _folded(entry.tensor, name, entry.id, temperature)
-            for entry, temperature in zip((early, late), temperatures, strict=True)
-        ]
-        merged = interpolate(*folded, alpha)
+        offset = _offset(name, ((early.id, temperatures[0]), (late.id, temperatures[1])))
+        if offset is None:
+            merged = interpolate(early.tensor, late.tensor, alpha)
+        else:
+            merged = interpolate_balanced(early.tensor, late.tensor, alpha, temperatures=temperatures, offset=offset)
+        # A NaN or infinity in a checkpoint is one in the average, too, unless its share is 0.
+        if alpha in (0.0, 1.0):
+            _check_finite(group)
+        if (offset is not None or 0.0 < alpha < 1.0) and first_non_finite(merged) is not None:
+            _check_finite(group)
+            raise _overflow(name, merged.dtype, offset, temperatures)
     for observer in _observers:
-        observer(name or "", early.tensor, late.tensor, merged, alpha)
+        observer(name, early.tensor, late.tensor, merged, alpha)
     return merged
 
 
@@ -90,6 +98,9 @@ def register() -> None:
             registry.register(method)
     if not hasattr(MergeConfiguration.referenced_models, "__wrapped__"):
         MergeConfiguration.referenced_models = _checking_first(MergeConfiguration.referenced_models)
+        ExecuteMergeMethodTask.arguments = _without_cast(ExecuteMergeMethodTask.arguments)
+        ExecuteMergeMethodTask.execute = _with_buffers(ExecuteMergeMethodTask.execute)
+        SaveTensor.execute = _saving_buffers(SaveTensor.execute)
 
 
 def _checking_first(referenced_models: Any) -> Any:
@@ -99,9 +110,95 @@ def _checking_first(referenced_models: Any) -> Any:
     def checked(self: MergeConfiguration) -> list[ModelReference]:
         if self.merge_method in METHODS:
             check_configuration(self)
+            _guard_plan()
+            _folds.cache_clear()  # other checkpoints may lie there by now
         return list(referenced_models(self))
 
     return checked
+
+
+def _guard_plan() -> None:
+    """Have plans for our methods checked, once: mergekit goes on where it knows only some of the tensors."""
+    from mergekit.plan import MergePlanner  # which imports the registry, that is, us
+
+    plan = MergePlanner._plan
+    if hasattr(plan, "__wrapped__"):
+        return
+
+    @functools.wraps(plan)
+    def checked(self: MergePlanner) -> None:
+        if self.config.merge_method not in METHODS:
+            return plan(self)
+        whole = bool(self.config.models)  # before it is spelt out as slices
+        with one_line_errors():
+            try:
+                plan(self)
+            except RuntimeError as error:
+                raise cannot_plan(error) from error
+            check_plan(self.config.base_model, [weight for weight, _ in self._tensors], whole=whole)
+
+    MergePlanner._plan = checked
+
+
+# mergekit casts all that it reads to `dtype`, and all that it writes to `out_dtype`: as bfloat16, integers are
+# rounded and then averaged. For our methods, buffers stay what they are.
+
+
+def _without_cast(arguments: Any) -> Any:
+    @functools.wraps(arguments)
+    def uncast(self: ExecuteMergeMethodTask) -> dict[str, Any]:
+        found: dict[str, Any] = arguments(self)
+        if _casts_late(self):
+            found["tensors"] = self.gather_tensors.model_copy(update={"dtype": None})
+        return found
+
+    return uncast
+
+
+def _with_buffers(execute: Any) -> Any:
+    @functools.wraps(execute)
+    def checked(self: ExecuteMergeMethodTask, tensors: dict[Any, torch.Tensor], **arguments: Any) -> Any:
+        if self.method_name in METHODS:
+            _check_buffer(self.output_weight.name, tensors)
+        if _casts_late(self) and self.output_weight.force_dtype is None:
+            dtype = dtype_from_name(self.gather_tensors.dtype)
+            tensors = {
+                model: tensor.to(dtype) if tensor.is_floating_point() else tensor for model, tensor in tensors.items()
+            }
+        return execute(self, tensors=tensors, **arguments)
+
+    return checked
+
+
+def _saving_buffers(execute: Any) -> Any:
+    @functools.wraps(execute)
+    def saved(self: SaveTensor, writer: Any, tensor: torch.Tensor | None) -> None:
+        ours = isinstance(self.tensor_task, ExecuteMergeMethodTask) and self.tensor_task.method_name in METHODS
+        if ours and tensor is not None and not tensor.is_floating_point():
+            self = self.model_copy(update={"dtype": None})
+        execute(self, writer=writer, tensor=tensor)
+
+    return saved
+
+
+def _casts_late(task: ExecuteMergeMethodTask) -> bool:
+    return (
+        task.method_name in METHODS
+        and isinstance(task.gather_tensors, GatherTensors)
+        and task.gather_tensors.dtype is not None
+    )
+
+
+def _check_buffer(name: str, tensors: dict[Any, torch.Tensor]) -> None:
+    (one, first), *others = tensors.items()
+    for other, tensor in others:
+        if first.is_floating_point() and tensor.is_floating_point():
+            continue
+        if first.dtype != tensor.dtype or not torch.equal(first, tensor):
+            raise MergeInputError(
+                f"buffer {name} ({str(tensor.dtype).removeprefix('torch.')}) differs between {one} and {other}; only "
+                "floating-point tensors can be averaged, and a choice between the two would be a guess"
+            )
 
 
 def _check_finite(group: TensorGroup) -> None:
@@ -114,25 +211,31 @@ def _check_finite(group: TensorGroup) -> None:
             )
 
 
-def _folded(tensor: torch.Tensor, name: str | None, model: Any, temperature: float) -> torch.Tensor:
-    if temperature == 1.0:
-        return tensor
-    norm = final_norm(_architecture_of(model))
-    if name not in norm.tensors:
-        return tensor
-    folded = fold_temperature(tensor, temperature, offset=norm.offset)
-    if first_non_finite(folded) is not None:
-        raise WiseMergeError(f"temperature {temperature} of {model} makes {name} overflow {tensor.dtype}; raise it")
-    return folded
+def _overflow(name: str, dtype: torch.dtype, offset: float | None, temperatures: tuple[float, float]) -> WiseMergeError:
+    if offset is None:
+        return WiseMergeError(f"the average of tensor {name} overflows {dtype}; merge in a wider dtype")
+    return WiseMergeError(f"temperature {min(temperatures)} makes {name} overflow {dtype}; raise it")
+
+
+def _offset(name: str, checkpoints: Sequence[tuple[Any, float]]) -> float | None:
+    """Return the offset with which temperatures are folded into a tensor, None where none is."""
+    offset = None
+    for model, temperature in checkpoints:
+        if temperature != 1.0:
+            offset = _folds(model).get(name)
+    return offset
 
 
 @functools.cache
-def _architecture_of(model: Any) -> str:
+def _folds(model: Any) -> Mapping[str, float]:
+    """Return the tensors to fold a temperature into, by all their names: mergekit may have another than the file."""
     if not isinstance(model, ModelReference):
         raise WiseMergeError(
             "bang needs the config of a checkpoint to fold its temperature; merge by YAML, not from tensors in memory"
         )
-    return str(config_of(model)["architectures"][0])
+    config = config_of(model)
+    folds(config, LoaderCache().get(model).index.tensor_paths)
+    return folds(config)
 
 
 # Imported before mergekit, this module is not ready when the start-up hook calls (wise_merge/autoload.py).

@@ -211,9 +211,9 @@ def check_settings(recipe: Recipe) -> None:
                 "end its list with an entry without filter, such as `- value: 0.5`"
             )
     for key in ("dtype", "out_dtype"):
-        name = recipe.get(key)
-        if name is not None and str(name).removeprefix("torch.") not in FLOATING_DTYPES:
-            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {name}")
+        dtype = recipe.get(key)
+        if dtype is not None and str(dtype).removeprefix("torch.") not in FLOATING_DTYPES:
+            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {dtype}")
 
 
 def _alpha_scopes(recipe: Recipe) -> Iterator[tuple[str, list[Recipe | None]]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from wise_merge.checkpoints.headers import TensorHeader
 from wise_merge.errors import WiseMergeError
+from wise_merge.final_norms import folds
 from wise_merge.recipe import Pair, Recipe, temperature_of, value_of
 
 #: As safetensors spells them, from narrow to wide.
@@ -129,6 +130,4 @@ def _folded(
 ) -> Mapping[str, float]:
     if recipe["merge_method"] != "bang" or temperatures == (1.0, 1.0):
         return {}
-    from wise_merge.final_norms import folds
-
     return folds(configs[0], names)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wise_merge.averaging import first_non_finite, interpolate
+from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
 from wise_merge.merge.layout import Tensor
@@ -125,7 +125,7 @@ def _portions(
         one, other = early[tensor.name].reshape(-1), late[tensor.name].reshape(-1)
         width = (getattr(torch, tensor.out_dtype) if tensor.out_dtype else one.dtype).itemsize
         start = 0
-        for part, other_part in zip(one.split(_PORTION), other.split(_PORTION), strict=True):
+        for part, other_part in zip(torch.split(one, _PORTION), torch.split(other, _PORTION), strict=True):
             moved = tuple(
                 _Place(by_name[tensor.name].descriptor, by_name[tensor.name].offset + start * width)
                 for by_name in places
@@ -144,7 +144,7 @@ def _average(portion: _Portion, names: tuple[str, str]) -> tuple[Distance, list[
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     far, steps = Distance(), [Step() for _ in portion.places]
-    for early, late in zip(portion.early.split(BLOCK), portion.late.split(BLOCK), strict=True):
+    for early, late in zip(torch.split(portion.early, BLOCK), torch.split(portion.late, BLOCK), strict=True):
         early, late = early.to(dtype), late.to(dtype)
         early_wide = early.to(wide)
         task_vector = late.to(wide) - early_wide
@@ -158,8 +158,6 @@ def _average(portion: _Portion, names: tuple[str, str]) -> tuple[Distance, list[
             if tensor.offset is None:
                 merged = interpolate(early, late, alpha)
             else:
-                from wise_merge.averaging import interpolate_balanced
-
                 merged = interpolate_balanced(
                     early, late, alpha, temperatures=tensor.temperatures, offset=tensor.offset
                 )
@@ -192,7 +190,7 @@ def _check_folded(tensor: Tensor, merged: torch.Tensor, names: tuple[str, str]) 
 
 def _write(descriptor: int, tensor: torch.Tensor, offset: int) -> None:
     # A view of the bytes would need two dimensions for a scalar; reshape makes one of it.
-    data = memoryview(tensor.reshape(-1).contiguous().view(torch.uint8).numpy())
+    data = tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data
     while data:
         written = os.pwrite(descriptor, data, offset)
         data, offset = data[written:], offset + written

@@ -127,7 +127,7 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
 def _measure(early: torch.Tensor, late: torch.Tensor, merged: torch.Tensor, alpha: float) -> tuple[Distance, Step]:
     wide = torch.float64 if early.dtype == torch.float64 else torch.float32
     far, steps = Distance(), Step()
-    for one, other, out in zip(*(part.reshape(-1).split(_BLOCK) for part in (early, late, merged)), strict=True):
+    for one, other, out in zip(*(torch.split(part.reshape(-1), _BLOCK) for part in (early, late, merged)), strict=True):
         one_wide = one.to(wide)
         task_vector = other.to(wide) - one_wide
         seen = distance(one_wide, task_vector, changed=int(torch.count_nonzero(task_vector)))

@@ -1,0 +1,94 @@
+"""What mergekit's plan of a merge does not read of a checkpoint, and what it asks for in vain.
+
+mergekit 0.1.5 knows architectures by lists of tensors, or infers one from transformers. What its list does not
+name is left out of the merged model without a word (the experts of DeepSeek-V3, the text model of LLaVA), which
+then loads with random weights in their place; what the list names and the checkpoint lacks ends the merge halfway.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mergekit.architecture.conversion import convert_checkpoint_tensors
+from mergekit.common import ModelReference
+from mergekit.io.tasks import LoaderCache
+
+from wise_merge.checkpoints.headers import read_headers
+from wise_merge.errors import WiseMergeError
+
+#: Buffers of older checkpoints, which models compute by themselves.
+_COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
+
+#: The way out in every case.
+_OTHERWISE = "`wise-merge merge` averages two full checkpoints tensor by tensor, whatever their architecture"
+
+
+def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) -> None:
+    """Raise `WiseMergeError` unless the weights that mergekit plans to read of `model` are there, and are all of it.
+
+    Args:
+        model: a checkpoint whose files mergekit has found.
+        weights: its `WeightInfo` of each tensor of the output.
+        whole: whether the output is the whole model; slices leave layers out on purpose.
+    """
+    index = LoaderCache().get(model).index
+    stored = index.tensor_paths.keys()
+    used: set[str] = set()
+    missing = []
+    for weight in weights:
+        names = [weight.name, *(weight.aliases or ()), *(weight.tied_names or ())]
+        name = next((name for name in names if name in stored), None)
+        if name is None:
+            missing.append(weight)
+        else:
+            used.add(name)
+    if missing:
+        sources = _Sources(Path(index.base_path), stored)
+        kind = model.config(trust_remote_code=LoaderCache.trust_remote_code).model_type
+        for weight in missing:
+            read = sources.of(kind, [weight.name, *(weight.aliases or ())])
+            if not read and not weight.optional:
+                raise WiseMergeError(
+                    f"mergekit takes a checkpoint of this architecture to have a tensor {weight.name}, which {model} "
+                    f"does not hold; {_OTHERWISE}"
+                )
+            used |= read
+    left_out = sorted(name for name in stored - used if not _COMPUTED.search(name))
+    if whole and left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        raise WiseMergeError(
+            f"mergekit would leave {left_out[0]}{more} of {model} out of the merged model, because it does not know "
+            f"all tensors of this architecture; {_OTHERWISE}"
+        )
+
+
+def cannot_plan(error: RuntimeError) -> WiseMergeError:
+    """Return what to say when mergekit gives up on a configuration for reasons of its own."""
+    reason = " ".join(str(error).split())
+    # It begins with the whole config where a setting is missing in it.
+    reason = reason if len(reason) < 200 else f"... {reason[-100:]}"
+    return WiseMergeError(f"mergekit cannot plan this merge: {reason}; {_OTHERWISE}")
+
+
+class _Sources:
+    """The stored tensors as shapes without data, for transformers' conversions to work on."""
+
+    def __init__(self, directory: Path, stored: Collection[str]):
+        headers = read_headers(directory)
+        self.shapes = {name: headers[name].shape for name in stored if name in headers}
+
+    def of(self, kind: str, targets: Sequence[str]) -> set[str]:
+        """Return the stored tensors from which one of the targets is made; none if none can be."""
+        for target in targets:
+            read: set[str] = set()
+            sources = {name: functools.partial(self._shape, name, read) for name in self.shapes}
+            if convert_checkpoint_tensors(kind, sources, target) is not None:
+                return read
+        return set()
+
+    def _shape(self, name: str, read: set[str]) -> torch.Tensor:
+        read.add(name)
+        return torch.empty(self.shapes[name], device="meta")
