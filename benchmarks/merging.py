@@ -27,17 +27,17 @@ HIDDEN, MIDDLE, LAYERS, VOCABULARY, KEYS = 2048, 5632, 22, 32000, 256
 
 RECIPE = """\
 merge_method: {method}
-base_model: early
+base_model: ./early
 models:
 {models}
 parameters:
   {parameters}
 dtype: bfloat16
 """
-WISE_FT = RECIPE.format(method="wise_ft", models="  - model: late", parameters="alpha: 0.5")
+WISE_FT = RECIPE.format(method="wise_ft", models="  - model: ./late", parameters="alpha: 0.5")
 LINEAR = RECIPE.format(
     method="linear",
-    models="  - model: early\n    parameters: {weight: 0.5}\n  - model: late\n    parameters: {weight: 0.5}",
+    models="  - model: ./early\n    parameters: {weight: 0.5}\n  - model: ./late\n    parameters: {weight: 0.5}",
     parameters="normalize: true",
 )
 

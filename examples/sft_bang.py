@@ -57,9 +57,9 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--seed", type=int, default=0, help="of weights, data, training and samples")
     parser.add_argument("--pretraining-steps", type=int, default=400)
-    parser.add_argument("--sft-steps", type=int, default=400)
+    parser.add_argument("--sft-steps", type=int, default=300)
     parser.add_argument("--early", type=int, default=25, help="step of the early checkpoint")
-    parser.add_argument("--problems", type=int, default=400, help="held out, for the comparison")
+    parser.add_argument("--problems", type=int, default=300, help="held out, for the comparison")
     parser.add_argument("--samples", type=int, default=16, help="K, per problem")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
@@ -261,7 +261,7 @@ def table(results):
         cells = "".join(f"  {value:.3f} ± {error:.3f}" for value, error in summary(curves(result), ks))
         facts = f"  {result['nll']:.3f}  {result['ece']:.3f}"
         lines.append(f"{result['model']:19} {result['temperature']:4.2f}{cells}{facts}")
-    lines += ["minus WiSE-FT, paired by problem"]
+    lines += ["", "minus WiSE-FT, paired by problem"]
     for result in results:
         if result is not wise:
             paired = summary(curves(result) - curves(wise), ks)
@@ -285,10 +285,10 @@ def verdict(results, seed):
         for k in (1, wise["samples"]):
             first, second = (curves(model)[:, k - 1] for model in (wise, models[name]))
             paired = paired_difference(first, second, rng=np.random.default_rng(seed))
-            word = "leaves" if paired.low <= 0 <= paired.high else "raises" if paired.difference > 0 else "lowers"
-            how = " as it is, within the error" if word == "leaves" else ""
-            interval = f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}]"
-            found.append(f"{word} Pass@{k}{how} ({interval}, p = {paired.p_value:.3f})")
+            word = "raises" if paired.low > 0 else "lowers" if paired.high < 0 else "does not clearly change"
+            p_value = "p < 0.001" if paired.p_value < 0.001 else f"p = {paired.p_value:.3f}"
+            interval = f"{paired.difference:+.3f} [{paired.low:+.3f}, {paired.high:+.3f}], {p_value}"
+            found.append(f"{word} Pass@{k} ({interval})")
         sentences.append(f"{name}: against WiSE-FT it {' and '.join(found)}.")
     return sentences
 
