@@ -230,7 +230,7 @@ def test_a_gain_that_overflows_is_infinite():
 def test_an_impossible_temperature_is_refused(temperature):
     """Only positive finite temperatures divide."""
     with pytest.raises(WiseMergeError, match="temperature must be a positive number"):
-        check_temperature(temperature)
+        interpolate_balanced(torch.ones(1), torch.ones(1), 0.5, temperatures=(1.0, temperature), offset=0.0)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.float64, torch.float8_e5m2])

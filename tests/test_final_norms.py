@@ -1,81 +1,119 @@
-"""Folding a temperature into the last normalisation of real architectures, tiny and random."""
+"""Which tensors `folds` names and which configs it refuses; that folding them is exact is measured elsewhere.
+
+tests/test_architectures.py does that for every architecture that is known.
+"""
+
+import json
+import subprocess
+import sys
 
 import pytest
-import torch
-from conftest import tiny_llama
 
-from wise_merge.averaging import fold_temperature
 from wise_merge.errors import WiseMergeError
-from wise_merge.final_norms import _BY_ARCHITECTURE, final_norm
+from wise_merge.final_norms import KNOWN_ARCHITECTURES, folds
 
-TINY = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
-    "vocab_size": 99,
-    "pad_token_id": 0,
-}
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+GEMMA2 = {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}
 
 
-def tiny_model(architecture, **changes):
-    """A random model of the architecture in float64, with normalisations away from their start."""
-    import transformers
-
-    cls = getattr(transformers, architecture)
-    if architecture == "LlamaForCausalLM":
-        config = tiny_llama(**changes)
-    elif architecture == "GPT2LMHeadModel":
-        config = cls.config_class(n_embd=32, n_layer=2, n_head=2, vocab_size=99, n_positions=64)
-    else:
-        config = cls.config_class(**{**TINY, **changes})
-    torch.manual_seed(0)
-    model = cls(config).double().eval()
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model
+def around(architecture, **text_config):
+    """The config of a vision model."""
+    return {"architectures": [architecture], "text_config": text_config}
 
 
-@torch.no_grad()
-def ratio_after_folding(model, temperature):
-    """Fold the temperature and return logits before / (logits after * T)."""
-    tokens = torch.arange(1, 13).view(1, -1)
-    before = model(tokens).logits
-    norm = final_norm(type(model).__name__)
-    tensors = dict(model.named_parameters())
-    for name in norm.tensors:
-        tensors[name].copy_(fold_temperature(tensors[name], temperature, offset=norm.offset))
-    return before, model(tokens).logits * temperature
+@pytest.mark.parametrize(
+    ("architecture", "stored", "expected"),
+    [
+        ("LlamaForCausalLM", {"model.norm.weight"}, {"model.norm.weight": 0.0}),
+        ("GemmaForCausalLM", {"model.norm.weight"}, {"model.norm.weight": 1.0}),
+        # NVIDIA's layer_norm_1p: one is added to the gain, not to the bias.
+        (
+            "NemotronForCausalLM",
+            {"model.norm.weight", "model.norm.bias"},
+            {"model.norm.weight": 1.0, "model.norm.bias": 0.0},
+        ),
+        (
+            "PhiForCausalLM",
+            {"model.final_layernorm.weight", "model.final_layernorm.bias", "lm_head.bias"},
+            dict.fromkeys(("model.final_layernorm.weight", "model.final_layernorm.bias", "lm_head.bias"), 0.0),
+        ),
+        ("GPTNeoXForCausalLM", {"gpt_neox.final_layer_norm.weight"}, {"gpt_neox.final_layer_norm.weight": 0.0}),
+    ],
+)
+def test_the_stored_tensors_are_named_with_their_offsets(architecture, stored, expected):
+    """Those of the last normalisation and the bias of the head; never embeddings, the head's weight, other norms."""
+    others = {"model.embed_tokens.weight", "lm_head.weight", "model.layers.0.input_layernorm.weight"}
+    assert folds({"architectures": [architecture]}, stored | others) == expected
 
 
-@pytest.mark.parametrize("architecture", sorted(_BY_ARCHITECTURE))
-@pytest.mark.parametrize("temperature", [0.5, 1.7])
-def test_folding_divides_the_logits(architecture, temperature):
-    """Every architecture of the table: the logits are those before, divided by T, to rounding in float64."""
-    before, after = ratio_after_folding(tiny_model(architecture), temperature)
-    assert before.abs().max() > 0.1
-    # The norm's own arithmetic is float32 in some architectures, whatever the weights are.
-    assert torch.allclose(before, after, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("architecture", sorted(KNOWN_ARCHITECTURES - {"Gemma2ForCausalLM", "Gemma3nForCausalLM"}))
+def test_without_stored_names_all_possible_ones_are_named(architecture):
+    """Gains come with the architecture's offset, biases with none; the weight of the head is never among them."""
+    types = {"PaliGemmaForConditionalGeneration": "gemma", "Mistral3ForConditionalGeneration": "mistral"}
+    possible = folds(around(architecture, model_type=types.get(architecture, "llama")))
+    assert {name.rpartition(".")[2] for name in possible} == {"weight", "bias"}
+    assert not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in possible)
+    assert {offset for name, offset in possible.items() if name.endswith(".bias")} == {0.0}
+    for gain in [name for name in possible if name.endswith(".weight")]:
+        assert folds(around(architecture, model_type=types.get(architecture, "llama")), {gain}) == {
+            gain: possible[gain]
+        }
 
 
-def test_tied_embeddings_are_left_alone():
-    """With tied embeddings the division of the logits does not touch the inputs of the model."""
-    model = tiny_model("LlamaForCausalLM", tie_word_embeddings=True)
-    embeddings = model.get_input_embeddings().weight.clone()
-    before, after = ratio_after_folding(model, 1.3)
-    assert torch.allclose(before, after, rtol=1e-5, atol=1e-6)
-    assert torch.equal(model.get_input_embeddings().weight, embeddings)
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, ["MambaForCausalLM", "unknown", "LlamaForCausalLM", "leave"]),
+        ({}, ["config.json without architectures", "unknown"]),
+        ({"architectures": ["LlamaForCausalLM", "GemmaForCausalLM"]}, ["LlamaForCausalLM, GemmaForCausalLM"]),
+        (GEMMA2 | {"final_logit_softcapping": 30.0}, ["Gemma2ForCausalLM", "caps its logits", "30.0"]),
+        # transformers caps at 30 where the config does not say.
+        (GEMMA2, ["Gemma2ForCausalLM", "caps its logits", "default"]),
+        (LLAMA | {"final_logit_softcapping": 15}, ["LlamaForCausalLM", "caps its logits", "15"]),
+        (
+            around("Gemma3ForConditionalGeneration", final_logit_softcapping=20.0),
+            ["Gemma3ForConditionalGeneration", "caps its logits", "20.0"],
+        ),
+        (around("PaliGemmaForConditionalGeneration", model_type="gemma2"), ["caps its logits"]),
+        (around("LlavaForConditionalGeneration", model_type="phi"), ["text model of type phi", "llama, mistral"]),
+        (around("LlavaForConditionalGeneration"), ["text model of type None"]),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_folded_exactly_is_refused(config, words):
+    """One line that says why, and that temperature 1 is the way on."""
+    for names in (None, {"model.norm.weight", "language_model.model.norm.weight"}):
+        with pytest.raises(WiseMergeError) as error:
+            folds(config, names)
+        assert "\n" not in str(error.value)
+        for word in (*words, "leave temperature at 1"):
+            assert word in str(error.value)
 
 
-def test_a_capped_head_is_refused():
-    """Gemma-2 caps its logits after the LM head, so folding would be inexact."""
-    with pytest.raises(WiseMergeError, match="Gemma2ForCausalLM"):
-        final_norm("Gemma2ForCausalLM")
+def test_no_cap_is_no_obstacle():
+    """Where the cap is null, Gemma-2 is like Gemma."""
+    assert folds(GEMMA2 | {"final_logit_softcapping": None}, {"model.norm.weight"}) == {"model.norm.weight": 1.0}
 
 
-def test_an_unknown_architecture_is_refused():
-    """The message names it and those that are known."""
-    with pytest.raises(WiseMergeError, match=r"MambaForCausalLM.*LlamaForCausalLM"):
-        final_norm("MambaForCausalLM")
+@pytest.mark.parametrize(
+    ("architecture", "names"),
+    [
+        ("OlmoForCausalLM", {"lm_head.weight"}),  # its normalisation has no gain
+        ("OPTForCausalLM", {"model.decoder.layers.0.final_layer_norm.weight"}),  # OPT-350M has no last one
+        ("LlamaForCausalLM", {"norm.weight"}),  # not written by transformers
+    ],
+)
+def test_a_gain_that_is_not_stored_is_an_error(architecture, names):
+    """Nothing would be divided, without a word."""
+    with pytest.raises(WiseMergeError, match=rf"the gain of {architecture}'s last.*leave temperature at 1"):
+        folds({"architectures": [architecture]}, names)
+
+
+def test_it_needs_neither_torch_nor_transformers():
+    """Whoever has config.json and headers can ask."""
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        f"from wise_merge.final_norms import folds; print(folds({json.dumps(LLAMA)}, ['model.norm.weight']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "{'model.norm.weight': 0.0}\n"

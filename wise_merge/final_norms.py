@@ -34,9 +34,9 @@ def _same(norm: FinalNorm, *architectures: str) -> dict[str, FinalNorm]:
     return dict.fromkeys(architectures, norm)
 
 
-# The text model within a vision model: as transformers 5 builds it, and as the Hub's files have it.
-_WITHIN = ("model.language_model.norm", "language_model.model.norm")
-_WITHIN_HEADS = ("lm_head", "language_model.lm_head")
+# The text model within a vision model: as the Hub's files have it, and as transformers 5 builds it.
+_WITHIN = ("language_model.model.norm", "model.language_model.norm")
+_WITHIN_HEADS = ("language_model.lm_head", "lm_head")
 
 _BY_ARCHITECTURE: dict[str, FinalNorm] = {
     **_same(
@@ -108,21 +108,18 @@ _BY_ARCHITECTURE: dict[str, FinalNorm] = {
     "PhiForCausalLM": FinalNorm(("model.final_layernorm",)),
     # Vision models.
     "Gemma3ForConditionalGeneration": FinalNorm(_WITHIN, _WITHIN_HEADS, offset=1.0),
+    "Llama4ForConditionalGeneration": FinalNorm(("language_model.model.norm",), ("language_model.lm_head",)),
     **_same(
-        FinalNorm(_WITHIN, _WITHIN_HEADS),
+        FinalNorm(("model.language_model.norm",)),
         "Gemma4ForConditionalGeneration",
-        "Llama4ForConditionalGeneration",
         "Qwen3VLForConditionalGeneration",
         "Qwen3VLMoeForConditionalGeneration",
     ),
+    "Qwen3_5ForConditionalGeneration": FinalNorm(("model.language_model.norm",), offset=1.0),
     **_same(
-        FinalNorm((*_WITHIN, "model.norm"), _WITHIN_HEADS),
+        FinalNorm(("model.norm", "model.language_model.norm")),
         "Qwen2VLForConditionalGeneration",
         "Qwen2_5_VLForConditionalGeneration",
-    ),
-    **_same(
-        FinalNorm(_WITHIN, _WITHIN_HEADS, offset=1.0),
-        "Qwen3_5ForConditionalGeneration",
     ),
     **_same(
         FinalNorm(_WITHIN, _WITHIN_HEADS, text_offsets=(("llama", 0.0), ("mistral", 0.0), ("qwen2", 0.0))),

@@ -128,7 +128,8 @@ def _guard_plan() -> None:
     @functools.wraps(plan)
     def checked(self: MergePlanner) -> None:
         if self.config.merge_method not in METHODS:
-            return plan(self)
+            plan(self)
+            return
         whole = bool(self.config.models)  # before it is spelt out as slices
         with one_line_errors():
             try:
@@ -159,7 +160,8 @@ def _with_buffers(execute: Any) -> Any:
     @functools.wraps(execute)
     def checked(self: ExecuteMergeMethodTask, tensors: dict[Any, torch.Tensor], **arguments: Any) -> Any:
         if self.method_name in METHODS:
-            _check_buffer(self.output_weight.name, tensors)
+            early_first = sorted(tensors.items(), key=lambda entry: entry[0] != self.base_model)
+            _check_buffer(self.output_weight.name, early_first)
         if _casts_late(self) and self.output_weight.force_dtype is None:
             dtype = dtype_from_name(self.gather_tensors.dtype)
             tensors = {
@@ -189,8 +191,17 @@ def _casts_late(task: ExecuteMergeMethodTask) -> bool:
     )
 
 
-def _check_buffer(name: str, tensors: dict[Any, torch.Tensor]) -> None:
-    (one, first), *others = tensors.items()
+def _check_buffer(name: str, tensors: Sequence[tuple[Any, torch.Tensor]]) -> None:
+    if not tensors:  # an optional one
+        return
+    for model, tensor in tensors:
+        if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
+            # Before it is cast, which would pass for a number that it is not.
+            raise MergeInputError(
+                f"tensor {name} of {model} is {tensor.dtype}, whose scales are stored elsewhere; quantised checkpoints "
+                "cannot be averaged: merge the ones that they were made from"
+            )
+    (one, first), *others = tensors
     for other, tensor in others:
         if first.is_floating_point() and tensor.is_floating_point():
             continue

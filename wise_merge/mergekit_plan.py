@@ -19,8 +19,9 @@ from mergekit.io.tasks import LoaderCache
 from wise_merge.checkpoints.headers import read_headers
 from wise_merge.errors import WiseMergeError
 
-#: Buffers of older checkpoints, which models compute by themselves.
-_COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
+#: Buffers of older checkpoints, which models compute by themselves, and no loader reads any more.
+_UNREAD = re.compile(r"(rotary_emb\.inv_freq|position_ids|(attn|attention)\.masked_bias)$")
+_UNREAD_TIED = re.compile(rf"{_UNREAD.pattern}|lm_head\.weight$")
 
 #: The way out in every case.
 _OTHERWISE = "`wise-merge merge` averages two full checkpoints tensor by tensor, whatever their architecture"
@@ -35,6 +36,7 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
         whole: whether the output is the whole model; slices leave layers out on purpose.
     """
     index = LoaderCache().get(model).index
+    config = model.config(trust_remote_code=LoaderCache().trust_remote_code)
     stored = index.tensor_paths.keys()
     used: set[str] = set()
     missing = []
@@ -47,16 +49,18 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
             used.add(name)
     if missing:
         sources = _Sources(Path(index.base_path), stored)
-        kind = model.config(trust_remote_code=LoaderCache.trust_remote_code).model_type
         for weight in missing:
-            read = sources.of(kind, [weight.name, *(weight.aliases or ())])
+            read = sources.of(config.model_type, [weight.name, *(weight.aliases or ())])
             if not read and not weight.optional:
                 raise WiseMergeError(
                     f"mergekit takes a checkpoint of this architecture to have a tensor {weight.name}, which {model} "
                     f"does not hold; {_OTHERWISE}"
                 )
             used |= read
-    left_out = sorted(name for name in stored - used if not _COMPUTED.search(name))
+    # A head that is tied to the embeddings may be stored beside them.
+    tied = any(getattr(part, "tie_word_embeddings", False) for part in (config, config.get_text_config()))
+    unread = _UNREAD_TIED if tied else _UNREAD
+    left_out = sorted(name for name in stored - used if not unread.search(name))
     if whole and left_out:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         raise WiseMergeError(

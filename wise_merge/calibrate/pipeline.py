@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.averaging import check_alpha
 from wise_merge.calibrate import diagram
 from wise_merge.calibrate.checkpoints import Checkpoint, find_checkpoint, load_config, load_model, load_tokenizer
 from wise_merge.calibrate.data import Encoded, Example, encode, read_examples, task_examples
@@ -17,6 +16,7 @@ from wise_merge.calibrate.result import Calibrated, Data, calibrate
 from wise_merge.calibrate.table import recipe, table
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import folds
+from wise_merge.ranges import check_alpha
 from wise_merge.results.export import write_whole
 from wise_merge.results.rows import printable
 from wise_merge.scorers.models import Place, longest_sequence
