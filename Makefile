@@ -48,12 +48,14 @@ types: $(VENV)/installed
 
 docs: $(VENV)/installed
 	$(BIN)/python docs/write_command_pages.py
+	WRITE_TABLE=1 $(BIN)/python -m pytest -q tests/test_architectures.py
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/averaging.py
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/sampling.py
 	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_recipe_is_named(text, words, tmp_path):
     with pytest.raises(WiseMergeError) as caught:
         read_recipe(tmp_path / "wise.yml")
     assert all(word in str(caught.value) for word in [*words, "wise.yml"]), caught.value
-    with pytest.raises(WiseMergeError, match="other.yml cannot be read: No such file"):
+    with pytest.raises(WiseMergeError, match=r"other\.yml cannot be read: No such file"):
         read_recipe(tmp_path / "other.yml")
 
 
