@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from wise_merge import __version__, cli
+from wise_merge.cli import group
 from wise_merge.errors import WiseMergeError
 
 
@@ -25,11 +26,11 @@ def test_every_command_explains_itself(name):
 def test_a_mistake_of_the_user_is_one_line():
     """A `WiseMergeError` becomes one line and exit code 1; a bug keeps its traceback."""
 
-    @click.command(cls=cli._Command)
+    @click.command(cls=group._Command)
     def mistaken():
         raise WiseMergeError("alpha is missing")
 
-    @click.command(cls=cli._Command)
+    @click.command(cls=group._Command)
     def buggy():
         raise ZeroDivisionError
 

@@ -171,11 +171,12 @@ def test_several_alphas_in_one_pass_are_the_single_merges(runs, tmp_path):
         ("0.1:0.9:0.1", [f"0.{tenth}" for tenth in range(1, 10)]),
         ("0:1:0.25", ["0", "0.25", "0.5", "0.75", "1"]),
         ("0.3,0.50, .5,1", ["0.3", "0.5", "1"]),
+        ("-0,0,100e-2", ["0", "1"]),
     ],
 )
 def test_alphas_are_exact_decimals(text, alphas):
     """No 0.30000000000000004, no end that is lost, none twice."""
-    assert [str(alpha) for alpha in parse_alphas(text)] == alphas
+    assert [f"{alpha:f}" for alpha in parse_alphas(text)] == alphas
 
 
 @pytest.mark.parametrize("text", ["", "0.1:0.9", "0.1:0.9:0", "0.9:0.1:0.1", "a,b", "0:1:0.00001", "0.5,1.5", "nan"])
@@ -379,6 +380,77 @@ def test_buffers_are_copied_if_equal_and_named_if_not(runs, tmp_path):
     for word in ("buffer model.steps", "int64", "checkpoint-1", "checkpoint-2"):
         assert word in result.output
     assert not (tmp_path / "other").exists()
+
+
+def test_an_average_that_the_output_cannot_hold_is_an_error(runs, tmp_path):
+    """70,000 is no float16: infinities are not written in silence."""
+    for number in (1, 2):
+        folder = tmp_path / f"checkpoint-{number}"
+        shutil.copytree(runs / "float32-float32" / "checkpoint-1", folder)
+        tensors = weights(folder)
+        tensors["model.norm.weight"][:] = 70_000.0 + number
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    result = run(wise_ft(tmp_path), tmp_path / "out", "--out-dtype", "float16")
+    assert result.exit_code == 1
+    assert "the average of tensor model.norm.weight does not fit into torch.float16" in result.output
+    assert not (tmp_path / "out").exists()
+    assert run(wise_ft(tmp_path), tmp_path / "out", "--out-dtype", "bfloat16").exit_code == 0
+
+
+def test_checkpoints_of_before_torch_1_6_are_read(runs, tmp_path):
+    """Their format cannot be mapped; their weights are the same."""
+    for number in (1, 2):
+        folder = tmp_path / f"checkpoint-{number}"
+        shutil.copytree(runs / "float32-float32" / f"checkpoint-{number}", folder)
+        tensors = weights(folder)
+        for file in folder.glob("*.safetensors*"):
+            file.unlink()
+        torch.save(tensors, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    assert run(wise_ft(tmp_path), tmp_path / "ours").exit_code == 0
+    assert run(wise_ft(runs / "float32-float32"), tmp_path / "same").exit_code == 0
+    assert_same_weights(tmp_path / "ours", tmp_path / "same")
+
+
+def test_buffers_that_models_compute_may_be_stored_in_one_checkpoint_only(runs, tmp_path):
+    """A Llama of 2023 from the Hub has rotary_emb.inv_freq, saved again it has not."""
+    shutil.copytree(runs / "float32-float32", tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint-1" / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(8)
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert run(wise_ft(tmp_path / "run"), tmp_path / "out").exit_code == 0
+    assert weights(tmp_path / "out").keys() == weights(tmp_path / "run" / "checkpoint-2").keys()
+
+
+def test_a_distance_to_zeros_is_null_in_the_record(runs, tmp_path):
+    """JSON has no infinity."""
+    shutil.copytree(runs / "float32-float32", tmp_path / "run")
+    file = tmp_path / "run" / "checkpoint-1" / "model.safetensors"
+    tensors = {name: t * ("norm" not in name) for name, t in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert run(wise_ft(tmp_path / "run"), tmp_path / "out").exit_code == 0
+
+    def never(constant):
+        raise AssertionError(constant)
+
+    record = json.loads((tmp_path / "out" / "wise_merge.json").read_text(), parse_constant=never)
+    assert record["measured"]["norms"]["relative_distance"] is None
+
+
+def test_a_merge_that_is_asked_to_stop_cleans_up(tmp_path):
+    """SIGTERM, as schedulers send it, leaves nothing behind."""
+    config = tiny_llama(hidden_size=512, intermediate_size=2048, num_hidden_layers=4)
+    for seed in (1, 2):
+        make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed, config=config)
+    (tmp_path / "wise.yml").write_text(yaml.safe_dump(wise_ft(tmp_path)))
+    command = [sys.executable, "-c", "from wise_merge.cli import main; main()", "merge", "wise.yml", "out"]
+    process = subprocess.Popen([*command, "--alphas", "0:1:0.02"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while not list(tmp_path.glob(".out.*.partial")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    assert not list(tmp_path.glob(".out*"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_config_that_differs_is_a_warning_that_says_whose_is_taken(runs, tmp_path):

@@ -84,6 +84,18 @@ def test_slices_are_those_of_mergekit(tiny_run, tmp_path):
     assert json.loads((tmp_path / "ours" / "config.json").read_text())["num_hidden_layers"] == 1
 
 
+def test_an_alpha_of_the_command_line_holds_for_slices_that_have_their_own(tiny_run, tmp_path):
+    """Two alphas give two models, each where its alpha says."""
+    recipe = wise_ft(tiny_run)
+    slices()(recipe, tiny_run)
+    recipe["slices"][0]["parameters"] = {"alpha": 0.5}
+    result = run(recipe, tmp_path / "out", "--alphas", "0.1,0.9")
+    assert result.exit_code == 0, result.output
+    for alpha in (0.1, 0.9):
+        record = json.loads((tmp_path / "out" / f"alpha-{alpha}" / "wise_merge.json").read_text())
+        assert record["measured"]["all"]["effective_alpha"] == pytest.approx(alpha, abs=1e-3)
+
+
 def test_tokenizers_that_differ_by_a_token_are_laid_over_each_other(tmp_path):
     """`tokenizer: {source: union}` works as in mergekit-yaml; without it the sizes are an error that says so."""
     make_checkpoint(tmp_path / "checkpoint-1", seed=1)
@@ -109,6 +121,7 @@ def test_tokenizers_that_differ_by_a_token_are_laid_over_each_other(tmp_path):
         ({"parameters": {"alpha": 1.5}}, ["alpha must lie in [0, 1]"]),
         ({"tokenizer": {"source": "union", "pad_to_multiple_of": "many"}}, ["mergekit does not take", "pad_to_mul"]),
         ({"slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]}, ["exactly one of"]),
+        ({"chat_template": "nosuch"}, ["could not write the tokenizer", "chat_template 'nosuch'"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(changes, words, lora_run, tmp_path):

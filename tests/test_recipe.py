@@ -82,6 +82,16 @@ def test_models_are_called_as_mergekit_calls_them(model):
         ({"models": {"model": "x"}}, ["models", "must be a list"]),
         ({"parameters": {"alpha": [{"fitler": "mlp", "value": 1}]}}, ["fitler", "alpha", "did you mean filter?"]),
         ({"parameters": [0.5]}, ["parameters", "must be a mapping"]),
+        ({"parameters": {"alpha": [{"filter": "mlp", "value": 0.2}, 0.5]}}, ["alpha", "`- value: 0.5`, last"]),
+        ({"parameters": {"alpha": [0.1, {"filter": "mlp", "value": 0.2}]}}, ["alpha", "`- value: 0.1`"]),
+        ({"parameters": {"alpha": [{"filter": "mlp", "value": []}, {"value": 1}]}}, ["alpha", "got []"]),
+        ({"parameters": {"alpha": []}}, ["alpha", "a list of numbers", "got []"]),
+        ({"parameters": {"alpha": [[0.1, 0.2], 0.3]}}, ["alpha", "a list of numbers"]),
+        ({"parameters": {"alpha": [{"filter": 0, "value": 1}, {"value": 0}]}}, ["filter is text", "'.0.'"]),
+        ({"merge_method": ["wise_ft"]}, ["merge_method must be"]),
+        ({"models": None, "slices": [{"sources": [{"layer_range": [0, 1]}]}]}, ["has no model"]),
+        ({"models": None, "slices": [{"sources": [{"model": "x", "layer_range": [2, 0]}]}]}, ["FIRST < END"]),
+        ({"models": None, "slices": [{"sources": [{"model": "x", "layer_range": 2}]}]}, ["FIRST < END", "got 2"]),
         ({"tokenizer": {"sorce": "union"}}, ["sorce", "did you mean source?"]),
         ({"merge_method": "wise_tf"}, ["'wise_tf'", "did you mean wise_ft?"]),
         ({"merge_method": "dare_ties"}, ["'dare_ties'", "mergekit-yaml"]),
@@ -114,6 +124,7 @@ def test_the_recipes_of_the_readme_have_known_keys_only():
         ("merge_method: [wise_ft", ["is not YAML"]),
         ("- wise_ft", ["must be a mapping"]),
         ("", ["must be a mapping"]),
+        ("merge_method: wise_ft\nparameters:\n  alpha: 0.1\n  alpha: 0.9", ["alpha (line 4)", "stands twice"]),
         ("merge_method: wise_ft\nmodel: x", ["unknown key model", "did you mean models?"]),
     ],
 )
@@ -132,6 +143,17 @@ def test_one_alpha_takes_the_place_of_filters_and_gradients():
     recipe = {**PLAIN, "parameters": {"alpha": [{"filter": "mlp", "value": 1}, {"value": 0}], "temperature": 2}}
     assert with_alpha(recipe, 0.25)["parameters"] == {"alpha": 0.25, "temperature": 2}
     assert recipe["parameters"]["alpha"][0] == {"filter": "mlp", "value": 1}
+
+
+def test_one_alpha_also_takes_the_place_of_those_of_slices_and_modules():
+    """They stand closer to the tensors, and would win."""
+    piece = {"sources": [], "parameters": {"alpha": 0.5, "temperature": 2}}
+    recipe = {"slices": [piece], "modules": {"text": {"slices": [piece], "parameters": {"alpha": 0.7}}}}
+    changed = with_alpha(recipe, 0.25)
+    assert changed["slices"][0]["parameters"] == {"temperature": 2}
+    assert changed["modules"]["text"] == {"slices": [{**piece, "parameters": {"temperature": 2}}], "parameters": {}}
+    assert changed["parameters"] == {"alpha": 0.25}
+    assert piece["parameters"]["alpha"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +123,46 @@ def test_a_place_that_would_harm_something_is_refused(out, words, tmp_path):
         check_free(tmp_path / out, [tmp_path / "early"], force=False)
     check_free(tmp_path / "new" / "out", [tmp_path / "early"], force=False)
     check_free(tmp_path / "there", [tmp_path / "early"], force=True)
+
+
+def test_force_replaces_models_and_nothing_else(tmp_path, monkeypatch):
+    """A folder with other things, the current one, or one with the recipe in it stays."""
+    for name in ("model", "home", "many/alpha-0.1"):
+        (tmp_path / name).mkdir(parents=True)
+    for file in ("model/config.json", "model/wise.yml", "home/thesis.tex", "many/alpha-0.1/config.json"):
+        (tmp_path / file).write_text("")
+    check_free(tmp_path / "model", [], force=True)
+    check_free(tmp_path / "many", [], force=True)
+    with pytest.raises(WiseMergeError, match="holds other things than a model"):
+        check_free(tmp_path / "home", [], force=True)
+    with pytest.raises(WiseMergeError, match=r"--force would delete .*wise\.yml"):
+        check_free(tmp_path / "model", [], force=True, keep=[tmp_path / "model" / "wise.yml"])
+    monkeypatch.chdir(tmp_path / "model")
+    for here in (".", "", "../model"):
+        with pytest.raises(WiseMergeError, match="--force would delete"):
+            check_free(Path(here), [], force=True)
+
+
+def test_a_link_and_two_dots_lead_to_one_place(tmp_path):
+    """What is checked is what is written: link/../x lies beside the link's target, not beside the link."""
+    (tmp_path / "other" / "sub").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "other" / "sub")
+    out = tmp_path / "link" / ".." / "x"
+    check_free(out, [tmp_path / "x"], force=False)
+    with whole_folder(out, force=False) as partial:
+        (partial / "a").write_text("1")
+    assert content(tmp_path / "other" / "x") == {"a": "1"}
+    assert content(tmp_path / "x") == {}
+
+
+def test_names_with_brackets_are_cleaned_up_too(tmp_path):
+    """They are no patterns."""
+    (tmp_path / ".run[1].01234567.partial").mkdir()
+    (tmp_path / ".run[1].01234567.lock").write_text("")
+    with whole_folder(tmp_path / "run[1]", force=False):
+        pass
+    assert os.listdir(tmp_path) == ["run[1]"]
 
 
 def test_too_little_space_is_said_before(tmp_path):

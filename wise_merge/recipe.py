@@ -5,6 +5,7 @@ which reads the file itself and finds misspelt keys too: mergekit ignores those 
 Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
 """
 
+import copy
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,12 +51,16 @@ def read_recipe(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        recipe = yaml.safe_load(text)
+        twice = _first_double(yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WiseMergeError(f"the recipe {path} cannot be read: {reason}") from error
     except yaml.YAMLError as error:
         raise WiseMergeError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
+    if twice is not None:
+        raise WiseMergeError(f"{path}: key {twice} stands twice in one mapping; YAML would keep the last one")
     if not isinstance(recipe, dict):
         raise WiseMergeError(f"the recipe {path} must be a mapping with merge_method, base_model and models")
     try:
@@ -65,11 +70,29 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
+def _first_double(node: Any) -> str | None:
+    """Return a key that a mapping of the YAML tree has twice, with its line; None if there is none."""
+    if node is None or isinstance(node.value, str):
+        return None
+    seen = set()
+    for item in node.value:
+        key, *children = item if isinstance(item, tuple) else (None, item)
+        if key is not None:
+            if str(key.value) in seen:
+                return f"{key.value} (line {key.start_mark.line + 1})"
+            seen.add(str(key.value))
+        for child in children:
+            found = _first_double(child)
+            if found is not None:
+                return found
+    return None
+
+
 def check_keys(recipe: Recipe) -> None:
     """Raise `WiseMergeError` for a key that mergekit would ignore, and for a part that has the wrong form."""
     _known("the recipe", recipe, KEYS["recipe"])
     method = recipe.get("merge_method")
-    if method not in PARAMETERS:
+    if not isinstance(method, str) or method not in PARAMETERS:
         near = difflib.get_close_matches(str(method), PARAMETERS, n=1)
         hint = f"did you mean {near[0]}?" if near else "for other methods use mergekit-yaml"
         raise WiseMergeError(f"merge_method must be wise_ft or bang; got {method!r}; {hint}")
@@ -86,16 +109,17 @@ def check_keys(recipe: Recipe) -> None:
         for number, piece in enumerate(_list(f"slices of {place}", holder.get("slices"))):
             _known(f"slices[{number}] of {place}", piece, KEYS["slice"], needed="sources")
             for source in _list(f"slices[{number}].sources of {place}", piece["sources"]):
-                _known(f"a source of slices[{number}] of {place}", source, KEYS["source"], needed="layer_range")
+                where = f"a source of slices[{number}] of {place}"
+                _known(where, source, KEYS["source"], needed="layer_range")
+                _known(where, source, KEYS["source"], needed="model")
+                _check_layers(where, source["layer_range"])
     if recipe.get("tokenizer") is not None:
         _known("tokenizer", recipe["tokenizer"], KEYS["tokenizer"])
     for place, settings in _all_scopes(recipe):
         if not isinstance(settings, Mapping):
             raise WiseMergeError(f"{place} must be a mapping such as {{alpha: 0.5}}; got {settings!r}")
         for name, setting in settings.items():
-            for condition in setting if isinstance(setting, list) else [setting]:
-                if isinstance(condition, Mapping):
-                    _known(f"{name} in {place}", condition, KEYS["condition"], needed="value")
+            _check_form(f"{name} in {place}", setting)
 
 
 def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | None = None) -> None:
@@ -113,13 +137,48 @@ def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | Non
         raise WiseMergeError(f"{place} has no {needed}")
 
 
+def _check_layers(place: str, layers: Any) -> None:
+    whole = isinstance(layers, list) and len(layers) == 2 and all(type(layer) is int for layer in layers)
+    if not whole or not 0 <= layers[0] < layers[1]:
+        raise WiseMergeError(
+            f"layer_range of {place} must be [FIRST, END], two whole numbers with 0 <= FIRST < END; got {layers!r}"
+        )
+
+
+def _check_form(place: str, setting: Any) -> None:
+    """Raise unless a setting is a number, a list of numbers, or conditions with a value (and a filter) each."""
+    conditions = setting if isinstance(setting, list) else [setting]
+    if not any(isinstance(condition, Mapping) for condition in conditions):
+        _check_gradient(place, setting)
+        return
+    for condition in conditions:
+        if not isinstance(condition, Mapping):
+            raise WiseMergeError(
+                f"{place} mixes conditions with {condition!r}; write what holds for all other tensors as "
+                f"`- value: {condition!r}`, last"
+            )
+        _known(place, condition, KEYS["condition"], needed="value")
+        _check_gradient(place, condition["value"])
+        if not isinstance(condition.get("filter"), (str, type(None))):
+            raise WiseMergeError(
+                f"{place}: a filter is text that stands in the names of tensors; got {condition['filter']!r}, write "
+                f"such as '.{condition['filter']}.' in quotes"
+            )
+
+
+def _check_gradient(place: str, value: Any) -> None:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(one, (int, float, str)) for one in values):
+        raise WiseMergeError(f"{place} must be a number or a list of numbers; got {value!r}")
+
+
 def _list(place: str, value: Any) -> list[Any]:
     if value is not None and not isinstance(value, list):
         raise WiseMergeError(f"{place} must be a list; got {value!r}")
     return value or []
 
 
-def _holders(recipe: Recipe) -> list[tuple[str, Recipe]]:
+def _holders(recipe: Recipe) -> list[tuple[str, Any]]:
     """Return the parts that may hold models or slices: the recipe itself and its modules."""
     modules = recipe.get("modules") or {}
     if not isinstance(modules, Mapping):
@@ -336,7 +395,13 @@ def with_alpha(recipe: Recipe, alpha: float | None) -> dict[str, Any]:
     """Return the recipe with this alpha for every tensor; as it is where alpha is None."""
     if alpha is None:
         return dict(recipe)
-    return {**recipe, "parameters": {**(recipe.get("parameters") or {}), "alpha": alpha}}
+    changed = copy.deepcopy(dict(recipe))
+    # What stands closer to a tensor would win.
+    for _, holder in _holders(changed):
+        for scope in (holder, *(holder.get("slices") or ())):
+            (scope.get("parameters") or {}).pop("alpha", None)
+    changed["parameters"] = {**(changed.get("parameters") or {}), "alpha": alpha}
+    return changed
 
 
 def with_out_dtype(recipe: Recipe, out_dtype: str | None) -> dict[str, Any]:

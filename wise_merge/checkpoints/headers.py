@@ -31,6 +31,10 @@ _DTYPES = {
 }
 
 
+#: Buffers of older checkpoints, which models compute by themselves.
+COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
+
+
 @dataclass(frozen=True)
 class TensorHeader:
     """Shape and dtype (as safetensors spells it, such as "BF16") of a stored tensor."""
@@ -123,11 +127,13 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
         )
     early_headers, late_headers = read_headers(early), read_headers(late)
     # A tied LM head may or may not be stored beside the embeddings it equals.
-    tied_head = {"lm_head.weight"} if early_tied and late_tied else set()
+    # Where neither config says so, a model without a head of its own can only be tied.
+    tied_head = {"lm_head.weight"} if early_tied == late_tied and early_tied is not False else set()
     for have, lack, names in (
         (early, late, early_headers.keys() - late_headers.keys() - tied_head),
         (late, early, late_headers.keys() - early_headers.keys() - tied_head),
     ):
+        names = {name for name in names if not COMPUTED.search(name)}
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise WiseMergeError(

@@ -35,5 +35,13 @@ def _open_safetensors(path: Path) -> "dict[str, Tensor]":
 def _open_pickled(path: Path) -> "dict[str, Tensor]":
     import torch
 
-    tensors = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    return dict(tensors)
+    try:
+        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except RuntimeError:
+        # The format of before torch 1.6 cannot be mapped.
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = {name: tensor.detach() for name, tensor in found.items()}
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided:
+            raise WiseMergeError(f"tensor {name} of {path} is sparse; save it as an ordinary tensor")
+    return tensors

@@ -30,15 +30,23 @@ def merge(recipe: Path, out: Path, alphas: str | None, out_dtype: str | None, fo
     are, bit for bit, those of mergekit-yaml. Beside them, wise_merge.json records the
     inputs with their hashes, and what was measured.
     """
+    import signal
+    import sys
+
     from wise_merge.merge.pipeline import run
 
-    run(
-        recipe,
-        out,
-        alphas=alphas,
-        out_dtype=out_dtype,
-        force=force,
-        check=check,
-        say=click.echo,
-        warn=lambda message: click.echo(f"Warning: {message}", err=True),
-    )
+    # As after Ctrl-C, what has been written so far is removed.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run(
+            recipe,
+            out,
+            alphas=alphas,
+            out_dtype=out_dtype,
+            force=force,
+            check=check,
+            say=click.echo,
+            warn=lambda message: click.echo(f"Warning: {message}", err=True),
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,7 @@
 """What makes weights a model that loads: its config, tokenizer and generation settings, from one stated checkpoint."""
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ _NAMES = (
     "preprocessor_config.json",
     "processor_config.json",
     "special_tokens_map.json",
+    "tekken.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -36,10 +38,10 @@ def copy_companions(source: Path, folder: Path, tensors: Sequence[Tensor]) -> No
     """
     config = read_config(source)
     # Since version 5 transformers calls it dtype.
-    key = "torch_dtype" if "torch_dtype" in config and "dtype" not in config else "dtype"
+    keys = [key for key in ("torch_dtype", "dtype") if key in config] or ["dtype"]
     dtype = output_dtype(tensors)
     if dtype is not None:
-        config[key] = dtype
+        config.update(dict.fromkeys(keys, dtype))
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     found = {source / name for name in _NAMES} | {path for pattern in _PATTERNS for path in source.glob(pattern)}
     for path in sorted(found):
@@ -54,8 +56,11 @@ def copy_companions(source: Path, folder: Path, tensors: Sequence[Tensor]) -> No
 
 
 def output_dtype(tensors: Sequence[Tensor]) -> str | None:
-    """Return the dtype that most tensors of the output have; None if it has none to average."""
-    counts = Counter(tensor.out_dtype for tensor in tensors if tensor.out_dtype is not None)
+    """Return the dtype that most elements of the output have; None if it has none to average."""
+    counts: Counter[str] = Counter()
+    for tensor in tensors:
+        if tensor.out_dtype is not None:
+            counts[tensor.out_dtype] += math.prod(tensor.shape)
     return counts.most_common(1)[0][0] if counts else None
 
 

@@ -69,8 +69,8 @@ def lay_out(
                 )
             if header.dtype.startswith(("F", "C")):
                 raise WiseMergeError(
-                    f"tensor {name} of {pair.early} and {pair.late} is {header.dtype}; quantised checkpoints cannot be "
-                    "averaged: merge the ones that they were made from"
+                    f"tensor {name} of {pair.early} and {pair.late} is {header.dtype}, which cannot be averaged; if "
+                    "the checkpoints are quantised, merge the ones that they were made from"
                 )
             tensors.append(Tensor(name, header.shape, None, None, alphas=()))
             continue
@@ -113,12 +113,15 @@ def _positions(names: Mapping[str, TensorHeader]) -> dict[str, float]:
     Tensors outside of the layers have 0, a single layer 1. Towers (vision, text) count for themselves.
     """
     layers = {name: (name[: match.start()], int(match[1])) for name in names if (match := _LAYER.search(name))}
-    counts: dict[str, int] = {}
+    numbers: dict[str, set[int]] = {}
     for prefix, number in layers.values():
-        counts[prefix] = max(counts.get(prefix, 0), number + 1)
+        numbers.setdefault(prefix, set()).add(number)
     positions = dict.fromkeys(names, 0.0)
     for name, (prefix, number) in layers.items():
-        positions[name] = number / (counts[prefix] - 1) if counts[prefix] > 1 else 1.0
+        count = len(numbers[prefix])
+        # With gaps they are parts of something else, such as the linear layers 0 and 2 of a projector.
+        if max(numbers[prefix]) == count - 1:
+            positions[name] = number / (count - 1) if count > 1 else 1.0
     return positions
 
 

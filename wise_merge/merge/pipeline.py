@@ -28,6 +28,7 @@ class Order:
     Attributes:
         recipes: of each model that is written; they differ in alpha alone.
         pairs: the different (early, late) of each of them.
+        path: of the file they come from.
         out: the model, or a folder of models.
         names: of each model's folder within `out`; one empty name where `out` is the model.
         force: replace what is at `out`, whole.
@@ -38,6 +39,7 @@ class Order:
 
     recipes: tuple[dict[str, Any], ...]
     pairs: tuple[Pair, ...]
+    path: Path
     out: Path
     names: tuple[str, ...]
     force: bool
@@ -82,15 +84,20 @@ def run(
     else:
         chosen = parse_alphas(alphas)
         recipes = [with_alpha(recipe, float(alpha)) for alpha in chosen]
-        names = [f"alpha-{alpha}" for alpha in chosen]
+        names = [f"alpha-{alpha:f}" for alpha in chosen]
     check_settings(recipes[0])
     found = pairs(recipe)
-    order = Order(tuple(recipes), tuple(found), out, tuple(names), force, check, say, warn)
+    order = Order(tuple(recipes), tuple(found), path, out, tuple(names), force, check, say, warn)
     if _is_plain(recipe, found):
         from wise_merge.merge.plain import carry_out
     else:
         from wise_merge.merge.through_mergekit import carry_out
-    carry_out(order)
+    try:
+        carry_out(order)
+    except OSError as error:
+        raise WiseMergeError(
+            f"{error.filename or path} cannot be read or written: {error.strerror or error}"
+        ) from error
 
 
 def parse_alphas(text: str) -> tuple[Decimal, ...]:
@@ -110,7 +117,7 @@ def parse_alphas(text: str) -> tuple[Decimal, ...]:
     for alpha in alphas:
         check_alpha(float(alpha))
     # Without the zeros at the end, so that 0.1 and 0.10 are one.
-    return tuple(dict.fromkeys(Decimal(f"{alpha.normalize():f}") for alpha in alphas))
+    return tuple(dict.fromkeys(Decimal(f"{abs(alpha).normalize():f}") for alpha in alphas))
 
 
 def _is_plain(recipe: Mapping[str, Any], found: Sequence[Pair]) -> bool:

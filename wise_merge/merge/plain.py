@@ -52,9 +52,9 @@ def carry_out(order: Order) -> None:
 def _check(order: Order) -> _Plan:
     (pair,) = order.pairs
     here = [Path(name) for name in (pair.early, pair.late) if Path(name).is_dir()]
-    check_free(order.out, here, force=order.force)
+    check_free(order.out, here, force=order.force, keep=[order.path])
     folders = (folder_of("early", pair.early), folder_of("late", pair.late))
-    check_free(order.out, list(folders), force=order.force)
+    check_free(order.out, list(folders), force=order.force, keep=[order.path])
     check_same_model(*folders)
     configs = (read_config(folders[0]), read_config(folders[1]))
     for name, config in zip((pair.early, pair.late), configs, strict=True):

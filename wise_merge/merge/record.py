@@ -1,6 +1,7 @@
 """wise_merge.json: from what a model was merged, how, and what was measured; enough to make it again."""
 
 import json
+import math
 import platform
 import time
 from collections.abc import Iterable, Mapping
@@ -55,12 +56,17 @@ def figures(groups: Mapping[str, tuple[Distance, list[Step]]], number: int) -> d
         step = steps[number]
         measured[group] = {
             "parameters": distance.elements,
-            "relative_distance": distance.relative,
+            "relative_distance": _number(distance.relative),
             "rounded_back": step.rounded_back(distance),
-            "rounding_error": step.rounding_error,
-            "effective_alpha": step.effective_alpha(distance),
+            "rounding_error": _number(step.rounding_error),
+            "effective_alpha": _number(step.effective_alpha(distance)),
         }
     return measured
+
+
+def _number(value: float | None) -> float | None:
+    # JSON has no infinity, which a distance to zeros is.
+    return value if value is not None and math.isfinite(value) else None
 
 
 def write_facts(
@@ -86,6 +92,7 @@ def write_facts(
     """
     import yaml
 
+    one_tokenizer = recipe.get("tokenizer") or recipe.get("tokenizer_source")
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     (folder / "mergekit_config.yml").write_text(text, encoding="utf-8")
     content = {
@@ -97,10 +104,10 @@ def write_facts(
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
         **inputs,
-        "config_and_tokenizer_from": "early" if not recipe.get("tokenizer") else "the recipe's tokenizer section",
+        "config_and_tokenizer_from": "the recipe's tokenizer section" if one_tokenizer else "early",
         "engine": engine,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
         "measured": measured,
     }
-    (folder / NAME).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (folder / NAME).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -37,6 +37,9 @@ _SAFETENSORS_DTYPES = {
     torch.int8: "I8",
     torch.uint8: "U8",
     torch.bool: "BOOL",
+    torch.uint16: "U16",
+    torch.uint32: "U32",
+    torch.uint64: "U64",
 }
 
 
@@ -161,12 +164,14 @@ def _average(portion: _Portion, names: tuple[str, str]) -> tuple[Distance, list[
                 merged = interpolate_balanced(
                     early, late, alpha, temperatures=tensor.temperatures, offset=tensor.offset
                 )
-                _check_folded(tensor, merged, names)
             merged = merged.to(out_dtype)
             _write(portion.places[number].descriptor, merged, offsets[number])
             offsets[number] += merged.numel() * merged.itemsize
             moved = differing(early_out, merged)
-            steps[number] += step(early_wide, task_vector, merged, alpha, seen.task_vector, moved=moved)
+            one = step(early_wide, task_vector, merged, alpha, seen.task_vector, moved=moved)
+            if not np.isfinite(one.squared):
+                _check_average(tensor, merged)
+            steps[number] += one
     return far, steps
 
 
@@ -180,12 +185,16 @@ def _check_finite(name: str, pair: tuple[torch.Tensor, torch.Tensor], names: tup
             )
 
 
-def _check_folded(tensor: Tensor, merged: torch.Tensor, names: tuple[str, str]) -> None:
-    if first_non_finite(merged) is not None:
+def _check_average(tensor: Tensor, merged: torch.Tensor) -> None:
+    if first_non_finite(merged) is None:
+        return
+    if tensor.offset is None:
         raise WiseMergeError(
-            f"temperatures {tensor.temperatures[0]} of {names[0]} and {tensor.temperatures[1]} of {names[1]} make "
-            f"{tensor.name} overflow {tensor.dtype}; raise them"
+            f"the average of tensor {tensor.name} does not fit into {merged.dtype}; write a wider dtype"
         )
+    raise WiseMergeError(
+        f"temperature {min(tensor.temperatures)} makes tensor {tensor.name} overflow {merged.dtype}; raise it"
+    )
 
 
 def _write(descriptor: int, tensor: torch.Tensor, offset: int) -> None:

@@ -6,7 +6,9 @@ merge in the process, permissions by the umask.
 
 import contextlib
 import logging
+import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from mergekit.merge import run_merge
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
+from wise_merge.averaging import first_non_finite
 from wise_merge.checkpoints.adapters import adapter_file
 from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
@@ -43,7 +46,9 @@ def carry_out(order: Order) -> None:
     recipe = order.recipes[0]
     models = [model for pair in order.pairs for model in (pair.early, pair.late)]
     folders = {model: [Path(part) for part in model.split("+") if Path(part).is_dir()] for model in models}
-    check_free(order.out, [folder for parts in folders.values() for folder in parts], force=order.force)
+    check_free(
+        order.out, [folder for parts in folders.values() for folder in parts], force=order.force, keep=[order.path]
+    )
     with _warnings_to(order.warn):
         check_configuration(_configuration(recipe))
     order.say(f"{recipe['merge_method']} of early {order.pairs[0].early} and late {order.pairs[0].late}, by mergekit")
@@ -103,11 +108,17 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
             written = merged.to(out_dtype or merged.dtype)
             dtypes.add(written.dtype)
             measured.distances[tensor], sums[tensor] = _measure(early, late, written, alpha)
+            if not math.isfinite(sums[tensor].squared) and first_non_finite(written) is not None:
+                raise WiseMergeError(
+                    f"the average of tensor {tensor} does not fit into {written.dtype}; write a wider dtype"
+                )
 
         # mergekit keeps its readers of checkpoints, and what they have read, for the life of the process.
         LoaderCache.loaders.clear()
         options = MergeOptions(
             lora_merge_cache=str(scratch),
+            # Else the dense product is rounded to the base's dtype before it is widened.
+            lora_merge_dtype=recipe["dtype"] if recipe.get("dtype") in ("float32", "float64") else None,
             quiet=not sys.stderr.isatty(),
             write_model_card=False,
         )
@@ -118,10 +129,24 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
+        _complete(order, folder)
     LoaderCache.loaders.clear()
-    _remove(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)
     _open_to_umask(partial)
     return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
+
+
+def _complete(order: Order, folder: Path) -> None:
+    """Add what mergekit leaves out of a model; raise if it could not write the tokenizer, which it only logs."""
+    early = [Path(part) for part in order.pairs[0].early.split("+") if Path(part).is_dir()]
+    settings = [part / "generation_config.json" for part in early if (part / "generation_config.json").is_file()]
+    if settings and not (folder / "generation_config.json").exists():
+        shutil.copyfile(settings[-1], folder / "generation_config.json")
+    had = any((part / "tokenizer_config.json").is_file() for part in early)
+    if had and not (folder / "tokenizer_config.json").is_file():
+        template = order.recipes[0].get("chat_template")
+        hint = f"; is chat_template {template!r} right?" if template else ""
+        raise WiseMergeError(f"mergekit could not write the tokenizer of {order.pairs[0].early}{hint}")
 
 
 def _measure(early: torch.Tensor, late: torch.Tensor, merged: torch.Tensor, alpha: float) -> tuple[Distance, Step]:
@@ -175,12 +200,6 @@ def _files(folder: Path) -> list[Path]:
 
 def _step(folder: Path) -> int | None:
     return step_of(folder, read_state(folder))
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _open_to_umask(folder: Path) -> None:

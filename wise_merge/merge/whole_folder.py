@@ -5,10 +5,11 @@ is removed by the next one that writes to the same place.
 """
 
 import contextlib
+import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,11 +18,19 @@ from filelock import FileLock, Timeout
 from wise_merge.errors import WiseMergeError
 
 
-def check_free(out: Path, inputs: list[Path], *, force: bool) -> None:
-    """Raise `WiseMergeError` unless a folder can be put at `out` without touching the inputs."""
-    if out.is_symlink():
+def place_of(out: Path) -> Path:
+    """Return the absolute path of a folder that may not be there yet; links on the way are followed, it itself not."""
+    return out.resolve() if out.name in ("", "..") else out.parent.resolve() / out.name
+
+
+def check_free(out: Path, inputs: list[Path], *, force: bool, keep: Sequence[Path] = ()) -> None:
+    """Raise `WiseMergeError` unless a folder can be put at `out` without touching the inputs.
+
+    With `force`, only a model or a folder of models is replaced, and none that holds one of the files to `keep`.
+    """
+    place = place_of(out)
+    if place.is_symlink():
         raise WiseMergeError(f"{out} is a symbolic link, and a new folder would replace it; name another folder")
-    place = out.resolve()
     for path in inputs:
         other = path.resolve()
         if place == other:
@@ -34,11 +43,27 @@ def check_free(out: Path, inputs: list[Path], *, force: bool) -> None:
         raise WiseMergeError(f"{out} is there already; name another folder, or replace it whole with --force")
     if out.exists() and not out.is_dir():
         raise WiseMergeError(f"{out} is a file; name a folder")
+    if out.exists():
+        for path in (Path.cwd(), *keep):
+            if place == path.resolve() or place in path.resolve().parents:
+                raise WiseMergeError(f"--force would delete {path} with {out}; name another folder")
+        if not _holds_models(place):
+            raise WiseMergeError(
+                f"{out} holds other things than a model, and --force would delete them; name another folder"
+            )
     parent = place.parent
     while not parent.exists():
         parent = parent.parent
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise WiseMergeError(f"{out} cannot be made: {parent} is not a folder that can be written to")
+
+
+def _holds_models(folder: Path) -> bool:
+    """Return whether a folder is empty, a model, or a folder of models such as `--alphas` writes."""
+    names = {path.name for path in folder.iterdir()}
+    if names & {"wise_merge.json", "mergekit_config.yml", "config.json"}:
+        return True
+    return all(name.startswith("alpha-") and (folder / name / "config.json").is_file() for name in names)
 
 
 def check_space(out: Path, needed: int) -> None:
@@ -60,7 +85,7 @@ def whole_folder(out: Path, *, force: bool) -> Iterator[Path]:
 
     Otherwise nothing is left of it. With `force`, what is at `out` is replaced whole.
     """
-    out = Path(os.path.abspath(out))
+    out = place_of(out)
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     lock = FileLock(partial.with_suffix(".lock"))
     try:
@@ -85,7 +110,7 @@ def whole_folder(out: Path, *, force: bool) -> Iterator[Path]:
 
 def _remove_left_over(out: Path) -> None:
     """Remove what killed processes have left beside `out`; the lock of a living one is held."""
-    for lock_file in out.parent.glob(f".{out.name}.????????.lock"):
+    for lock_file in out.parent.glob(f".{glob.escape(out.name)}.????????.lock"):
         with contextlib.suppress(Timeout, OSError), FileLock(lock_file, timeout=0):
             for suffix in (".partial", ".replaced"):
                 shutil.rmtree(lock_file.with_suffix(suffix), ignore_errors=True)
