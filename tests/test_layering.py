@@ -12,13 +12,15 @@ PACKAGE = Path(__file__).parent.parent / "wise_merge"
 #: From top to bottom. A module may import from rows below its own only.
 ROWS = [
     {"cli"},
-    {"demo", "doctor", "score", "merge", "calibrate"},
+    {"demo"},
+    {"doctor", "score", "merge", "calibrate", "sweep", "best", "report"},
     {"plots"},
+    {"points"},
     {"mergekit_methods", "passk_models", "autoload", "training"},
     {"passk_task"},
     {"scorers", "embeddings", "results", "journal"},
     {"mergekit_checks"},
-    {"mergekit_lora", "mergekit_plan"},
+    {"mergekit_lora", "mergekit_plan", "interpolation"},
     {"checkpoints", "answers", "recipe"},
     {
         "averaging",

@@ -19,20 +19,27 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.ranges import check_alpha, check_temperature
 
 
-def interpolate(early: Tensor, late: Tensor, alpha: float, *, dtype: torch.dtype | None = None) -> Tensor:
+def interpolate(
+    early: Tensor, late: Tensor, alpha: float, *, dtype: torch.dtype | None = None, out: Tensor | None = None
+) -> Tensor:
     """Return (1 - alpha) * early + alpha * late (arXiv 2504.10478, section 3).
 
     alpha = 0 gives `early` and alpha = 1 gives `late`, bit for bit if their
     dtypes agree. The result has `dtype`, or else `late`'s, and lies within one
     rounding of the exact value: bfloat16 and float16 are computed in float32,
     float32 in float64. Shapes must agree. Integers and float8, whose scales
-    are stored apart, are refused.
+    are stored apart, are refused. With `out`, a contiguous tensor of that
+    shape, the result is written there and has its dtype.
     """
     check_alpha(alpha)
     _check_pair(early, late)
-    dtype = dtype or late.dtype
+    dtype = dtype or (late.dtype if out is None else out.dtype)
     early, late = early.detach(), late.detach()
-    merged = _empty(late, dtype)
+    if out is not None and (out.shape != late.shape or out.dtype != dtype or not out.is_contiguous()):
+        raise WiseMergeError(
+            f"out must be contiguous, of shape {tuple(late.shape)} and in {dtype}; got {tuple(out.shape)} in {out.dtype}"
+        )
+    merged = _empty(late, dtype) if out is None else out.detach()
     if alpha in (0.0, 1.0):
         # Not left to lerp, which turns -0 into +0 and overflows where late - early does.
         return merged.copy_(late if alpha else early)

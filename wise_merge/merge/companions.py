@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wise_merge.checkpoints.headers import read_config
 from wise_merge.errors import WiseMergeError
-from wise_merge.merge.layout import Tensor
+from wise_merge.interpolation.layout import Tensor
 
 _NAMES = (
     "added_tokens.json",

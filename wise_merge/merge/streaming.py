@@ -17,7 +17,7 @@ import torch
 from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
-from wise_merge.merge.layout import Tensor
+from wise_merge.interpolation.layout import Tensor
 
 #: Elements that are averaged at once: their temporaries stay in a core's cache.
 BLOCK = 1 << 17

@@ -87,7 +87,7 @@ def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | Non
     for problem, (answers, correct) in zip(
         samples.problems, ((verdict.answers, verdict.correct) for verdict in judged), strict=True
     ):
-        facts.append(_facts(problem, answers, correct))
+        facts.append(facts_of(problem, answers, correct))
         if problem.labels is not None:
             pairs = zip(correct, problem.labels, strict=True)
             tally.update((ours, theirs) for ours, theirs in pairs if theirs is not None)
@@ -114,7 +114,7 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
         if problem.labels is None:
             raise WiseMergeError(f"{samples.path}: problem {problem.id} has no verdicts")
         labels = [bool(label) for label in problem.labels]
-        made = _facts(problem, votes[problem.id], labels)
+        made = facts_of(problem, votes[problem.id], labels)
         conflicts += bool(made.answers and count_votes(made.answers, made.correct).mixed)
         facts.append(made)
     notes = []
@@ -128,7 +128,10 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
     return Verdicts(tuple(facts), None, tuple(notes))
 
 
-def _facts(problem: Problem, answers: tuple[str | None, ...] | None, correct: "list[bool] | tuple[bool, ...]") -> Facts:
+def facts_of(
+    problem: Problem, answers: tuple[str | None, ...] | None, correct: "list[bool] | tuple[bool, ...]"
+) -> Facts:
+    """Return the facts of a problem whose samples have been judged."""
     votes = answers if answers is not None else (None,) * problem.n
     scorers = sorted(problem.scores)
     samples = sorted(

@@ -1,0 +1,11 @@
+"""The points of a sweep: which model each one is, and what was found of it, as it stands in the folder of results.
+
+`point` says what is sampled, `outcome` what came of it, `folder` keeps both. Knows neither torch nor an engine:
+`wise-merge best` and `wise-merge report` work from here alone.
+"""
+
+from wise_merge.points.folder import Results, read_results
+from wise_merge.points.outcome import Outcome, ProblemOutcome
+from wise_merge.points.point import Checkpoint, Point
+
+__all__ = ["Checkpoint", "Outcome", "Point", "ProblemOutcome", "Results", "read_results"]

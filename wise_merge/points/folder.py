@@ -1,0 +1,157 @@
+"""The folder of a sweep's results: sweep.json (what is asked for), points/ (what came of it), journal/ (every sample).
+
+The journal is what cannot be made again for nothing; the rest is. Every file is written beside and renamed, so
+that nobody finds half of one.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points.outcome import Outcome, from_json, to_json
+from wise_merge.points.point import Checkpoint, Point
+
+#: Of the files; another one is not read.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a folder of results holds.
+
+    Attributes:
+        folder: of the results.
+        settings: of the sweep, in JSON's types: what is the same for all points (see `wise_merge.sweep.plan`).
+        samples: K, how many samples of each problem are asked for.
+        tasks: their names.
+        points: all that were ever asked for.
+        outcomes: of the points that have been sampled, in the order of the points and within them of the tasks.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    samples: int
+    tasks: tuple[str, ...]
+    points: tuple[Point, ...]
+    outcomes: tuple[Outcome, ...] = ()
+
+    @property
+    def journal(self) -> Path:
+        """The folder of the journals, in which `Outcome.run` says what belongs to a point."""
+        return self.folder / "journal"
+
+    def of_task(self, task: str) -> tuple[Outcome, ...]:
+        """Return the outcomes of one task."""
+        return tuple(outcome for outcome in self.outcomes if outcome.task == task)
+
+    def outcome(self, point: Point, task: str) -> Outcome | None:
+        """Return what came of a point on a task, None = not sampled yet."""
+        return next((one for one in self.of_task(task) if one.point == point), None)
+
+
+def read_results(folder: Path) -> Results:
+    """Return what a folder of results holds."""
+    results = read_plan(folder)
+    if results is None:
+        what = "is no folder" if not folder.is_dir() else "holds no sweep.json"
+        raise WiseMergeError(f"{folder} {what}; give the folder that `wise-merge sweep` wrote its results to")
+    outcomes = [
+        outcome
+        for point in results.points
+        for task in results.tasks
+        if (outcome := read_outcome(folder, point, task)) is not None
+    ]
+    return dataclasses.replace(results, outcomes=tuple(outcomes))
+
+
+def read_plan(folder: Path) -> Results | None:
+    """Return what is asked for in a folder of results, without outcomes; None if there is nothing of a sweep."""
+    path = folder / "sweep.json"
+    if not path.exists():
+        return None
+    found = _read(path)
+    checkpoints = {key: Checkpoint(**one) for key, one in found["checkpoints"].items()}
+    points = [
+        Point(**{**one, "early": checkpoints[one["early"]], "late": checkpoints[one["late"]]})
+        for one in found["points"]
+    ]
+    return Results(folder, found["settings"], found["samples"], tuple(found["tasks"]), tuple(points))
+
+
+def write_plan(results: Results) -> None:
+    """Write down what is asked for."""
+    used = dict.fromkeys(checkpoint for point in results.points for checkpoint in (point.early, point.late))
+    keys = {checkpoint: str(number) for number, checkpoint in enumerate(used)}
+    _write(
+        results.folder / "sweep.json",
+        {
+            "format": FORMAT,
+            "settings": results.settings,
+            "samples": results.samples,
+            "tasks": results.tasks,
+            "checkpoints": {key: dataclasses.asdict(checkpoint) for checkpoint, key in keys.items()},
+            "points": [
+                {
+                    "early": keys[point.early],
+                    "late": keys[point.late],
+                    "method": point.method,
+                    "alpha": point.alpha,
+                    "temperature": point.temperature,
+                    "dtype": point.dtype,
+                    "out_dtype": point.out_dtype,
+                }
+                for point in results.points
+            ],
+        },
+    )
+
+
+def read_outcome(folder: Path, point: Point, task: str) -> Outcome | None:
+    """Return what came of a point on a task, None = not sampled yet."""
+    path = _path(folder, point, task)
+    return from_json(point, _read(path)) if path.exists() else None
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    """Write down what came of a point on a task."""
+    _write(_path(folder, outcome.point, outcome.task), {"format": FORMAT, **to_json(outcome)})
+
+
+def _path(folder: Path, point: Point, task: str) -> Path:
+    return folder / "points" / task / f"{point.name}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise ValueError(f"format {FORMAT} was expected")
+    except (OSError, ValueError) as error:
+        raise WiseMergeError(
+            f"{path} cannot be read ({error}); remove it and run the sweep again: what its journal holds is not drawn "
+            "twice"
+        ) from error
+    return found
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump(content, file, separators=(",", ":"))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink()
+    except OSError as error:
+        raise WiseMergeError(f"{path} cannot be written: {error.strerror or error}") from error
