@@ -37,7 +37,8 @@ def interpolate(
     early, late = early.detach(), late.detach()
     if out is not None and (out.shape != late.shape or out.dtype != dtype or not out.is_contiguous()):
         raise WiseMergeError(
-            f"out must be contiguous, of shape {tuple(late.shape)} and in {dtype}; got {tuple(out.shape)} in {out.dtype}"
+            f"out must be contiguous, of shape {tuple(late.shape)} and in {dtype}; got shape {tuple(out.shape)} in "
+            f"{out.dtype}"
         )
     merged = _empty(late, dtype) if out is None else out.detach()
     if alpha in (0.0, 1.0):

@@ -1,8 +1,12 @@
-"""The ranges of the two numbers that a merge is told: alpha and temperature."""
+"""The ranges of the two numbers that a merge is told, alpha and temperature, and lists of them as people write them."""
 
 import math
+from decimal import Decimal, InvalidOperation
 
 from wise_merge.errors import WiseMergeError
+
+#: Of one list.
+_MOST = 10_000
 
 
 def check_alpha(alpha: float) -> None:
@@ -15,3 +19,24 @@ def check_temperature(temperature: float) -> None:
     """Raise `WiseMergeError` unless the temperature is a positive finite number."""
     if not (math.isfinite(temperature) and temperature > 0.0):
         raise WiseMergeError(f"temperature must be a positive number (1 = leave as is); got {temperature}")
+
+
+def parse_numbers(text: str) -> tuple[Decimal, ...]:
+    """Return the numbers of "FIRST:LAST:STEP" or "A,B,...", exactly as decimals: 0.1:0.9:0.1 are nine.
+
+    Raises ValueError for anything else.
+    """
+    try:
+        if ":" in text:
+            first, last, step = (Decimal(part) for part in text.split(":"))
+            if not step > 0 or not last >= first or (last - first) / step > _MOST:
+                raise ValueError(text)
+            found = [first + step * number for number in range(int((last - first) / step) + 1)]
+        else:
+            found = [Decimal(part) for part in text.split(",")]
+    except InvalidOperation as error:
+        raise ValueError(text) from error
+    if not all(one.is_finite() for one in found):
+        raise ValueError(text)
+    # Without the zeros at the end, so that 0.1 and 0.10 are one; and no -0.
+    return tuple(dict.fromkeys(Decimal(f"{one.normalize():f}") + 0 for one in found))

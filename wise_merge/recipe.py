@@ -48,26 +48,33 @@ class Pair:
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Return the content of a YAML file after checking that every key of it is one that mergekit knows."""
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        recipe = yaml.safe_load(text)
-        twice = _first_double(yaml.compose(text, Loader=yaml.SafeLoader))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WiseMergeError(f"the recipe {path} cannot be read: {reason}") from error
-    except yaml.YAMLError as error:
-        raise WiseMergeError(f"the recipe {path} is not YAML: {' '.join(str(error).split())}") from error
-    if twice is not None:
-        raise WiseMergeError(f"{path}: key {twice} stands twice in one mapping; YAML would keep the last one")
-    if not isinstance(recipe, dict):
-        raise WiseMergeError(f"the recipe {path} must be a mapping with merge_method, base_model and models")
+    recipe = load_yaml(path, "recipe")
     try:
         check_keys(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
     return recipe
+
+
+def load_yaml(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping of a YAML file, in which no key may stand twice; `what` it is called in errors."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        twice = _first_double(yaml.compose(text, Loader=yaml.SafeLoader))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WiseMergeError(f"the {what} {path} cannot be read: {reason}") from error
+    except yaml.YAMLError as error:
+        raise WiseMergeError(f"the {what} {path} is not YAML: {' '.join(str(error).split())}") from error
+    if twice is not None:
+        raise WiseMergeError(f"{path}: key {twice} stands twice in one mapping; YAML would keep the last one")
+    if not isinstance(content, dict):
+        keys = "merge_method, base_model and models" if what == "recipe" else "early, late, alphas and tasks"
+        raise WiseMergeError(f"the {what} {path} must be a mapping with {keys}")
+    return content
 
 
 def _first_double(node: Any) -> str | None:

@@ -198,13 +198,12 @@ def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
         raise WiseMergeError(
             f"{path} must hold a dictionary of tensors, as transformers saves it; save it again with save_pretrained"
         )
-    return {
-        str(name): TensorHeader(tuple(tensor.shape), _dtype_name(str(tensor.dtype))) for name, tensor in content.items()
-    }
+    return {str(name): TensorHeader(tuple(tensor.shape), dtype_name(tensor.dtype)) for name, tensor in content.items()}
 
 
-def _dtype_name(dtype: str) -> str:
-    name = dtype.removeprefix("torch.")
+def dtype_name(dtype: Any) -> str:
+    """Return a dtype of torch as safetensors spells it, such as "BF16"."""
+    name = str(dtype).removeprefix("torch.")
     return _DTYPES.get(name, name.upper())
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
-from wise_merge.checkpoints.headers import read_config, read_headers
+from wise_merge.checkpoints.headers import TensorHeader, dtype_name, read_config
 from wise_merge.checkpoints.weights import open_tensors
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor as Planned
@@ -23,19 +23,31 @@ from wise_merge.recipe import Pair, Recipe
 class OpenPair:
     """An early and a late checkpoint, mapped from their files: nothing is read until it is needed."""
 
-    def __init__(self, early: Path, late: Path, names: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        early: Path,
+        late: Path,
+        names: tuple[str, str] | None = None,
+        states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]] | None = None,
+    ) -> None:
         """Map two checkpoints that fit each other (`checkpoints.headers.check_same_model`).
 
         Args:
             early: its folder.
             late: its folder.
             names: as recipes call them; their folders unless given.
+            states: the tensors of both under other names and in another layout than the files have, as of
+                modules that a loader has made of them; None maps the files.
         """
         self._names = names or (str(early), str(late))
         self._configs = (read_config(early), read_config(late))
-        self._headers = (read_headers(early), read_headers(late))
-        self._early, self._late = open_tensors(early), open_tensors(late)
+        self._early, self._late = states or (open_tensors(early), open_tensors(late))
+        self._headers = (_headers(self._early), _headers(self._late))
         self._whole: set[str] = set()
+
+    def names(self) -> set[str]:
+        """Return the names of the tensors that are averaged."""
+        return self._early.keys() & self._late.keys()
 
     def planned(self, recipe: Recipe) -> list[Planned]:
         """Return what a recipe does to each tensor, in the order of the early checkpoint."""
@@ -70,37 +82,24 @@ class OpenPair:
             if average is not place:
                 place.copy_(average)
 
+    def tensors(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return a tensor of early and of late, mapped; not to be written to."""
+        return self._early[name], self._late[name]
+
+    def check(self, tensor: Planned) -> None:
+        """Raise a `WiseMergeError` unless a tensor can be averaged: finite in both; an equal buffer."""
+        if tensor.dtype is not None:
+            self._check_finite(tensor.name)
+        elif not torch.equal(*self.tensors(tensor.name)):
+            raise WiseMergeError(
+                f"buffer {tensor.name} differs between {self._names[0]} and {self._names[1]}; only floating-point "
+                "tensors can be averaged"
+            )
+
     def _average(self, tensor: Planned, place: Tensor | None) -> Tensor:
         """Return the average of one tensor, in `place` where that has its dtype and lies in memory."""
-        early, late = self._early[tensor.name], self._late[tensor.name]
-        if tensor.dtype is None or tensor.out_dtype is None:
-            if not torch.equal(early, late):
-                raise WiseMergeError(
-                    f"buffer {tensor.name} differs between {self._names[0]} and {self._names[1]}; only floating-point "
-                    "tensors can be averaged"
-                )
-            return early
-        dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
-        self._check_finite(tensor.name)
-        early, late = early.to(dtype), late.to(dtype)
-        (alpha,) = tensor.alphas
-        # Inputs are finite, so averages are; what may not hold them is a narrower dtype, or a temperature below 1.
-        risky = tensor.offset is not None or torch.finfo(out_dtype).max < torch.finfo(dtype).max
-        if tensor.offset is None:
-            fits = place is not None and place.device == early.device and place.is_contiguous()
-            out = place if fits and place is not None and place.dtype == dtype == out_dtype else None
-            average = interpolate(early, late, alpha, out=out)
-        else:
-            average = interpolate_balanced(
-                early, late, alpha, temperatures=tensor.temperatures, offset=tensor.offset
-            )
-        average = average.to(out_dtype)
-        if risky and first_non_finite(average) is not None:
-            raise WiseMergeError(
-                f"the average of tensor {tensor.name} does not fit into {average.dtype}; take a wider out_dtype"
-                + ("" if tensor.offset is None else f", or a temperature above {min(tensor.temperatures)}")
-            )
-        return average
+        self.check(tensor)
+        return average_of(tensor, *self.tensors(tensor.name), place)
 
     def _check_finite(self, name: str) -> None:
         """Raise unless a tensor of both checkpoints is finite; each is looked at once."""
@@ -114,6 +113,45 @@ class OpenPair:
                     "Choose a checkpoint from before the training diverged"
                 )
         self._whole.add(name)
+
+
+def average_of(tensor: Planned, early: Tensor, late: Tensor, place: Tensor | None = None) -> Tensor:
+    """Return the average of a tensor, or of equal parts of it, in `place` where that has its dtype and lies in memory.
+
+    Args:
+        tensor: how it is averaged.
+        early: of the early checkpoint, finite.
+        late: of the late one.
+        place: a tensor of that shape that may be written to; the result is this very tensor then, or another.
+
+    Raises a `WiseMergeError` for an average that its dtype cannot hold.
+    """
+    if tensor.dtype is None or tensor.out_dtype is None:
+        return early
+    dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
+    early, late = early.to(dtype), late.to(dtype)
+    (alpha,) = tensor.alphas
+    # Inputs are finite, so averages are; what may not hold them is a narrower dtype, or a temperature below 1.
+    risky = tensor.offset is not None or torch.finfo(out_dtype).max < torch.finfo(dtype).max
+    if tensor.offset is None:
+        fits = place is not None and place.device == early.device and place.is_contiguous()
+        if fits and place is not None and place.dtype == dtype == out_dtype:
+            interpolate(early, late, alpha, out=place)
+            return place
+        average = interpolate(early, late, alpha)
+    else:
+        average = interpolate_balanced(early, late, alpha, temperatures=tensor.temperatures, offset=tensor.offset)
+    average = average.to(out_dtype)
+    if risky and first_non_finite(average) is not None:
+        raise WiseMergeError(
+            f"the average of tensor {tensor.name} does not fit into {average.dtype}; take a wider out_dtype"
+            + ("" if tensor.offset is None else f", or a temperature above {min(tensor.temperatures)}")
+        )
+    return average
+
+
+def _headers(tensors: Mapping[str, Tensor]) -> dict[str, TensorHeader]:
+    return {name: TensorHeader(tuple(tensor.shape), dtype_name(tensor.dtype)) for name, tensor in tensors.items()}
 
 
 def in_memory(state: Mapping[str, Any]) -> dict[str, Tensor]:

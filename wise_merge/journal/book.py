@@ -41,6 +41,7 @@ class Journal:
             files are read in the order of their names.
         damaged: how many lines hold something that could not be used.
         path: the file that is appended to, which is there as soon as something is.
+        run: fingerprint of the run.
     """
 
     def __init__(self, directory: Path, run: Run, rank: int, evaluation: str) -> None:
@@ -48,7 +49,7 @@ class Journal:
         self.path = directory / file_name(run, rank)
         self.found: dict[str, dict[int, Sample]] = {}
         self.damaged = 0
-        self._run = run
+        self._run, self.run = run, run.fingerprint
         self._lock = FileLock(f"{self.path}.lock", thread_local=False)
         self._file: int | None = None
         #: Whether the file may end within a line.
@@ -64,7 +65,9 @@ class Journal:
         self._synced = time.monotonic()
 
     @classmethod
-    def open(cls, directory: Path, run: Run, *, rank: int = 0, evaluation: str | None = None) -> "Journal":
+    def open(
+        cls, directory: Path, run: Run, *, rank: int = 0, evaluation: str | None = None, patience: float = 0.0
+    ) -> "Journal":
         """Return the journal of a run in a folder, which is made if need be, with all that is in it.
 
         No other process can open the same until this one closes it or ends, however it ends. In a folder that
@@ -75,6 +78,7 @@ class Journal:
             run: whose samples are wanted.
             rank: of this process among those that share the run's problems.
             evaluation: an id that all these processes give; None makes one, which is right for one process.
+            patience: seconds to wait where another process has it open, such as one that is just being ended.
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -83,7 +87,7 @@ class Journal:
         except OSError as error:
             raise WiseMergeError(f"the journal {directory} cannot be made: {error.strerror or error}") from error
         journal = cls(directory, run, rank, evaluation or uuid.uuid4().hex)
-        journal._take_lock()
+        journal._take_lock(patience)
         try:
             journal._read()
         except BaseException:
@@ -91,9 +95,9 @@ class Journal:
             raise
         return journal
 
-    def _take_lock(self) -> None:
+    def _take_lock(self, patience: float) -> None:
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=patience)
         except Timeout as error:
             raise WiseMergeError(
                 f"the journal {self.path.parent} is in use by another process that samples {self._run.task} with the "

@@ -6,19 +6,18 @@ are mergekit's, called as a library by `through_mergekit`. Both check everything
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.ranges import check_alpha
+from wise_merge.ranges import check_alpha, parse_numbers
 from wise_merge.recipe import Pair, check_settings, model_name, pairs, read_recipe, with_alpha, with_out_dtype
 
 Say = Callable[[str], object]
 
 #: Keys that change the layout of the model or its vocabulary.
 _MERGEKIT_ONLY = ("slices", "modules", "tokenizer", "tokenizer_source", "chat_template")
-_MOST_ALPHAS = 1000
 
 
 @dataclass(frozen=True)
@@ -103,21 +102,14 @@ def run(
 def parse_alphas(text: str) -> tuple[Decimal, ...]:
     """Return the alphas of "FIRST:LAST:STEP" or "A,B,...", exactly as decimals: 0.1:0.9:0.1 are nine."""
     try:
-        if ":" in text:
-            first, last, step = (Decimal(part) for part in text.split(":"))
-            if not step > 0 or not last >= first or (last - first) / step > _MOST_ALPHAS:
-                raise ValueError
-            alphas = [first + step * number for number in range(int((last - first) / step) + 1)]
-        else:
-            alphas = [Decimal(part) for part in text.split(",")]
-    except (ValueError, InvalidOperation):
+        alphas = parse_numbers(text)
+    except ValueError:
         raise WiseMergeError(
             f"--alphas must be FIRST:LAST:STEP, such as 0.1:0.9:0.1, or a list, such as 0.3,0.5; got {text}"
         ) from None
     for alpha in alphas:
         check_alpha(float(alpha))
-    # Without the zeros at the end, so that 0.1 and 0.10 are one.
-    return tuple(dict.fromkeys(Decimal(f"{abs(alpha).normalize():f}") for alpha in alphas))
+    return alphas
 
 
 def _is_plain(recipe: Mapping[str, Any], found: Sequence[Pair]) -> bool:

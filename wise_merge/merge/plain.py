@@ -12,8 +12,8 @@ from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.errors import WiseMergeError
-from wise_merge.merge.companions import copy_companions, differing_companions, output_dtype
 from wise_merge.interpolation.layout import Tensor, lay_out, size
+from wise_merge.merge.companions import copy_companions, differing_companions, output_dtype
 from wise_merge.merge.pipeline import Order
 from wise_merge.merge.record import Hashes, figures, start_hashing, write_facts
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder

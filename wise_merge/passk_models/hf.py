@@ -252,12 +252,16 @@ class HFPassK(Sampler, HFLM):
             seed=row.seed,
         )
 
+    def _weights(self) -> str:
+        """Return a digest of the weights."""
+        return fingerprint.of_module(self.model)
+
     def _identity(self) -> dict[str, Any]:
         model = self.model
         return {
             "backend": "hf-passk",
             "name": str(getattr(model, "name_or_path", "")),
-            "weights": fingerprint.of_module(model),
+            "weights": self._weights(),
             "config": _digest(_described(model.config)),
             "generation_config": _digest(_described(getattr(model, "generation_config", None))),
             "adapters": _digest(_adapters(model)),

@@ -8,10 +8,10 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,12 @@ class Sampler:
     rank: int
     world_size: int
     barrier: Callable[[], None]
+    #: task -> fingerprint of the run in the journal that the last samples of it belong to.
+    runs: Mapping[str, str] = {}
+    #: Seconds to wait for a journal that another process has not let go yet.
+    patience = 0.0
+    #: Whether the bar of an evaluation stays on the screen when it is over.
+    _bar_stays = True
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         """Draw all missing samples of all problems and deliver each as soon as it exists."""
@@ -145,7 +151,8 @@ class Sampler:
                 pending = {_pending(problem, run_seed): problem for problem in problems}
                 wanted = sum(problem.wanted for problem in problems)
                 missing = sum(len(one.missing) for one in pending)
-                progress = stack.enter_context(_Progress(wanted, wanted - missing, disable_tqdm or self.rank != 0))
+                hidden = disable_tqdm or self.rank != 0
+                progress = stack.enter_context(_Progress(wanted, wanted - missing, hidden, stays=self._bar_stays))
 
                 def deliver(one: Pending, index: int, completion: Completion) -> None:
                     problem = pending[one]
@@ -176,6 +183,7 @@ class Sampler:
             return
         model = self._identity()
         evaluation = self._shared(uuid.uuid4().hex)
+        open_book = partial(Journal.open, self._journal, rank=self.rank, evaluation=evaluation, patience=self.patience)
         books: dict[str, Journal] = {}
         asked: dict[str, list[tuple[str, int | None, Any, Any]]] = {}
         found: Counter[str] = Counter()
@@ -184,7 +192,7 @@ class Sampler:
             settings = {**problem.settings, "seed": None if problem.greedy else run_seed}
             run = Run(task=problem.task, model=model, settings=settings)
             if run.fingerprint not in books:
-                book = stack.enter_context(Journal.open(self._journal, run, rank=self.rank, evaluation=evaluation))
+                book = stack.enter_context(open_book(run))
                 books[run.fingerprint] = book
                 if book.damaged:
                     log.warning(
@@ -197,6 +205,7 @@ class Sampler:
             kept = problem.book.found.get(problem_id(problem.prompt), {})
             problem.found = {index: _completion(sample) for index, sample in kept.items() if index < problem.wanted}
             found[problem.task] += len(problem.found)
+        self.runs = {problem.task: problem.book.run for problem in problems if problem.book is not None}
         for fingerprint, book in books.items():
             book.ask(asked[fingerprint])
         for task, count in found.items():
@@ -207,8 +216,8 @@ class Sampler:
 class _Progress:
     """A bar on stderr: samples done of all, time left, tokens per second; what was found counts as done."""
 
-    def __init__(self, total: int, found: int, disabled: bool) -> None:
-        self._bar = tqdm(total=total, initial=found, disable=disabled, desc="Sampling", unit="sample")
+    def __init__(self, total: int, found: int, disabled: bool, *, stays: bool) -> None:
+        self._bar = tqdm(total=total, initial=found, disable=disabled, desc="Sampling", unit="sample", leave=stays)
         self._started, self._tokens = time.monotonic(), 0
         self._found = f"{found} from the journal, " if found else ""
 

@@ -148,7 +148,7 @@ def watch_evaluation(ours: type[Any]) -> None:
     @functools.wraps(original)
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         given = dict(zip(("lm", "task_dict"), args, strict=False)) | kwargs
-        tasks: list[Any] = [task for task in _leaves(given.get("task_dict") or {}) if isinstance(task, ours)]
+        tasks: list[Any] = [task for task in leaves(given.get("task_dict") or {}) if isinstance(task, ours)]
         for task in tasks:
             task.meet(given.get("lm"))
         leave_process_group_at_exit()
@@ -182,9 +182,10 @@ def _leave_process_group() -> None:
         distributed.destroy_process_group()
 
 
-def _leaves(nested: Mapping[Any, Any]) -> Iterator[Any]:
+def leaves(nested: Mapping[Any, Any]) -> Iterator[Any]:
+    """Yield the tasks of groups within groups."""
     for value in nested.values():
         if isinstance(value, Mapping):
-            yield from _leaves(value)
+            yield from leaves(value)
         else:
             yield value

@@ -59,7 +59,7 @@ class PassKTask(ConfigurableTask):
         config = {key: value for key, value in config.items() if key != "class"}
         metadata = config["metadata"] = dict(config.get("metadata") or {})
         config["repeats"] = problems.positive_integer(metadata.get("repeats", config.get("repeats", 1)), "repeats")
-        self._benchmark = benchmarks.find(config.pop("benchmark"))
+        self.benchmark = benchmarks.find(config.pop("benchmark"))
         self._prepare: Callable[..., dict[str, Any]] | None = config.pop("prepare", None)
         self._key: Callable[[Gold], Gold] = config.pop("key", lambda gold: gold)
         limits = config.pop("max_gen_toks")
@@ -119,12 +119,12 @@ class PassKTask(ConfigurableTask):
             metadata["data_file_sha256"] = problems.sha256(self._data_file)
             log.info("%s: %d problems from %s", config.task, len(self.dataset[config.test_split]), self._data_file)
         asked = set().union(*(problems.variables(prompt["doc_to_text"]) for prompt in self._prompts.values()))
-        own = [name for name in sorted(asked) if name not in self._benchmark.columns]
+        own = [name for name in sorted(asked) if name not in self.benchmark.columns]
         # The prompts may name settings, such as the size of a Sudoku; the data need not repeat them.
         constants = {name: metadata[name] for name in own if name in metadata}
         for split in filter(None, (config.test_split, config.fewshot_split)):
             self.dataset[split] = problems.with_columns(
-                self.dataset[split], [*self._benchmark.columns, *own], constants, origin
+                self.dataset[split], [*self.benchmark.columns, *own], constants, origin
             )
         rows: list[dict[str, Any]] = []
         known: set[Gold] = set()
@@ -132,7 +132,7 @@ class PassKTask(ConfigurableTask):
         for number, row in enumerate(self.dataset[config.test_split], start=1):
             try:
                 rows.append(self._prepare(row, **metadata) if self._prepare else row)
-                known.add(self._key(self._benchmark.gold(rows[-1])))
+                known.add(self._key(self.benchmark.gold(rows[-1])))
             except WiseMergeError as error:
                 raise WiseMergeError(f"problem {number} of {origin} cannot be used: {error}") from error
         if self._prepare:
@@ -140,7 +140,7 @@ class PassKTask(ConfigurableTask):
         if config.fewshot_split:
             # The generator keeps its examples from its own problems, not from those of a file.
             examples = [
-                row for row in self.dataset[config.fewshot_split] if self._key(self._benchmark.gold(row)) not in known
+                row for row in self.dataset[config.fewshot_split] if self._key(self.benchmark.gold(row)) not in known
             ]
             self.dataset[config.fewshot_split] = datasets.Dataset.from_list(examples)
 
@@ -240,7 +240,7 @@ class PassKTask(ConfigurableTask):
         lengths = [count for count in counts if count is not None]
         if len(lengths) < len(counts):
             return
-        room = context - self._max_tokens
+        room = context - self.max_tokens
         self._cut_prompts = {
             self.doc_to_text(instance.doc)
             for instance, length in zip(self._instances, lengths, strict=True)
@@ -248,7 +248,7 @@ class PassKTask(ConfigurableTask):
         }
         too_long = sum(length > room for length in lengths)
         situation = (
-            f"{self.config.task}: completions of max_gen_toks={self._max_tokens} leave {max(room, 0)} tokens of the "
+            f"{self.config.task}: completions of max_gen_toks={self.max_tokens} leave {max(room, 0)} tokens of the "
             f"model's context of {context} to the prompt, and {too_long} of {len(lengths)} prompts are longer "
             f"(up to {max(lengths)} tokens)"
         )
@@ -264,7 +264,7 @@ class PassKTask(ConfigurableTask):
     def _rehearse(self) -> None:
         """Judge one made-up completion per problem: what cannot be judged must show before the sampling, not after."""
         rows = self.dataset[self.config.test_split]
-        self._judge([(self._benchmark.gold(row), (r"\boxed{x + 1}",)) for row in rows])
+        self._judge([(self.benchmark.gold(row), (r"\boxed{x + 1}",)) for row in rows])
 
     def _choose_prompt(self, has_chat_template: bool) -> None:
         """Set what depends on the prompt: text, examples, stop strings, longest completion."""
@@ -290,7 +290,8 @@ class PassKTask(ConfigurableTask):
         return {**own, **self._settings}
 
     @property
-    def _max_tokens(self) -> int:
+    def max_tokens(self) -> int:
+        """The most new tokens of a completion."""
         settings = self.config.generation_kwargs
         return int(next(settings[name] for name in TOKEN_LIMITS if name in settings))
 
@@ -310,7 +311,7 @@ class PassKTask(ConfigurableTask):
         """Judge all problems at once, look for K identical completions, then filter as usual."""
         completions = [self._first_k(instance.resps, f"problem {instance.doc_id}") for instance in self._instances]
         if not self._predict_only:
-            golds = [self._benchmark.gold(instance.doc) for instance in self._instances]
+            golds = [self.benchmark.gold(instance.doc) for instance in self._instances]
             self._judge(list(zip(golds, completions, strict=True)))
             if self._ranking:
                 self._ranking.score(
@@ -348,7 +349,7 @@ class PassKTask(ConfigurableTask):
 
     def _statement(self, doc: Document) -> str:
         """Return the problem's own text, as `wise-merge score` shows it to a scorer; CountDown has its prompt only."""
-        text = doc[self._benchmark.columns[0]]
+        text = doc[self.benchmark.columns[0]]
         return text if isinstance(text, str) else str(self.doc_to_text(doc))
 
     def rescue(self) -> Path | None:
@@ -386,7 +387,7 @@ class PassKTask(ConfigurableTask):
     def _judge(self, answered: Sequence[tuple[Gold, tuple[str, ...]]]) -> None:
         """Judge in one go, which costs least, and keep the verdicts for `process_results`."""
         try:
-            judged = benchmarks.judge(self._benchmark, answered, processes=self._processes)
+            judged = benchmarks.judge(self.benchmark, answered, processes=self._processes)
         except WiseMergeError as error:
             raise TaskInputError(f"{self.config.task}: {error}") from error
         self._judged.update(zip(answered, judged, strict=True))
@@ -402,7 +403,7 @@ class PassKTask(ConfigurableTask):
         # lm-eval 0.4 hands over [[first, ..., Kth]], 0.5 will hand over [first, ..., Kth].
         received = results[0] if len(results) == 1 and isinstance(results[0], (list, tuple)) else results
         completions = self._first_k(received, "a problem")
-        problem = (self._benchmark.gold(doc), completions)
+        problem = (self.benchmark.gold(doc), completions)
         if problem not in self._judged:
             self._judge([problem])
         judged = self._judged[problem]
@@ -414,7 +415,7 @@ class PassKTask(ConfigurableTask):
             answered=answered,
             received=len(received),
             prompt_cut=None if self._cut_prompts is None else self.doc_to_text(doc) in self._cut_prompts,
-            max_tokens=self._max_tokens,
+            max_tokens=self.max_tokens,
             token_count=self._token_count,
         )
         scores: dict[str, Any] = {f"pass@{k}": float(curve[k - 1]) for k in reported_k(k_drawn)}
@@ -480,7 +481,7 @@ class PassKTask(ConfigurableTask):
         """Log the audit that stands in lm-eval's results."""
         for metric, figures in results["results"].get(self.config.task, {}).items():
             if metric.partition(",")[0] == "audit":
-                log.info("%s", audit.describe(self.config.task, figures, self._max_tokens))
+                log.info("%s", audit.describe(self.config.task, figures, self.max_tokens))
 
 
 def whole_curve(judged: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Outcome:
         max_tokens: of the longest completion allowed, None = unknown.
         stopped: why the point has fewer samples than asked for ("interval" or "dominated"), None = it has all.
         problems: in the order of the task.
+        limit: only the first so many problems were asked for, None = all.
     """
 
     point: Point
@@ -68,6 +69,7 @@ class Outcome:
     max_tokens: int | None
     stopped: str | None
     problems: tuple[ProblemOutcome, ...]
+    limit: int | None = None
 
     @property
     def n(self) -> int:
@@ -129,6 +131,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "run": outcome.run,
         "max_tokens": outcome.max_tokens,
         "stopped": outcome.stopped,
+        "limit": outcome.limit,
         "problems": [
             {
                 "id": problem.id,
@@ -170,4 +173,5 @@ def from_json(point: Point, found: Mapping[str, Any]) -> Outcome:
             )
             for problem in found["problems"]
         ),
+        found["limit"],
     )

@@ -1,0 +1,158 @@
+"""The points of a sweep over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
+
+What an engine finds is in the journal and in the folder of results, which all machines see. An engine that dies, with
+its machine or alone, costs the samples that were in flight: its point goes to another one, which goes on in its journal.
+"""
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points.outcome import Outcome
+from wise_merge.points.point import Point
+from wise_merge.sweep.worker import Order, Worker
+
+#: Engines that a point may outlive before it is taken for what ends them.
+_MOST_DEATHS = 3
+#: Seconds between two looks at what the cluster has: machines come and go.
+_LOOK_EVERY = 5.0
+#: Seconds in which a process that has lost its machine still holds the journal of its point.
+_LAST_BREATH = 120.0
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Keep this process connected to a Ray cluster; one that it is connected to already stays so."""
+    try:
+        import ray
+    except ImportError as error:
+        raise WiseMergeError(
+            f'--ray needs Ray, which cannot be imported ({error}); pip install "wise-merge[ray]"'
+        ) from error
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    # Each way of not being reachable has a class of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WiseMergeError(
+            f"no Ray cluster at {address} ({reason[:300]}); start one with `ray start --head`, or leave --ray out"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class Cluster:
+    """Samples points with as many engines as the cluster has room for; an `Engine` is an actor of Ray."""
+
+    def __init__(self, order: Order, early: str) -> None:
+        """Take note of what engines must know; none is started yet."""
+        import ray
+
+        settings = order.settings
+        self._gpus = float(ray.cluster_resources().get("GPU", 0) > 0) if settings.gpus is None else settings.gpus
+        self._cores = settings.cores
+        if self._room() < 1:
+            raise WiseMergeError(
+                f"the Ray cluster has no room for an engine of {self._cores} cores and {self._gpus:g} GPUs; it has "
+                f"{ray.cluster_resources().get('CPU', 0):g} cores and {ray.cluster_resources().get('GPU', 0):g} GPUs: "
+                "set cores and gpus in the sweep's file"
+            )
+        whole = replace(
+            order,
+            folders={name: folder.resolve() for name, folder in order.folders.items()},
+            out=order.out.resolve(),
+            processes=self._cores,
+            patience=_LAST_BREATH,
+        )
+        # Once for all engines.
+        self._order = ray.put((whole, early, os.getcwd()))
+        self._engine = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(Engine)
+        self._idle: list[Any] = []
+
+    def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
+        """Yield what came of n samples per problem at each point, in the order in which it is found."""
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        waiting, deaths = deque(points), Counter[Point]()
+        running: dict[Any, tuple[Any, Point]] = {}
+        while waiting or running:
+            while waiting and (self._idle or len(running) < self._room()):
+                engine = self._idle.pop() if self._idle else self._engine.remote(self._order)
+                point = waiting.popleft()
+                running[engine.sample.remote(point, n)] = engine, point
+            done, _ = ray.wait(list(running), timeout=_LOOK_EVERY)
+            for reference in done:
+                engine, point = running.pop(reference)
+                try:
+                    outcomes = ray.get(reference)
+                except RayActorError as error:
+                    deaths[point] += 1
+                    if deaths[point] >= _MOST_DEATHS:
+                        raise WiseMergeError(
+                            f"{_MOST_DEATHS} engines have died of {point.title} ({' '.join(str(error).split())[:300]}); "
+                            "all finished samples are in the journal: mend that and run the same command again"
+                        ) from error
+                    waiting.appendleft(point)
+                except RayTaskError as error:
+                    if isinstance(error.cause, WiseMergeError):
+                        raise WiseMergeError(str(error.cause)) from error
+                    raise
+                else:
+                    self._idle.append(engine)
+                    yield outcomes
+        # With fewer points than engines in the next round, the others give back what they hold.
+        del self._idle[self._room() :]
+
+    def _room(self) -> int:
+        """Return how many engines the cluster holds, those that run among them."""
+        import ray
+
+        return sum(
+            int(min(_ratio(found.get("CPU", 0), self._cores), _ratio(found.get("GPU", 0), self._gpus)))
+            for node in ray.nodes()
+            if node["Alive"] and (found := node["Resources"])
+        )
+
+
+def _ratio(there: float, needed: float) -> float:
+    return there / needed if needed else float("inf")
+
+
+class Engine:
+    """An actor: a worker that is loaded with its first point, so that what fails then is told as an error of it."""
+
+    def __init__(self, order: tuple[Order, str, str]) -> None:
+        """Take note of the order, the early checkpoint and the folder in which the command was typed."""
+        self._order, self._early, self._directory = order
+        self._worker: Worker | None = None
+
+    def sample(self, point: Point, n: int) -> list[Outcome]:
+        """Return what comes of a point; see `Worker.sample`."""
+        if self._worker is None:
+            self._worker = self._load()
+        return self._worker.sample(point, n)
+
+    def _load(self) -> Worker:
+        import platform
+
+        for what, path in [("results", self._order.out / "sweep.json"), *self._order.folders.items()]:
+            if not path.exists():
+                raise WiseMergeError(
+                    f"{platform.node()} does not see {path} ({what}); checkpoints and results must lie where every "
+                    "machine of the cluster finds them by the same path"
+                )
+        # As far as there is one, for paths within the settings.
+        if Path(self._directory).is_dir():
+            os.chdir(self._directory)
+        return Worker(self._order, self._early)

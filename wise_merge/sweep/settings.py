@@ -1,0 +1,224 @@
+"""What a sweep's YAML file and the command line may say; everything is checked here that needs no other file."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.ranges import check_alpha, check_temperature, parse_numbers
+from wise_merge.recipe import FLOATING_DTYPES, PARAMETERS, load_yaml
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A sweep as the user wants it; the names are the keys of the YAML file.
+
+    Attributes:
+        early: the early checkpoint; None = the first one of `run`.
+        late: the late ones, each against the early one; empty = all others of `run`.
+        run: folder of a training run, None where `early` and `late` are named.
+        alphas: ascending, without the two ends, which are always sampled.
+        temperatures: of sampling, ascending.
+        tasks: of lm-eval, ours.
+        samples: K, per problem.
+        limit: only the first so many problems of each task.
+        method: "wise_ft" or "bang".
+        calibration: of `bang`: checkpoint, as named in `early` and `late` -> temperature to fold into it.
+        dtype: to which both checkpoints are cast before they are averaged.
+        out_dtype: of the average.
+        backend: "hf" or "vllm".
+        model_args: of that model of lm-eval.
+        batch_size: the most samples that are drawn together, None = the model's own choice.
+        device: None = the model's own choice.
+        seed: of all samples.
+        metadata: of the tasks.
+        gen_kwargs: settings of sampling, beside the temperature.
+        num_fewshot: see lm-eval.
+        apply_chat_template: see lm-eval.
+        system_instruction: see lm-eval.
+        fewshot_as_multiturn: see lm-eval.
+        include_path: see lm-eval.
+        until_ci: half the width of the interval of Pass@1 at which a point has samples enough, None = never.
+        successive_halving: whether dominated points get no further samples.
+        ray: "auto" or the address of a cluster, None = this process alone.
+        cores: of an engine on a cluster, where it has no GPU.
+        gpus: of an engine on a cluster, None = one where there are any.
+    """
+
+    early: str | None = None
+    late: tuple[str, ...] = ()
+    run: str | None = None
+    alphas: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = (1.0,)
+    tasks: tuple[str, ...] = ()
+    samples: int = 32
+    limit: int | None = None
+    method: str = "wise_ft"
+    calibration: Mapping[str, float] = field(default_factory=dict)
+    dtype: str | None = None
+    out_dtype: str | None = None
+    backend: str = "hf"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+    device: str | None = None
+    seed: int = 1234
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    gen_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    num_fewshot: int | None = None
+    apply_chat_template: bool | str = False
+    system_instruction: str | None = None
+    fewshot_as_multiturn: bool | None = None
+    include_path: str | None = None
+    until_ci: float | None = None
+    successive_halving: bool = False
+    ray: str | None = None
+    cores: int = 1
+    gpus: float | None = None
+
+
+KEYS = tuple(one.name for one in fields(Settings))
+_LISTS = {"late": "checkpoints", "tasks": "tasks"}
+_NUMBERS = {"alphas": "0:1:0.125 or [0.3, 0.5]", "temperatures": "[0.7, 1.0] or 1.0"}
+_MAPPINGS = ("calibration", "model_args", "metadata", "gen_kwargs")
+_WHOLE = ("samples", "limit", "batch_size", "seed", "num_fewshot", "cores")
+_TEXTS = (
+    "early",
+    "run",
+    "method",
+    "dtype",
+    "out_dtype",
+    "backend",
+    "device",
+    "system_instruction",
+    "include_path",
+    "ray",
+)
+
+
+def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
+    """Return what a YAML file says and the command line changes of it.
+
+    Args:
+        path: of the file, None = none.
+        given: key -> value of each option that was given.
+    """
+    content: dict[str, Any] = {} if path is None else load_yaml(path, "sweep")
+    for key in content:
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KEYS)}"
+            raise WiseMergeError(f"{path}: unknown key {key}; {hint}")
+    # What chooses checkpoints on the command line takes the place of all that does so in the file.
+    if any(key in given for key in ("early", "late", "run")):
+        content = {key: value for key, value in content.items() if key not in ("early", "late", "run")}
+    settings = Settings(**{key: _read(key, value) for key, value in {**content, **given}.items() if value is not None})
+    _check(settings)
+    return replace(settings, alphas=_without_ends(settings.alphas))
+
+
+def _read(key: str, value: Any) -> Any:
+    if key in _LISTS:
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if not all(isinstance(one, str) and one for one in values):
+            raise WiseMergeError(f"{key} must be the names of {_LISTS[key]}; got {value!r}")
+        return tuple(dict.fromkeys(values))
+    if key in _NUMBERS:
+        return numbers(key, value)
+    if key in _MAPPINGS:
+        if not isinstance(value, Mapping):
+            raise WiseMergeError(f"{key} must be a mapping; got {value!r}")
+        return dict(value)
+    if key in _WHOLE:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise WiseMergeError(f"{key} must be a whole number; got {value!r}")
+        return value
+    if key in _TEXTS:
+        if not isinstance(value, str):
+            raise WiseMergeError(f"{key} must be a text; got {value!r}")
+        return value
+    if key in ("until_ci", "gpus"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise WiseMergeError(f"{key} must be a number; got {value!r}")
+        return float(value)
+    if key in ("successive_halving", "fewshot_as_multiturn") and not isinstance(value, bool):
+        raise WiseMergeError(f"{key} must be true or false; got {value!r}")
+    return value
+
+
+def numbers(key: str, value: Any) -> tuple[float, ...]:
+    """Return the numbers of "FIRST:LAST:STEP", "A,B,..." or a list, ascending and each once; 0.1:0.9:0.1 are nine."""
+    try:
+        if isinstance(value, str):
+            found = parse_numbers(value)
+        else:
+            listed = value if isinstance(value, Sequence) else [value]
+            if any(isinstance(one, bool) for one in listed):
+                raise ValueError
+            found = tuple(number for one in listed for number in parse_numbers(str(one)))
+    except ValueError:
+        raise WiseMergeError(f"{key} must be numbers, such as {_NUMBERS[key]}; got {value!r}") from None
+    return tuple(sorted({float(one) for one in found}))
+
+
+def _without_ends(alphas: Sequence[float]) -> tuple[float, ...]:
+    return tuple(alpha for alpha in alphas if alpha not in (0.0, 1.0))
+
+
+def _check(settings: Settings) -> None:
+    if settings.run is None and (settings.early is None or not settings.late):
+        raise WiseMergeError(
+            "no checkpoints to sweep: name early and late (--early, --late), or the folder of a training run (--run)"
+        )
+    if not settings.alphas:
+        raise WiseMergeError("the grid is empty: alphas names none; give such as --alphas 0:1:0.125")
+    for alpha in settings.alphas:
+        check_alpha(alpha)
+    if not settings.temperatures:
+        raise WiseMergeError("the grid is empty: temperatures names none; give such as --temperatures 0.7,1.0")
+    if settings.temperatures[0] < 0:
+        raise WiseMergeError(f"temperatures must be at least 0 (0 = greedy); got {settings.temperatures[0]:g}")
+    if not settings.tasks:
+        raise WiseMergeError("the grid is empty: tasks names none; give such as --tasks gsm8k_passk")
+    if settings.temperatures[0] == 0 and settings.samples > 1:
+        raise WiseMergeError(
+            f"temperature 0 is greedy: {settings.samples} completions of a problem would be one and the same; leave 0 "
+            "out of temperatures, or set samples to 1"
+        )
+    for key in ("samples", "limit", "batch_size", "cores"):
+        value = getattr(settings, key)
+        if value is not None and value < 1:
+            raise WiseMergeError(f"{key} must be at least 1; got {value}")
+    if settings.method not in PARAMETERS:
+        raise WiseMergeError(f"method must be {' or '.join(PARAMETERS)}; got {settings.method!r}")
+    if settings.backend not in ("hf", "vllm"):
+        raise WiseMergeError(f"backend must be hf or vllm; got {settings.backend!r}")
+    for key in ("dtype", "out_dtype"):
+        if getattr(settings, key) not in (None, *FLOATING_DTYPES):
+            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {getattr(settings, key)!r}")
+    if settings.until_ci is not None and not 0 < settings.until_ci < 1:
+        raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
+    if settings.gpus is not None and settings.gpus < 0:
+        raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
+    for key, instead in (("temperature", "temperatures"), ("seed", "seed"), ("repeats", "samples")):
+        for place in ("gen_kwargs", "metadata"):
+            if key in getattr(settings, place):
+                raise WiseMergeError(f"{place} names {key}, which is {instead} of the sweep; move it there")
+    _check_calibration(settings)
+
+
+def _check_calibration(settings: Settings) -> None:
+    if settings.method == "wise_ft":
+        if settings.calibration:
+            raise WiseMergeError("calibration has temperatures, which wise_ft does not use; set method to bang")
+        return
+    if not settings.calibration:
+        raise WiseMergeError(
+            "method bang needs calibration, a mapping from each checkpoint to its temperature; `wise-merge calibrate` "
+            "finds them"
+        )
+    for name, temperature in settings.calibration.items():
+        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
+            raise WiseMergeError(f"calibration of {name} must be a number; got {temperature!r}")
+        check_temperature(float(temperature))
