@@ -54,7 +54,7 @@ class MergedHF(HFPassK):
         if (early, late) not in self._pairs:
             self._pairs[early, late] = self._open(early, late, names)
         self._pairs[early, late].average_into(recipe, self._place_of)
-        self._merged = (f"{names[1]}, alpha {recipe['parameters']['alpha']:g}", model)
+        self._merged = (f"{names[1]}, alpha {recipe['parameters']['alpha']}", model)
 
     def _open(self, early: Path, late: Path, names: tuple[str, str]) -> OpenPair:
         pair = OpenPair(early, late, names)

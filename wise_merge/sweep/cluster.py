@@ -1,7 +1,7 @@
 """The points of a sweep over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
 
 What an engine finds is in the journal and in the folder of results, which all machines see. An engine that dies, with
-its machine or alone, costs the samples that were in flight: its point goes to another one, which goes on in its journal.
+its machine or alone, costs the samples that were in flight: its point goes to another one, which goes on there.
 """
 
 import os
@@ -100,8 +100,9 @@ class Cluster:
                     deaths[point] += 1
                     if deaths[point] >= _MOST_DEATHS:
                         raise WiseMergeError(
-                            f"{_MOST_DEATHS} engines have died of {point.title} ({' '.join(str(error).split())[:300]}); "
-                            "all finished samples are in the journal: mend that and run the same command again"
+                            f"{_MOST_DEATHS} engines have died of {point.title} "
+                            f"({' '.join(str(error).split())[:300]}); all finished samples are "
+                            "in the journal: mend that and run the same command again"
                         ) from error
                     waiting.appendleft(point)
                 except RayTaskError as error:
