@@ -1,0 +1,69 @@
+"""Command that chooses a point of a sweep: `best`."""
+
+from pathlib import Path
+
+import click
+
+from wise_merge.cli.group import command
+
+
+@command("best")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--objective",
+    required=True,
+    metavar="SUM",
+    help="To be maximised: pass@K, maj@K, best@K or a weighted sum such as '0.5*pass@1 + 0.5*pass@32'.",
+)
+@click.option(
+    "--subject-to",
+    multiple=True,
+    metavar="CONSTRAINT",
+    help="What must hold, such as 'pass@32 >= late', 'pass@32 >= late - 0.01' or 'maj@8 >= 0.6'; may be given several "
+    "times.",
+)
+@click.option(
+    "--reference-temperature",
+    metavar="T",
+    type=float,
+    help="At which early and late are the bars of constraints; else 1, or the only one.",
+)
+@click.option(
+    "--task", "tasks", multiple=True, metavar="NAME", help="Judge by this task; else by the mean over all of them."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves and of every test.")
+@click.option("--write", metavar="YAML", type=click.Path(path_type=Path), help="The recipe; else RESULTS/best.yml.")
+@click.option("--merge", "merged", metavar="OUT", type=click.Path(path_type=Path), help="Merge it into this folder.")
+@click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write all figures there.")
+@click.pass_context
+def best(
+    context: click.Context,
+    results: Path,
+    objective: str,
+    subject_to: tuple[str, ...],
+    reference_temperature: float | None,
+    tasks: tuple[str, ...],
+    seed: int,
+    write: Path | None,
+    merged: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Name the best point of a sweep, chosen on half of the problems.
+
+    RESULTS is the folder of `wise-merge sweep`. The other half of the problems, which
+    had no part in the choice, says what it is worth: its value with an interval, and
+    paired tests against early and late, at the same temperature and at their own best
+    one. Leaves the recipe for mergekit. The exit code is 1 if no point meets the
+    constraints.
+    """
+    from wise_merge.best.pipeline import Settings, run
+    from wise_merge.cli.merge import merge
+
+    settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
+    recipe = run(results, settings, write=write, json_file=json_file, say=click.echo)
+    if recipe is None:
+        raise SystemExit(1)
+    if merged is not None:
+        click.echo()
+        context.invoke(merge, recipe=recipe, out=merged)
+        click.echo(f"\n{merged}: the merged model")
