@@ -66,7 +66,7 @@ class TaskRequests:
     max_tokens: int
 
     def at(self, temperature: float, n: int) -> list[Any]:
-        """Return requests for n samples of every problem at a temperature: n times the first, n times the second, ..."""
+        """Return requests for n samples of every problem at a temperature: those of the first, of the second, ..."""
         requests: list[Any] = []
         for instance in self.instances:
             prompt, settings, *rest = instance.arguments
@@ -116,7 +116,7 @@ def build(
             continue
         if not isinstance(task, PassKTask):
             raise WiseMergeError(
-                f"task {name} is none of ours: it has no verdict on each of K samples; take one whose name ends in _passk"
+                f"task {name} has no verdict on each of K samples; take one whose name ends in _passk"
             )
         built[name] = _build(model, name, task, temperature, settings)
     return list(built.values())
