@@ -81,9 +81,13 @@ class TaskRequests:
         return benchmarks.judge(self.benchmark, zip(self.golds, completions, strict=True), processes=processes)
 
 
-def check_names(names: Sequence[str], include_path: str | None = None) -> None:
-    """Raise a `WiseMergeError` for a task that does not exist, with names that are near it."""
-    known = _manager({}, include_path).all_tasks
+def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[str, ...]:
+    """Return the names of tasks, those of a group in its place.
+
+    Raises a `WiseMergeError` for one that does not exist, with names that are near it.
+    """
+    manager = _manager({}, include_path)
+    known = manager.all_tasks
     for name in names:
         if name in known:
             continue
@@ -95,6 +99,18 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> None:
             f"there is no task {name} with K samples per problem; "
             + (f"near it are {', '.join(near)}" if near else f"there are {', '.join(known)}")
         )
+    return tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+
+
+def _within(name: str, index: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tasks of a group or tag, without reading their problems; a task is but itself."""
+    kind = index[name].kind.name if name in index else "TASK"
+    if kind == "TAG":
+        return [other for other, entry in index.items() if entry.kind.name == "TASK" and name in entry.tags]
+    if kind == "GROUP":
+        parts = [part if isinstance(part, str) else part.get("task") for part in index[name].cfg["task"]]
+        return [one for part in parts if isinstance(part, str) for one in _within(part, index)]
+    return [name]
 
 
 def build(
@@ -115,9 +131,7 @@ def build(
         if name in built:
             continue
         if not isinstance(task, PassKTask):
-            raise WiseMergeError(
-                f"task {name} has no verdict on each of K samples; take one whose name ends in _passk"
-            )
+            raise WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
         built[name] = _build(model, name, task, temperature, settings)
     return list(built.values())
 

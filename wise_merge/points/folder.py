@@ -7,8 +7,8 @@ that nobody finds half of one.
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,15 @@ def read_plan(folder: Path) -> Results | None:
     path = folder / "sweep.json"
     if not path.exists():
         return None
-    found = _read(path)
-    checkpoints = {key: Checkpoint(**one) for key, one in found["checkpoints"].items()}
-    points = [
-        Point(**{**one, "early": checkpoints[one["early"]], "late": checkpoints[one["late"]]})
-        for one in found["points"]
-    ]
-    return Results(folder, found["settings"], found["samples"], tuple(found["tasks"]), tuple(points))
+    # Without it nothing tells which settings the outcomes are of; the journal knows that of its samples.
+    with _explained(path, f"{path} and {folder / 'points'}"):
+        found = _read(path)
+        checkpoints = {key: Checkpoint(**one) for key, one in found["checkpoints"].items()}
+        points = [
+            Point(**{**one, "early": checkpoints[one["early"]], "late": checkpoints[one["late"]]})
+            for one in found["points"]
+        ]
+        return Results(folder, dict(found["settings"]), found["samples"], tuple(found["tasks"]), tuple(points))
 
 
 def write_plan(results: Results) -> None:
@@ -115,7 +117,10 @@ def write_plan(results: Results) -> None:
 def read_outcome(folder: Path, point: Point, task: str) -> Outcome | None:
     """Return what came of a point on a task, None = not sampled yet."""
     path = _path(folder, point, task)
-    return from_json(point, _read(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    with _explained(path, str(path)):
+        return from_json(point, _read(path))
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
@@ -128,16 +133,23 @@ def _path(folder: Path, point: Point, task: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            raise ValueError(f"format {FORMAT} was expected")
-    except (OSError, ValueError) as error:
-        raise WiseMergeError(
-            f"{path} cannot be read ({error}); remove it and run the sweep again: what its journal holds is not drawn "
-            "twice"
-        ) from error
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError(f"format {FORMAT} was expected")
     return found
+
+
+@contextmanager
+def _explained(path: Path, remove: str) -> Iterator[None]:
+    """Say of a file that is not what was written there what to do about it."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise WiseMergeError(
+            f"{path} cannot be read ({reason}); remove {remove} and run the sweep again: what its journal holds is not "
+            "drawn twice"
+        ) from error
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

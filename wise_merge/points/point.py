@@ -57,19 +57,20 @@ class Point:
                 facts[role] = [checkpoint.digest, checkpoint.balance]
         if self.alpha in (0, 1):
             # An end is the same model in either role.
-            (facts,) = ({**facts, "alpha": None, "early": facts.get("early", facts.get("late")), "late": None},)
+            facts |= {"alpha": None, "early": facts.get("early", facts.get("late")), "late": None}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def name(self) -> str:
         """What files are called after the point: late checkpoint, alpha and temperature, and no two points alike."""
         late = re.sub(r"[^A-Za-z0-9_.+-]+", "_", Path(self.late.name).name).lstrip(".")[:60] or "late"
-        return f"{late}-{self.late.digest[:8]}-alpha-{self.alpha:g}-T-{self.temperature:g}"
+        balance = "" if self.late.balance == 1 else f"-balance-{_exact(self.late.balance)}"
+        return f"{late}-{self.late.digest[:8]}{balance}-alpha-{_exact(self.alpha)}-T-{_exact(self.temperature)}"
 
     @property
     def title(self) -> str:
         """What people read: such as checkpoint-800, alpha 0.3, T 1."""
-        return f"{Path(self.late.name).name}, alpha {self.alpha:g}, T {self.temperature:g}"
+        return f"{Path(self.late.name).name}, alpha {_exact(self.alpha)}, T {_exact(self.temperature)}"
 
     def recipe(self) -> dict[str, Any]:
         """Return the model as a recipe for mergekit, with checkpoints called as the user wrote them."""
@@ -89,3 +90,8 @@ class Point:
             if value is not None:
                 found[key] = value
         return found
+
+
+def _exact(number: float) -> str:
+    """Return a number as short as it can be told from all others: 0.3, 1, 0.30000000000000004."""
+    return f"{number:g}" if float(f"{number:g}") == number else repr(number)

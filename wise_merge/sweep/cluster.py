@@ -5,6 +5,9 @@ its machine or alone, costs the samples that were in flight: its point goes to a
 """
 
 import os
+import re
+import socket
+import tempfile
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +24,8 @@ from wise_merge.sweep.worker import Order, Worker
 _MOST_DEATHS = 3
 #: Seconds between two looks at what the cluster has: machines come and go.
 _LOOK_EVERY = 5.0
+#: Seconds within which a cluster must answer.
+_ANSWER = 10.0
 #: Seconds in which a process that has lost its machine still holds the journal of its point.
 _LAST_BREATH = 120.0
 
@@ -38,6 +43,7 @@ def connected(address: str) -> Iterator[None]:
         yield
         return
     try:
+        _check_reachable(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     # Each way of not being reachable has a class of its own.
     except Exception as error:
@@ -49,6 +55,17 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing answers: Ray itself would wait for many minutes."""
+    if address == "auto":
+        # Where Ray looks for it.
+        started = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+        address = os.environ.get("RAY_ADDRESS") or (started.read_text().strip() if started.is_file() else "")
+    place = re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>\d+)", address)
+    if place:
+        socket.create_connection((place["host"].strip("[]"), int(place["port"])), timeout=_ANSWER).close()
 
 
 class Cluster:
@@ -78,6 +95,9 @@ class Cluster:
         self._order = ray.put((whole, early, os.getcwd()))
         self._engine = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(Engine)
         self._idle: list[Any] = []
+        #: What says that an engine is up -> the engine.
+        self._starting: dict[Any, Any] = {}
+        self._stillborn = 0
 
     def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
         """Yield what came of n samples per problem at each point, in the order in which it is found."""
@@ -87,23 +107,25 @@ class Cluster:
         waiting, deaths = deque(points), Counter[Point]()
         running: dict[Any, tuple[Any, Point]] = {}
         while waiting or running:
-            while waiting and (self._idle or len(running) < self._room()):
-                engine = self._idle.pop() if self._idle else self._engine.remote(self._order)
-                point = waiting.popleft()
+            # A point waits for an engine that is up: one that finds no room must not keep it.
+            while waiting and self._idle:
+                engine, point = self._idle.pop(), waiting.popleft()
                 running[engine.sample.remote(point, n)] = engine, point
-            done, _ = ray.wait(list(running), timeout=_LOOK_EVERY)
+            while len(self._starting) < min(len(waiting), self._room() - len(running)):
+                engine = self._engine.remote(self._order)
+                self._starting[engine.ready.remote()] = engine
+            done, _ = ray.wait([*running, *self._starting], timeout=_LOOK_EVERY)
             for reference in done:
+                if reference in self._starting:
+                    self._start(reference)
+                    continue
                 engine, point = running.pop(reference)
                 try:
                     outcomes = ray.get(reference)
                 except RayActorError as error:
                     deaths[point] += 1
                     if deaths[point] >= _MOST_DEATHS:
-                        raise WiseMergeError(
-                            f"{_MOST_DEATHS} engines have died of {point.title} "
-                            f"({' '.join(str(error).split())[:300]}); all finished samples are "
-                            "in the journal: mend that and run the same command again"
-                        ) from error
+                        raise _died(f"of {point.title}", error) from error
                     waiting.appendleft(point)
                 except RayTaskError as error:
                     if isinstance(error.cause, WiseMergeError):
@@ -112,8 +134,22 @@ class Cluster:
                 else:
                     self._idle.append(engine)
                     yield outcomes
-        # With fewer points than engines in the next round, the others give back what they hold.
-        del self._idle[self._room() :]
+
+    def _start(self, reference: Any) -> None:
+        """Take an engine that is up among the idle ones; one that died on the way is replaced, some times over."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        engine = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayActorError as error:
+            self._stillborn += 1
+            if self._stillborn >= _MOST_DEATHS:
+                raise _died("before they were up", error) from error
+        else:
+            self._stillborn = 0
+            self._idle.append(engine)
 
     def _room(self) -> int:
         """Return how many engines the cluster holds, those that run among them."""
@@ -124,6 +160,13 @@ class Cluster:
             for node in ray.nodes()
             if node["Alive"] and (found := node["Resources"])
         )
+
+
+def _died(when: str, error: Exception) -> WiseMergeError:
+    return WiseMergeError(
+        f"{_MOST_DEATHS} engines have died {when} ({' '.join(str(error).split())[:300]}); all finished samples are in "
+        "the journal: mend that and run the same command again"
+    )
 
 
 def _ratio(there: float, needed: float) -> float:
@@ -138,11 +181,18 @@ class Engine:
         self._order, self._early, self._directory = order
         self._worker: Worker | None = None
 
+    def ready(self) -> None:
+        """Return when the engine is up."""
+
     def sample(self, point: Point, n: int) -> list[Outcome]:
         """Return what comes of a point; see `Worker.sample`."""
-        if self._worker is None:
-            self._worker = self._load()
-        return self._worker.sample(point, n)
+        try:
+            if self._worker is None:
+                self._worker = self._load()
+            return self._worker.sample(point, n)
+        except WiseMergeError as error:
+            # Some are made to end `lm_eval`, and would end the actor.
+            raise WiseMergeError(str(error)) from None
 
     def _load(self) -> Worker:
         import platform

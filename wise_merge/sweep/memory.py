@@ -14,18 +14,60 @@ def available() -> int:
     """Return how many bytes this process may still take: of the machine, or of the container that it runs in."""
     import psutil
 
-    found = int(psutil.virtual_memory().available)
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    free = int(psutil.virtual_memory().available)
+    in_groups = free_in_groups(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup"))
+    return free if in_groups is None else min(free, in_groups)
+
+
+def free_in_groups(groups: Path, own: Path) -> int | None:
+    """Return how many bytes the groups of processes leave by which containers and schedulers limit memory.
+
+    Args:
+        groups: the folder in which Linux shows them.
+        own: the file that names those of this process.
+
+    None where there is no limit, or no group.
+    """
+    try:
+        # Lines such as 0::/slurm/job_7 and, of the older kind, 4:memory:/slurm/job_7.
+        named = {kind: path for _, kind, path in (line.split(":", 2) for line in own.read_text().splitlines())}
+    except (OSError, ValueError):
+        named = {}
+    found = []
+    for root, path, names in (
+        (groups, named.get("", ""), ("memory.max", "memory.current", "")),
+        (groups / "memory", named.get("memory", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")),
     ):
-        try:
-            most, taken = (int(Path(path).read_text()) for path in (limit, used))
-        except (OSError, ValueError):
-            # Not in a container, or in one without a limit ("max").
-            continue
-        found = min(found, max(0, most - taken))
-    return found
+        # A container may see the whole path and have its own group at the root: then what is below is not there.
+        group = root / path.strip("/")
+        found += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
+    return min((free for free in found if free is not None), default=None)
+
+
+def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:
+    """Return how many bytes a group may still take, None = it is not there or has no limit."""
+    try:
+        most, taken = (int((group / name).read_text()) for name in (limit, used))
+        facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        # Files that were read are counted as used, and go as soon as something else needs their place.
+        files = sum(int(facts[f"{prefix}{name}"]) for name in ("active_file", "inactive_file"))
+    except (OSError, ValueError, KeyError):
+        # The limit may be "max".
+        return None
+    return max(0, most - taken + files)
+
+
+def running_bytes(averaged: int, dtype: str | None, loaded: str | None) -> int:
+    """Return the bytes of the running model.
+
+    Args:
+        averaged: bytes of an average.
+        dtype: of the average, None = several.
+        loaded: that the engine was told to load; None or "auto" = that of the average.
+    """
+    if loaded not in _BYTES or dtype not in _BYTES:
+        return averaged
+    return averaged * _BYTES[loaded] // _BYTES[dtype]
 
 
 def check_memory(
@@ -45,15 +87,13 @@ def check_memory(
     running = model_bytes if in_memory else 0
     if running and running + _RESERVE > free:
         width = _BYTES.get(dtype or "", 4)
-        smaller = [
-            f"model_args dtype={name} ({gigabytes(model_bytes * _BYTES[name] // width)})"
-            for name in ("bfloat16",)
-            if _BYTES[name] < width and model_bytes * _BYTES[name] // width + _RESERVE <= free
-        ]
-        remedy = " or ".join([*smaller, "a GPU (device cuda)", "a machine with more memory"])
+        half = model_bytes * _BYTES["bfloat16"] // width
+        fits = half < model_bytes and half + _RESERVE <= free
+        smaller = f"model_args dtype=bfloat16 ({gigabytes(half)}), " if fits else ""
         raise WiseMergeError(
-            f"too little memory: the model takes {gigabytes(model_bytes)} while it runs, and {gigabytes(free)} are free "
-            f"({gigabytes(_RESERVE)} of them for everything else); what would fit: {remedy}"
+            f"too little memory: the model takes {gigabytes(model_bytes)} while it runs and everything else "
+            f"{gigabytes(_RESERVE)}, and {gigabytes(free)} are free; what would fit: {smaller}a GPU (device cuda) or "
+            f"{gigabytes(model_bytes + _RESERVE)} of memory"
         )
     mapped = sum(checkpoint_bytes)
     if running + mapped + _RESERVE <= free:

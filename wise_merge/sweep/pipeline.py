@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from wise_merge.checkpoints.headers import weight_files
 from wise_merge.passk_task.requests import check_names
 from wise_merge.points.folder import read_outcome, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.sweep import rounds, table
-from wise_merge.sweep.memory import available, check_memory
+from wise_merge.sweep.memory import available, check_memory, running_bytes
 from wise_merge.sweep.plan import Plan, make_plan
 from wise_merge.sweep.settings import Settings
 from wise_merge.sweep.worker import Order, Worker
@@ -35,7 +36,7 @@ def run(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> N
         warn: is given warnings.
     """
     started = time.monotonic()
-    check_names(settings.tasks, settings.include_path)
+    settings = dataclasses.replace(settings, tasks=check_names(settings.tasks, settings.include_path))
     with ExitStack() as stack:
         if settings.ray is not None:
             from wise_merge.sweep.cluster import connected
@@ -70,10 +71,14 @@ def _check_memory(plan: Plan, warn: Say) -> None:
     from torch import accelerator
 
     device = settings.device or settings.model_args.get("device") or accelerator.current_accelerator() or "cpu"
-    files = [sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in plan.folders.values()]
-    dtype = str(settings.model_args.get("dtype") or plan.dtype)
+    files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in plan.folders.values()]
+    loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(
-        plan.model_bytes, sorted(files)[-2:], dtype, free=available(), in_memory=str(device).startswith(("cpu", "mps"))
+        running_bytes(plan.model_bytes, plan.dtype, loaded),
+        sorted(files)[-2:],
+        plan.dtype if loaded == "auto" else loaded,
+        free=available(),
+        in_memory=str(device).startswith(("cpu", "mps")),
     )
     if warning is not None:
         warn(warning)

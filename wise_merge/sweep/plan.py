@@ -1,30 +1,34 @@
-"""From what the user wants to the points of a sweep: which checkpoints, whether they fit, what the results hold already."""
+"""From what the user wants to the points of a sweep: which checkpoints, whether they fit, what is there already."""
 
-import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wise_merge import fingerprint
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
 from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
-from wise_merge.checkpoints.vocabulary import compare_tokens
+from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens
 from wise_merge.errors import WiseMergeError
-from wise_merge.interpolation.layout import lay_out, size
-from wise_merge.points.folder import Results, read_plan
+from wise_merge.interpolation.layout import Tensor, lay_out, size
+from wise_merge.points.folder import Results
 from wise_merge.points.point import Checkpoint, Point
 from wise_merge.recipe import Pair
+from wise_merge.sweep.earlier import as_earlier, read_earlier, together
 from wise_merge.sweep.settings import Settings
 
-#: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
-_MAY_CHANGE = {
-    *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration"),
-    *("batch_size", "device", "until_ci", "successive_halving", "ray", "cores", "gpus"),
-}
+#: What is to be said of an adapter.
+_ADAPTER = (
+    "is a LoRA adapter, and a sweep needs whole checkpoints; `wise-merge merge RECIPE OUT --alphas 0,1` writes the "
+    "early and the late one as such"
+)
+#: In place of `REMEDY`, which is a key of a recipe: what it comes to in a sweep.
+_REMEDY = (
+    "write both with one tokenizer first, by `wise-merge merge RECIPE OUT --alphas 0,1` and a recipe with "
+    "`tokenizer: {source: union}`, and sweep between those"
+)
 
 
 @dataclass(frozen=True)
@@ -55,43 +59,40 @@ def make_plan(settings: Settings, out: Path) -> Plan:
 
     Raises a `WiseMergeError` for checkpoints that do not fit each other, and for results of another sweep in `out`.
     """
+    # Here, as it brings lm-eval along.
+    from wise_merge.passk_models.merged import model_arguments
+
+    model_arguments(settings.model_args)
     early_name, late_names = _named(settings)
     names = [early_name, *late_names]
-    folders = {early_name: folder_of("early", early_name)}
-    folders |= {name: folder_of("late", name) for name in late_names}
+    balances = {name: _balance(settings, name) for name in names}
+    folders = {name: _folder("early" if name == early_name else "late", name) for name in names}
+    before = read_earlier(settings, out)
     warnings: list[str] = []
     for name in names:
         _check_full(name, folders[name])
     for name in late_names:
-        check_same_model(folders[early_name], folders[name])
-        warnings += [*pair_warnings(folders[early_name], folders[name])]
-        warnings += compare_tokens(folders[early_name], folders[name])
-    # Before the weights are read for their digests, which takes longest.
-    before = _before(out)
+        if folders[name].samefile(folders[early_name]):
+            raise WiseMergeError(f"early {early_name} and late {name} are one folder; a sweep needs two checkpoints")
+        warnings += _compare(folders[early_name], folders[name])
+    parts = {name: (name, balances[name], folders[name]) for name in names}
+    layouts = [_lay_out(settings, parts[early_name], parts[name]) for name in late_names]
+    # Last, as it reads all weights.
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
-    checkpoints = {
-        name: Checkpoint(
-            name, step_of(folders[name], read_state(folders[name])), digests[name], _balance(settings, name)
-        )
-        for name in names
-    }
-    points = _points(settings, checkpoints[early_name], [checkpoints[name] for name in late_names])
-    tensors = lay_out(
-        [points[0].recipe()],
-        Pair(early_name, late_names[0]),
-        (read_config(folders[early_name]), read_config(folders[late_names[0]])),
-        (read_headers(folders[early_name]), read_headers(folders[late_names[0]])),
-    )
-    dtypes = {tensor.out_dtype for tensor in tensors if tensor.out_dtype}
+    warnings += _equal(late_names, digests)
+    found = [Checkpoint(name, _step(folders[name]), digests[name], balances[name]) for name in names]
+    early, *lates = as_earlier(before, found)
+    points = _points(settings, early, lates)
+    dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
     return Plan(
         settings,
         folders,
         points,
-        size(tensors),
+        max(map(size, layouts)),
         dtypes.pop() if len(dtypes) == 1 else None,
         tuple(dict.fromkeys(warnings)),
-        _together(before, settings, points, out),
+        together(before, settings, points, out),
     )
 
 
@@ -108,13 +109,14 @@ def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
     whole = [one for one in found if not one.final] if len(found) > 2 else found
     if settings.early is None:
         if len(whole) < 2:
+            there = "1 whole checkpoint" if len(whole) == 1 else "no whole checkpoint"
             raise WiseMergeError(
-                f"run {settings.run} has {len(whole)} whole checkpoints; a sweep needs an early and a late one: "
+                f"run {settings.run} has {there}; a sweep needs an early and a late one: "
                 f"`wise-merge checkpoints {settings.run}` shows what is there"
             )
         return str(whole[0].path), tuple(str(one.path) for one in whole[1:])
     early = Path(settings.early).resolve()
-    step = step_of(early, read_state(early)) if early.is_dir() else None
+    step = _step(early) if early.is_dir() else None
     later = [
         one for one in whole if one.path.resolve() != early and (step is None or one.step is None or one.step > step)
     ]
@@ -123,17 +125,56 @@ def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
     return settings.early, tuple(str(one.path) for one in later)
 
 
+def _step(folder: Path) -> int | None:
+    return step_of(folder, read_state(folder))
+
+
+def _folder(role: str, name: str) -> Path:
+    if "+" in name and not Path(name).is_dir():
+        raise WiseMergeError(f"the {role} checkpoint {name} {_ADAPTER}")
+    return folder_of(role, name)
+
+
 def _check_full(name: str, folder: Path) -> None:
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise WiseMergeError(
-            f"{name} is a LoRA adapter, and a sweep needs whole checkpoints; make a whole one of each first with "
-            "`wise-merge merge` (docs/merging.md)"
-        )
+        raise WiseMergeError(f"{name} {_ADAPTER}")
     if read_config(folder).get("quantization_config"):
         raise WiseMergeError(
             f"{name} is quantised (quantization_config in its config.json), and such weights cannot be averaged; take "
             "the checkpoints that it was made from"
         )
+
+
+def _compare(early: Path, late: Path) -> list[str]:
+    """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
+    try:
+        check_same_model(early, late)
+        found = [*pair_warnings(early, late), *compare_tokens(early, late)]
+    except WiseMergeError as error:
+        raise WiseMergeError(str(error).replace(REMEDY, _REMEDY)) from error
+    return [warning.replace(REMEDY, _REMEDY) for warning in found]
+
+
+def _lay_out(settings: Settings, one: tuple[str, float, Path], other: tuple[str, float, Path]) -> list[Tensor]:
+    """Return what happens to each tensor between early and late, given as name, balance and folder."""
+    early, late = (Checkpoint(name, None, "", balance) for name, balance, _ in (one, other))
+    return lay_out(
+        [Point(early, late, settings.method, 0.0, 1.0, settings.dtype, settings.out_dtype).recipe()],
+        Pair(early.name, late.name),
+        (read_config(one[2]), read_config(other[2])),
+        (read_headers(one[2]), read_headers(other[2])),
+    )
+
+
+def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(digests[name], name)
+    return [
+        f"late checkpoints {first[digests[name]]} and {name} are one and the same"
+        for name in names
+        if first[digests[name]] != name
+    ]
 
 
 def _balance(settings: Settings, name: str) -> float:
@@ -154,52 +195,3 @@ def _points(settings: Settings, early: Checkpoint, lates: Sequence[Checkpoint]) 
         for alpha in (0.0, *settings.alphas, 1.0)
         for temperature in settings.temperatures
     )
-
-
-def _before(out: Path) -> Results | None:
-    """Return what is asked for in the folder of results so far."""
-    if out.exists() and not out.is_dir():
-        raise WiseMergeError(f"--out {out} is a file; name a folder for the results")
-    found = read_plan(out)
-    if found is None and out.is_dir() and any(out.iterdir()):
-        raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
-    return found
-
-
-def fixed(settings: Settings) -> dict[str, Any]:
-    """Return the settings that are the same for all points of a folder of results."""
-    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
-
-
-def _together(before: Results | None, settings: Settings, points: tuple[Point, ...], out: Path) -> Results:
-    """Return all points that were ever asked for in the folder, these among them, if they are of one sweep."""
-    kept = fixed(settings)
-    if before is None:
-        return Results(out, kept, settings.samples, settings.tasks, points)
-    changed = [
-        f"{key} ({before.settings.get(key)!r} there, {kept[key]!r} now)"
-        for key in kept
-        if kept[key] != before.settings.get(key)
-    ]
-    if changed:
-        raise WiseMergeError(
-            f"{out} holds a sweep with other settings: {', '.join(changed)}; go on with those, or name another folder"
-        )
-    known = {point.late.name: point for point in before.points}
-    for point in points:
-        for role in ("early", "late"):
-            now: Checkpoint = getattr(point, role)
-            then: Checkpoint = getattr(known.get(point.late.name, before.points[0]), role)
-            if role == "late" and point.late.name not in known:
-                continue
-            if now != then:
-                what = (
-                    "of another model" if now.name != then.name or now.digest != then.digest else "otherwise balanced"
-                )
-                raise WiseMergeError(
-                    f"{out} holds results {what}: {role} is {then.name} there (digest {then.digest[:8]}) and {now.name} "
-                    f"now (digest {now.digest[:8]}); name another folder for the results"
-                )
-    further = [point for point in before.points if point not in points]
-    tasks = tuple(dict.fromkeys([*before.tasks, *settings.tasks]))
-    return Results(out, kept, max(before.samples, settings.samples), tasks, (*points, *further))

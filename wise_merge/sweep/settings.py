@@ -1,13 +1,15 @@
-"""What a sweep's YAML file and the command line may say; everything is checked here that needs no other file."""
+"""What a sweep's YAML file and the command line may say; everything is checked here that needs no checkpoint."""
 
 import difflib
+import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.ranges import check_alpha, check_temperature, parse_numbers
+from wise_merge.ranges import check_alpha, parse_numbers
 from wise_merge.recipe import FLOATING_DTYPES, PARAMETERS, load_yaml
 
 
@@ -82,6 +84,12 @@ KEYS = tuple(one.name for one in fields(Settings))
 _LISTS = {"late": "checkpoints", "tasks": "tasks"}
 _NUMBERS = {"alphas": "0:1:0.125 or [0.3, 0.5]", "temperatures": "[0.7, 1.0] or 1.0"}
 _MAPPINGS = ("calibration", "model_args", "metadata", "gen_kwargs")
+#: What the sweep sets itself within these mappings, and by which of its own keys.
+_ELSEWHERE = (
+    ("gen_kwargs", {"temperature": "temperatures", "do_sample": "temperatures", "seed": "seed", "repeats": "samples"}),
+    ("metadata", {"temperature": "temperatures", "seed": "seed", "repeats": "samples"}),
+    ("model_args", {"pretrained": "early and late", "seed": "seed", "journal": "journal in the folder of results"}),
+)
 _WHOLE = ("samples", "limit", "batch_size", "seed", "num_fewshot", "cores")
 _TEXTS = (
     "early",
@@ -110,9 +118,10 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KEYS)}"
             raise WiseMergeError(f"{path}: unknown key {key}; {hint}")
-    # What chooses checkpoints on the command line takes the place of all that does so in the file.
-    if any(key in given for key in ("early", "late", "run")):
-        content = {key: value for key, value in content.items() if key not in ("early", "late", "run")}
+    # A run, or late checkpoints, on the command line take the place of what the file has of both.
+    for key, replaced in (("run", ("early", "late")), ("late", ("run",))):
+        if key in given:
+            content = {other: value for other, value in content.items() if other not in replaced}
     settings = Settings(**{key: _read(key, value) for key, value in {**content, **given}.items() if value is not None})
     _check(settings)
     return replace(settings, alphas=_without_ends(settings.alphas))
@@ -121,15 +130,18 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
 def _read(key: str, value: Any) -> Any:
     if key in _LISTS:
         values = value if isinstance(value, (list, tuple)) else [value]
-        if not all(isinstance(one, str) and one for one in values):
+        if key == "tasks" and isinstance(value, str):
+            values = value.split(",")
+        values = [one.strip() if isinstance(one, str) else one for one in values]
+        if not values or not all(isinstance(one, str) and one for one in values):
             raise WiseMergeError(f"{key} must be the names of {_LISTS[key]}; got {value!r}")
-        return tuple(dict.fromkeys(values))
+        return tuple(dict.fromkeys(map(_folder, values)))
     if key in _NUMBERS:
         return numbers(key, value)
     if key in _MAPPINGS:
         if not isinstance(value, Mapping):
             raise WiseMergeError(f"{key} must be a mapping; got {value!r}")
-        return dict(value)
+        return _plain(key, value)
     if key in _WHOLE:
         if isinstance(value, bool) or not isinstance(value, int):
             raise WiseMergeError(f"{key} must be a whole number; got {value!r}")
@@ -137,14 +149,36 @@ def _read(key: str, value: Any) -> Any:
     if key in _TEXTS:
         if not isinstance(value, str):
             raise WiseMergeError(f"{key} must be a text; got {value!r}")
-        return value
+        return _folder(value) if key in ("early", "run") else value
     if key in ("until_ci", "gpus"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise WiseMergeError(f"{key} must be a number; got {value!r}")
         return float(value)
     if key in ("successive_halving", "fewshot_as_multiturn") and not isinstance(value, bool):
         raise WiseMergeError(f"{key} must be true or false; got {value!r}")
+    if key == "apply_chat_template" and not isinstance(value, (bool, str)):
+        raise WiseMergeError(f"{key} must be true, false or the name of a template; got {value!r}")
     return value
+
+
+def _folder(name: str) -> str:
+    """Return a name without the slash that shells put behind folders: the same checkpoint has the same name."""
+    return name.rstrip("/") or name
+
+
+def _plain(key: str, value: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return a mapping that is the same after it has been written to the results and read from there."""
+    found = {_folder(name) if key == "calibration" and isinstance(name, str) else name: value[name] for name in value}
+    try:
+        same = json.loads(json.dumps(found, allow_nan=False)) == found
+    except (TypeError, ValueError):
+        same = False
+    if not same:
+        raise WiseMergeError(
+            f"{key} must map texts to texts, numbers, true, false, null, lists and mappings; got {value!r}: put other "
+            "keys and values in quotes"
+        )
+    return found
 
 
 def numbers(key: str, value: Any) -> tuple[float, ...]:
@@ -177,8 +211,9 @@ def _check(settings: Settings) -> None:
         check_alpha(alpha)
     if not settings.temperatures:
         raise WiseMergeError("the grid is empty: temperatures names none; give such as --temperatures 0.7,1.0")
-    if settings.temperatures[0] < 0:
-        raise WiseMergeError(f"temperatures must be at least 0 (0 = greedy); got {settings.temperatures[0]:g}")
+    for temperature in settings.temperatures:
+        if temperature < 0 or not math.isfinite(temperature):
+            raise WiseMergeError(f"temperatures must be at least 0 (0 = greedy) and finite; got {temperature:g}")
     if not settings.tasks:
         raise WiseMergeError("the grid is empty: tasks names none; give such as --tasks gsm8k_passk")
     if settings.temperatures[0] == 0 and settings.samples > 1:
@@ -186,10 +221,12 @@ def _check(settings: Settings) -> None:
             f"temperature 0 is greedy: {settings.samples} completions of a problem would be one and the same; leave 0 "
             "out of temperatures, or set samples to 1"
         )
-    for key in ("samples", "limit", "batch_size", "cores"):
+    for key, least in (("samples", 1), ("limit", 1), ("batch_size", 1), ("cores", 1), ("num_fewshot", 0), ("seed", 0)):
         value = getattr(settings, key)
-        if value is not None and value < 1:
-            raise WiseMergeError(f"{key} must be at least 1; got {value}")
+        if value is not None and value < least:
+            raise WiseMergeError(f"{key} must be at least {least}; got {value}")
+    if settings.seed >= 1 << 32:
+        raise WiseMergeError(f"seed must be less than 2^32, which engines and numpy take; got {settings.seed}")
     if settings.method not in PARAMETERS:
         raise WiseMergeError(f"method must be {' or '.join(PARAMETERS)}; got {settings.method!r}")
     if settings.backend not in ("hf", "vllm"):
@@ -199,12 +236,14 @@ def _check(settings: Settings) -> None:
             raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {getattr(settings, key)!r}")
     if settings.until_ci is not None and not 0 < settings.until_ci < 1:
         raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
-    if settings.gpus is not None and settings.gpus < 0:
+    if settings.gpus is not None and not 0 <= settings.gpus < math.inf:
         raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
-    for key, instead in (("temperature", "temperatures"), ("seed", "seed"), ("repeats", "samples")):
-        for place in ("gen_kwargs", "metadata"):
+    for place, keys in _ELSEWHERE:
+        for key, instead in keys.items():
             if key in getattr(settings, place):
-                raise WiseMergeError(f"{place} names {key}, which is {instead} of the sweep; move it there")
+                raise WiseMergeError(f"{place} names {key}, which is {instead} of the sweep; set it there alone")
+    if settings.include_path is not None and not Path(settings.include_path).is_dir():
+        raise WiseMergeError(f"include_path {settings.include_path} is no folder; name the one of your task files")
     _check_calibration(settings)
 
 
@@ -219,6 +258,6 @@ def _check_calibration(settings: Settings) -> None:
             "finds them"
         )
     for name, temperature in settings.calibration.items():
-        if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
-            raise WiseMergeError(f"calibration of {name} must be a number; got {temperature!r}")
-        check_temperature(float(temperature))
+        number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if not number or not 0 < temperature < math.inf:
+            raise WiseMergeError(f"calibration of {name} must be a positive number; got {temperature!r}")

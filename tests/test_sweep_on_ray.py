@@ -1,0 +1,105 @@
+"""A sweep over a real Ray cluster of two machines: the same results, nothing drawn twice, though one of them dies."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from test_sweep import TASK, drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
+
+from wise_merge.cli import main
+from wise_merge.points import read_results
+
+ray = pytest.importorskip("ray", reason="Ray is an extra: pip install wise-merge[ray]")
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """A cluster whose head has one core, and a second machine with another."""
+    from ray.cluster_utils import Cluster
+
+    # Machines of a cluster have the package installed; these run it from here.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])))
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        started.second = started.add_node(num_cpus=1)
+        started.wait_for_nodes()
+        yield started
+    finally:
+        ray.shutdown()
+        started.shutdown()
+
+
+def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, cluster):  # noqa: F811
+    """Its point is taken by another engine, which goes on in its journal; both machines had work before."""
+    out = tmp_path / "results"
+    printed, machines = [], []
+
+    def watch():
+        # Not before both have begun: an engine writes the first samples of a point to a journal of its own.
+        while len(list(out.glob("journal/*.jsonl.lock"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        machines.append(len(list(out.glob("journal/*.jsonl.lock"))))
+        cluster.remove_node(cluster.second, allow_graceful=False)
+
+    deadline = time.monotonic() + 120
+    killer = threading.Thread(target=watch)
+    killer.start()
+    printed.append(sweep(place, out, "--ray", cluster.address))
+    killer.join()
+    assert machines == [2]
+    wait_for_one_machine(cluster, deadline)
+    assert figures(out) == figures(swept[0])
+    assert drawn(out) == drawn(swept[0])
+    assert printed[0].count("\ncheckpoint-") == 16
+
+
+def wait_for_one_machine(cluster, deadline):
+    """The cluster takes some seconds to know that a machine is gone."""
+    ray.init(address=cluster.address, ignore_reinit_error=True, logging_level="ERROR")
+    while sum(node["Alive"] for node in ray.nodes()) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_an_error_within_an_engine_is_one_line(place, tmp_path, cluster):  # noqa: F811
+    """What the settings of sampling have against them is known only where they are used; it comes back as it is."""
+    from click.testing import CliRunner
+
+    path = write(place, gen_kwargs={"max_gen_toks": 10, "num_beams": 2})
+    done = CliRunner().invoke(
+        main, ["sweep", str(path), "--out", str(tmp_path / "results"), "--ray", cluster.address], catch_exceptions=False
+    )
+    assert done.exit_code == 1
+    assert "Error: generation settings ask for beam" in done.stderr
+    assert not read_results(tmp_path / "results").of_task(TASK)
+
+
+def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_path):  # noqa: F811
+    """In one line, and nothing is written."""
+    from click.testing import CliRunner
+
+    done = CliRunner().invoke(
+        main,
+        ["sweep", str(write(place)), "--out", str(tmp_path / "results"), "--ray", "127.0.0.1:1"],
+        catch_exceptions=False,
+    )
+    assert done.exit_code == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("Error: no Ray cluster at 127.0.0.1:1 (")
+    assert not (tmp_path / "results").exists()
+
+
+def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):  # noqa: F811
+    """A sweep in one process works where Ray is not installed."""
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from click.testing import CliRunner; from wise_merge.cli import main\n"
+        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x'])\n"
+        "assert done.exit_code == 0, done.output\n"
+        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x', '--ray', 'auto'])\n"
+        "assert 'pip install \"wise-merge[ray]\"' in done.output, done.output\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
