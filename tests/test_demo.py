@@ -16,6 +16,8 @@ from wise_merge.demo import pipeline, tiny_model
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.verdict import Sampled, judge, paired_difference, table
 from wise_merge.errors import WiseMergeError
+from wise_merge.journal import read_runs
+from wise_merge.points import read_results
 
 SMALL = Recipe(
     hidden=16,
@@ -190,29 +192,35 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     demo = subprocess.Popen([sys.executable, "-c", script, str(directory)], env=environment, start_new_session=True)
     deadline = time.monotonic() + 240
-    while not (finished := list(directory.glob("logs/*.log"))):
+    # Within the sweep.
+    while not list(directory.glob("results/journal/*.jsonl")):
         assert demo.poll() is None, "the demo ended before it could be killed"
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     os.killpg(demo.pid, signal.SIGKILL)
     demo.wait()
     assert not (directory / "results.json").exists()
-    times = {path: path.stat().st_mtime_ns for path in finished}
 
     figure = pipeline.run(directory, SMALL)
-    assert {path: path.stat().st_mtime_ns for path in finished} == times
     assert not list(directory.rglob("*.partial"))
     results = json.loads((directory / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == ["early", "late", "WiSE-FT 0.5"]
     assert all(len(model["correct"]) == SMALL.problems for model in results["models"])
-    [rows] = (directory / "samples" / "early-T1").rglob("samples_*.jsonl")
-    asked = [json.loads(row)["doc"] for row in rows.read_text().splitlines()]
+    swept = read_results(directory / "results")
+    (journal, *_) = read_runs(swept.journal).runs
+    asked = [problem.doc for problem in sorted(journal.problems.values(), key=lambda problem: problem.doc_id)]
     held_out = [(list(p.numbers), p.target) for p in tiny_model.held_out_problems(SMALL)]
     assert [(document["numbers"], document["target"]) for document in asked] == held_out
+    assert [sum(one.correct) for one in swept.outcomes[0].problems] == results["models"][0]["correct"]
     assert figure.read_bytes().startswith(b"\x89PNG")
+    assert "<html" in (directory / "results" / "report.html").read_text()
+    assert (directory / "best" / "model.safetensors").is_file()
     commands = (directory / "commands.sh").read_text()
-    assert commands.count("\nlm_eval ") == 3
-    assert commands.count("\nmergekit-yaml ") == 1
+    assert [line.split()[1] for line in commands.splitlines() if line.startswith("wise-merge")] == [
+        "sweep",
+        "best",
+        "report",
+    ]
     first_output = capsys.readouterr().out
 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command ran again"))

@@ -13,10 +13,10 @@ from wise_merge.cli.group import command
 def demo(directory: Path) -> None:
     """See the effect in minutes on two CPU cores, without any download.
 
-    Trains a tiny model, merges its early and late checkpoints with
-    `mergekit-yaml`, samples all of them with `lm_eval` on CountDown, and ends
-    with a table and a figure in DIRECTORY. A second run reuses what is there;
-    an interrupted one resumes.
+    Trains a tiny model on CountDown and sweeps from its early to its late
+    checkpoint with `wise-merge sweep`; `wise-merge best` chooses and merges a
+    point, `wise-merge report` shows all of them. Ends with a table and a figure
+    in DIRECTORY. A second run reuses what is there; an interrupted one resumes.
     """
     from wise_merge.demo.pipeline import run
 

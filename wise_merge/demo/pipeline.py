@@ -1,6 +1,6 @@
-"""The demo from end to end: train, merge with `mergekit-yaml`, sample with `lm_eval`, gather, judge, draw.
+"""The demo from end to end: train, sweep, choose, report, judge, draw.
 
-The two hosts are called as a user calls them; every command is shown and kept in
+The commands are called as a user calls them; every one is shown and kept in
 `commands.sh`. What is finished is reused: a checkpoint is finished when the file
 that the Trainer writes last is whole, a command when its log has its final name,
 which it gets after exit code 0. A directory belongs to one recipe.
@@ -14,23 +14,30 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from wise_merge import __version__
 from wise_merge.demo.recipe import Recipe
 from wise_merge.demo.verdict import Sampled, judge, table
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
+from wise_merge.estimators.uncertainty import standard_error
+from wise_merge.points import Outcome, read_results
 
-#: For every command. Nothing is downloaded, and two commands run side by side with one thread each.
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
-SIDE_BY_SIDE = 2
+#: For every command. Nothing is downloaded.
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 #: " (10-2)*3" and the end: no solution is longer, and a runaway sample is cut.
 LONGEST_SOLUTION = 16
+
+TASK = "countdown_passk"
+#: The file of the sweep and its results, in the demo's directory.
+SWEEP, RESULTS = "sweep.yml", "results"
 
 
 @dataclass(frozen=True)
@@ -42,35 +49,28 @@ class Command:
     output: str
 
 
-@dataclass(frozen=True)
-class _Model:
-    """A checkpoint to sample, the commands that make and sample it, and how the table calls it."""
-
-    name: str
-    checkpoint: str
-    alpha: float
-    temperature: float
-    merge: Command | None
-    sample: Command
-
-
 def run(directory: Path, recipe: Recipe | None = None) -> Path:
     """Return the path of the figure after printing the table and the verdict.
 
     Args:
-        directory: for checkpoints, merges, samples, `results.json`, `figure.png`
-            and `commands.sh`; new, empty, or left by an earlier run of this recipe.
+        directory: for checkpoints, `sweep.yml`, `results/` with its report, the best
+            model, `results.json`, `figure.png` and `commands.sh`; new, empty, or left
+            by an earlier run of this recipe.
         recipe: the default one if None.
     """
     recipe = recipe or Recipe()
     _open(directory, recipe)
-    models = _models(recipe)
-    _write_whole(directory / "commands.sh", _script(models))
+    commands = _commands(recipe)
+    _write_whole(directory / "commands.sh", _script(commands))
     results, figure = directory / "results.json", directory / "figure.png"
     if not results.exists():
         _train(directory, recipe)
-        _run_all(directory, models)
-        _write_whole(results, json.dumps(_gather(directory, recipe, models), indent=1))
+        _write_whole(directory / SWEEP, _sweep(recipe))
+        for command in commands:
+            if not is_finished(directory, command):
+                print(f"$ {shlex.join(command.arguments)}", file=sys.stderr)
+                run_command(directory, command)
+        _write_whole(results, json.dumps(_gather(directory, recipe), indent=1))
     if not figure.exists():
         from wise_merge.demo.figure import draw
 
@@ -80,7 +80,10 @@ def run(directory: Path, recipe: Recipe | None = None) -> Path:
     print(f"\n± is one standard error over the {recipe.problems} problems, none of which was in the training data.\n")
     for sentence in gathered["verdict"]["sentences"]:
         print(sentence)
-    print(f"\nFigure: {figure}\nNumbers: {results}\nCommands, to rerun each by hand: {directory / 'commands.sh'}")
+    best = _log(directory, commands[1])
+    print(f"\n$ {shlex.join(commands[1].arguments)}\n{best.read_text().strip()}")
+    print(f"\nReport, with every sample: {directory / RESULTS / 'report.html'}\nFigure: {figure}\nNumbers: {results}")
+    print(f"Commands, to rerun each by hand: {directory / 'commands.sh'}")
     return figure
 
 
@@ -118,48 +121,50 @@ def _write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _models(recipe: Recipe) -> list[_Model]:
-    """Return what is sampled, in the order of the table."""
-    early, late = f"sft/checkpoint-{recipe.early}", f"sft/checkpoint-{recipe.sft.steps}"
-
-    def model(name: str, checkpoint: str, alpha: float, temperature: float, merge: Command | None = None) -> _Model:
-        sampled = "-".join([Path(checkpoint).name if merge else name.split()[0], f"T{temperature:g}"])
-        return _Model(name, checkpoint, alpha, temperature, merge, _sample(recipe, sampled, checkpoint, temperature))
-
-    models = [model("early", early, 0.0, 1.0)]
-    models += [model(f"late T={t:g}" if t != 1 else "late", late, 1.0, t) for t in recipe.temperatures]
-    for alpha in recipe.alphas:
-        merged = f"merged/alpha-{alpha:g}"
-        merge = Command(f"merge-alpha-{alpha:g}", ("mergekit-yaml", f"{merged}.yml", merged), merged)
-        models.append(model(f"WiSE-FT {alpha:g}", merged, alpha, 1.0, merge))
-    return models
+def _commands(recipe: Recipe) -> list[Command]:
+    """Return what is called after the training, in this order."""
+    sweep = ("wise-merge", "sweep", SWEEP, "--out", RESULTS)
+    better = f"pass@{recipe.samples} >= late"
+    best = ("wise-merge", "best", RESULTS, "--objective", "pass@1", "--subject-to", better, "--merge", "best")
+    report = ("wise-merge", "report", RESULTS)
+    return [
+        Command("sweep", sweep, f"{RESULTS}/sweep.json"),
+        Command("best", best, "best"),
+        Command("report", report, f"{RESULTS}/report.html"),
+    ]
 
 
-def _sample(recipe: Recipe, name: str, checkpoint: str, temperature: float) -> Command:
-    metadata = {
-        "repeats": recipe.samples,
-        "numbers": 3,
-        "largest": recipe.largest,
-        "problems": recipe.problems,
-        "problem_seed": recipe.problem_seed,
+def _sweep(recipe: Recipe) -> str:
+    """Return the file of the sweep."""
+    import yaml
+
+    settings = {
+        "early": f"sft/checkpoint-{recipe.early}",
+        "late": f"sft/checkpoint-{recipe.sft.steps}",
+        "alphas": list(recipe.alphas),
+        "temperatures": list(recipe.temperatures),
+        "tasks": [TASK],
+        "samples": recipe.samples,
+        "num_fewshot": 0,
+        "metadata": {
+            "numbers": 3,
+            "largest": recipe.largest,
+            "problems": recipe.problems,
+            "problem_seed": recipe.problem_seed,
+        },
+        "gen_kwargs": {"max_gen_toks": LONGEST_SOLUTION},
+        "batch_size": 512,
+        "device": "cpu",
     }
-    output = f"samples/{name}"
-    arguments = ["lm_eval", "--model", "hf", "--model_args", f"pretrained={checkpoint},dtype=float32"]
-    arguments += ["--tasks", "countdown_passk", "--num_fewshot", "0", "--metadata", json.dumps(metadata)]
-    arguments += ["--gen_kwargs", f"temperature={temperature:g}", f"max_gen_toks={LONGEST_SOLUTION}"]
-    arguments += ["--batch_size", "512", "--device", "cpu", "--output_path", output, "--log_samples"]
-    return Command(f"sample-{name}", tuple(arguments), output)
+    text: str = yaml.safe_dump(settings, sort_keys=False)
+    return text
 
 
-def _commands(model: _Model) -> list[Command]:
-    return [model.merge, model.sample] if model.merge else [model.sample]
-
-
-def _script(models: Sequence[_Model]) -> str:
+def _script(commands: Sequence[Command]) -> str:
     lines = ["# The commands that `wise-merge demo` ran after training, to rerun by hand in this directory:"]
     lines += ["# each one stands alone, once the environment is set (and activated).", 'cd "$(dirname "$0")" || exit']
     lines += [f"export {name}={value}" for name, value in ENVIRONMENT.items()]
-    lines += [shlex.join(command.arguments) for model in models for command in _commands(model)]
+    lines += [shlex.join(command.arguments) for command in commands]
     return "\n".join(lines) + "\n"
 
 
@@ -174,46 +179,6 @@ def _train(directory: Path, recipe: Recipe) -> None:
         train(recipe, directory)
     finally:
         enable_progress_bar()
-
-
-def _run_all(directory: Path, models: Sequence[_Model]) -> None:
-    """Merge and sample every model, two side by side; what is finished is left alone."""
-    from tqdm import tqdm
-
-    todo = [model for model in models if not is_finished(directory, model.sample)]
-    # Models that must be merged first take longest, so they start first.
-    todo.sort(key=lambda model: model.merge is None)
-    with tqdm(total=len(todo), desc="merge and sample", unit="model") as bar:
-
-        def work(model: _Model) -> None:
-            if model.merge:
-                _write_whole(directory / model.merge.arguments[1], _merge_recipe(models, model))
-            for command in _commands(model):
-                if not is_finished(directory, command):
-                    bar.write(f"$ {shlex.join(command.arguments)}", file=sys.stderr)
-                    run_command(directory, command)
-            bar.update()
-
-        _each(work, todo)
-
-
-def _each(work: Callable[[_Model], None], models: Sequence[_Model]) -> None:
-    """Do the work for each, some side by side; the first failure keeps the rest from starting."""
-    pool = ThreadPoolExecutor(SIDE_BY_SIDE)
-    try:
-        for future in [pool.submit(work, model) for model in models]:
-            future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _merge_recipe(models: Sequence[_Model], model: _Model) -> str:
-    early = next(other.checkpoint for other in models if other.alpha == 0)
-    late = next(other.checkpoint for other in models if other.alpha == 1)
-    return (
-        f"merge_method: wise_ft\nbase_model: {early}      # early\nmodels:\n  - model: {late}     # late\n"
-        f"parameters:\n  alpha: {model.alpha:g}\ndtype: float32\n"
-    )
 
 
 def _log(directory: Path, command: Command) -> Path:
@@ -232,8 +197,9 @@ def run_command(directory: Path, command: Command) -> None:
     running = log.with_name(log.name + ".partial")
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
-    # What an interrupted call left could be taken for a result of this one.
-    shutil.rmtree(directory / command.output, ignore_errors=True)
+    # What an interrupted merge left; a sweep goes on with what is there.
+    if (directory / command.output).is_dir():
+        shutil.rmtree(directory / command.output)
     with running.open("w") as output:
         code = subprocess.run(
             [_console_script(script), *arguments],
@@ -241,7 +207,8 @@ def run_command(directory: Path, command: Command) -> None:
             env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            # Where somebody watches, the bar of the sweep is what they want to see.
+            stderr=None if sys.stderr.isatty() else subprocess.STDOUT,
         ).returncode
     if code != 0:
         end = "\n".join(running.read_text(errors="replace").splitlines()[-15:])
@@ -261,9 +228,11 @@ def _console_script(name: str) -> str:
     return found
 
 
-def _gather(directory: Path, recipe: Recipe, models: Sequence[_Model]) -> dict[str, Any]:
+def _gather(directory: Path, recipe: Recipe) -> dict[str, Any]:
     """Return everything that the table, the verdict and the figure need."""
-    sampled = [_read(directory, recipe, model) for model in models]
+    outcomes = read_results(directory / RESULTS).of_task(TASK)
+    sampled = [_sampled(recipe, outcome) for outcome in outcomes if outcome.point.temperature == 1 or _is_late(outcome)]
+    sampled.sort(key=lambda model: (0 < model.alpha < 1, model.alpha, model.temperature))
     return {
         "settings": dataclasses.asdict(recipe),
         "models": [dataclasses.asdict(model) for model in sampled],
@@ -271,16 +240,20 @@ def _gather(directory: Path, recipe: Recipe, models: Sequence[_Model]) -> dict[s
     }
 
 
-def _read(directory: Path, recipe: Recipe, model: _Model) -> Sampled:
-    """Return what lm-eval wrote about a model."""
-    output = directory / model.sample.output
-    # The names end in the time: whoever reran a command by hand left more than one.
-    summary = max(output.rglob("results_*.json"))
-    rows = max(output.rglob("samples_countdown_passk_*.jsonl"))
-    reported = json.loads(summary.read_text())["results"]["countdown_passk"]
-    # lm-eval writes "pass@1,samples" and "pass@1_stderr,samples": the metric, then the filter. Others are no numbers.
-    metrics = {key.split(",")[0]: value for key, value in reported.items() if key.startswith("pass@")}
-    documents = [json.loads(row) for row in rows.read_text().splitlines()]
-    documents.sort(key=lambda document: int(document["doc_id"]))
-    correct = [round(document["pass@1"] * recipe.samples) for document in documents]
-    return Sampled(model.name, model.checkpoint, model.alpha, model.temperature, recipe.samples, correct, metrics)
+def _is_late(outcome: Outcome) -> bool:
+    return outcome.point.alpha == 1
+
+
+def _sampled(recipe: Recipe, outcome: Outcome) -> Sampled:
+    """Return what came of a point as table, verdict and figure know it."""
+    point = outcome.point
+    correct = [sum(problem.correct) for problem in outcome.problems]
+    curves = pass_at_k_curves(recipe.samples, np.array(correct))
+    errors = standard_error(curves)
+    metrics: dict[str, float] = {}
+    for k in reported_k(recipe.samples):
+        metrics |= {f"pass@{k}": float(curves[:, k - 1].mean()), f"pass@{k}_stderr": float(errors[k - 1])}
+    ends = {0.0: ("early", point.early.name), 1.0: ("late", point.late.name)}
+    name, checkpoint = ends.get(point.alpha, (f"WiSE-FT {point.alpha:g}", f"alpha {point.alpha:g}"))
+    hotter = "" if point.temperature == 1 else f" T={point.temperature:g}"
+    return Sampled(name + hotter, checkpoint, point.alpha, point.temperature, recipe.samples, correct, metrics)

@@ -36,7 +36,7 @@ class Recipe:
         sft_problems: how many.
         early: step of the early checkpoint of SFT; the last step gives the late one.
         alphas: of the WiSE-FT models between the two.
-        temperatures: at which late is sampled; early and WiSE-FT are sampled at 1.
+        temperatures: at which all of them are sampled; table and figure show late at all, the others at 1.
         problems: held out from both stages, for the evaluation.
         problem_seed: of these problems.
         samples: completions per problem (K).
@@ -53,6 +53,6 @@ class Recipe:
     early: int = 25
     alphas: tuple[float, ...] = (0.3, 0.5, 0.7)
     temperatures: tuple[float, ...] = (0.7, 1.0, 1.3, 1.6)
-    problems: int = 1000
+    problems: int = 500
     problem_seed: int = 0
     samples: int = 32
