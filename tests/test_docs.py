@@ -10,6 +10,7 @@ import sysconfig
 
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY, make_checkpoint
 from safetensors.torch import load_file
 from test_adapters import make_adapter
@@ -78,6 +79,9 @@ def test_the_command_runs_as_it_stands(page, command, workplace):
     """Typed as in the text; evaluations are only cut to two problems and eight new tokens."""
     if "lm_eval " in command:
         command += " --limit 2 --device cpu --gen_kwargs max_gen_toks=8"
+    if "wise-merge sweep" in command:
+        # Half of them choose, the other half confirms.
+        command += " --limit 4 --device cpu --gen_kwargs max_gen_toks=8"
     output = run(command, workplace)
     if "lm_eval " in command:
         assert "pass@32" in output
@@ -120,6 +124,18 @@ def test_the_commands_of_the_example_run(example, workplace, tmp_path):
     if len(commands) == 2:
         same = [load_file(tmp_path / name / "model.safetensors") for name in ("out", "out-by-mergekit")]
         assert all(torch.equal(tensor, same[1][name]) for name, tensor in same[0].items())
+
+
+def test_the_examples_of_sweeps_are_what_they_are_for(workplace):
+    """The file of a sweep passes all checks; the scripts around it are of their languages and call it."""
+    folder = REPOSITORY / "examples" / "sweeps"
+    checked = run(f"wise-merge sweep {folder}/sweep.yml --out grid-of-example --check", workplace)
+    assert "36 points of 9 models, 32 samples per problem of gsm8k_passk" in checked
+    run(f"bash -n {folder}/slurm.sh", workplace)
+    (job,) = yaml.safe_load_all((folder / "kubernetes.yml").read_text())
+    assert job["kind"] == "RayJob"
+    assert "wise-merge sweep sweep.yml" in job["spec"]["entrypoint"]
+    assert "wise-merge sweep examples/sweeps/sweep.yml" in (folder / "slurm.sh").read_text()
 
 
 def test_the_python_of_the_pages_runs_without_the_start_up_file(workplace, tmp_path):
