@@ -15,8 +15,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/wise-merge demo demo
 
+# A process per core, and each file in one of them, for what it has set up.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 
 # Torch without CUDA is where pip finds it, or else where its makers keep it.
 $(VENV_VLLM)/installed: tests/with_vllm/requirements.txt tests/with_vllm/stub/pyproject.toml
