@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.estimators.bias_variance import bias_and_variance, pass_at_k_bound, rate_histogram
+from wise_merge.estimators.bias_variance import (
+    bias_and_variance,
+    pass_at_k_bound,
+    rate_histogram,
+    variance_interval,
+)
 
 
 def test_the_variance_is_that_of_the_rates_and_not_of_the_sampling():
@@ -79,3 +84,27 @@ def test_the_histogram_counts_problems_by_their_share_of_correct_samples():
     assert counts.tolist() == [2, 0, 0, 1, 0, 0, 0, 0, 0, 3]
     assert edges == pytest.approx(np.arange(11) / 10)
     assert rate_histogram(3, np.array([1, 2]), bins=2)[0].tolist() == [1, 1]
+
+
+def test_the_interval_of_the_variance_is_the_jackknifes():
+    """Left out one by one, problems give the same standard error; with few problems or samples it is unknown."""
+    rng = np.random.default_rng(4)
+    n, c = rng.integers(2, 9, 20), rng.integers(0, 3, 20)
+    low, high = variance_interval(n, c)
+    without = [bias_and_variance(np.delete(n, i), np.delete(c, i)).variance for i in range(20)]
+    error = np.sqrt(19 / 20 * np.sum((without - np.mean(without)) ** 2))
+    estimate = bias_and_variance(n, c).variance
+    assert (low, high) == pytest.approx((estimate - 1.959964 * error, estimate + 1.959964 * error), rel=1e-6)
+    for size, correct in ((8, [1, 2]), (1, [0, 1, 1])):
+        assert np.isnan(variance_interval(size, np.array(correct))).all()
+
+
+def test_the_interval_of_the_variance_covers_the_truth():
+    """In about 95 % of 1000 draws of 100 problems; between 92 and 97 % is within what so many draws and sizes allow."""
+    rng = np.random.default_rng(5)
+    truth = 0.5 / (1.5**2 * 2.5)
+    covered = 0
+    for _ in range(1000):
+        low, high = variance_interval(8, rng.binomial(8, rng.beta(0.5, 1.0, 100)))
+        covered += low <= truth <= high
+    assert 920 <= covered <= 970

@@ -60,9 +60,7 @@ def test_the_weights_are_those_of_mergekit_bit_for_bit(stored, changes, runs, tm
     assert_same_weights(model.model, loaded(recipe, tmp_path / "theirs", dtype=dtype))
 
 
-@pytest.mark.parametrize(
-    "alpha", [0, 1, [0.1, 0.9], [{"filter": "mlp", "value": [0.2, 0.8]}, {"value": 0.5}]], ids=str
-)
+@pytest.mark.parametrize("alpha", [0, 1, [0.1, 0.9], [{"filter": "mlp", "value": [0.2, 0.8]}, {"value": 0.5}]], ids=str)
 def test_any_recipe_can_be_become_and_each_anew_from_the_checkpoints(alpha, runs, tmp_path):
     """Ends, gradients, filters; what the model was before leaves no trace, up and down as often as one likes."""
     run = runs / "bfloat16"

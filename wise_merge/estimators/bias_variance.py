@@ -6,6 +6,7 @@ Pass@k cannot rise (arXiv 2504.10478, section 6).
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -50,6 +51,30 @@ def bias_and_variance(n: int | np.ndarray, c: np.ndarray) -> BiasVariance:
         different = (rates.sum() ** 2 - (rates**2).sum()) / (problems * (problems - 1))
         variance = both - different
     return BiasVariance(float(1 - rates.mean()), float(variance))
+
+
+def variance_interval(n: int | np.ndarray, c: np.ndarray, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the ends of an interval for Var(rho_x): the estimate of `bias_and_variance` ± z standard errors.
+
+    The standard error is the jackknife's over problems: sqrt((P - 1) / P * sum (V_(i) - mean)^2), V_(i) the
+    estimate without problem i. NaN from fewer than three problems, or where a problem has one sample only.
+
+    Args:
+        n: samples per problem, one number or (problems,) integers.
+        c: (problems,) integers, how many of them are correct.
+        level: confidence level in (0, 1).
+    """
+    estimate = bias_and_variance(n, c).variance
+    n, c = np.broadcast_arrays(np.asarray(n), np.asarray(c))
+    problems = len(c)
+    if problems < 3 or n.min() < 2:
+        return float("nan"), float("nan")
+    rates, both = c / n, c * (c - 1) / (n * (n - 1))
+    others, other_squares = rates.sum() - rates, (rates**2).sum() - rates**2
+    without = (both.sum() - both) / (problems - 1)
+    without -= (others**2 - other_squares) / ((problems - 1) * (problems - 2))
+    half = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt((problems - 1) * without.var())
+    return float(estimate - half), float(estimate + half)
 
 
 def pass_at_k_bound(bias: float, variance: float, k: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ _VIEWS = {
     *(_aten.detach.default, _aten.alias.default),
 }
 
-#: From equal parts of early and late to that part of their average, perhaps in the given place.
+#: From equal parts of early and late to that part of their average, perhaps in the given place of its shape and dtype.
 Average = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -71,7 +71,8 @@ class DeferredAverage(Tensor):
         if func is _aten.copy_.default and isinstance(args[1], cls) and not isinstance(args[0], cls):
             place, own = args[:2]
             if not place.is_meta:
-                average = own._average(own._early, own._late, place if place.shape == own.shape else None)
+                fits = (place.shape, place.dtype) == (own.shape, own.dtype)
+                average = own._average(own._early, own._late, place if fits else None)
                 if average is not place:
                     place.copy_(average)
             return place

@@ -102,10 +102,14 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         arguments, lora = self.model_args, self.lora_request
         model, tokenizer = arguments["model"], arguments["tokenizer"]
         return {
-            "weights": _digest(model, arguments["revision"]),
+            "weights": self._weights(),
             "tokenizer": None if tokenizer in (None, model) else _digest(tokenizer, arguments["tokenizer_revision"]),
             "lora": None if lora is None else _digest(lora.lora_path, None),
         }
+
+    def _weights(self) -> str | None:
+        """Return a digest of the checkpoint that the engine has loaded."""
+        return _digest(self.model_args["model"], self.model_args["revision"])
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         parts: dict[tuple[vllm_engine.Request, int], list[Any]] = {}
@@ -118,11 +122,16 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
                 deliver(request.pending, index, self._completion(request, index, parts.pop(key)))
 
         requests = self._requests(pending)
-        try:
+        with self._death_explained():
             if isinstance(self.model, vllm_engine.Replicas):
                 self.model.draw(requests, receive, self.lora_request)
             else:
                 vllm_engine.drive(self.model.llm_engine, requests, receive, self.lora_request)
+
+    @contextmanager
+    def _death_explained(self) -> Iterator[None]:
+        try:
+            yield
         except EngineDeadError as error:
             remedy = (
                 "have finished samples kept with journal=DIR in --model_args"

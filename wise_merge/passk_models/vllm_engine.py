@@ -9,7 +9,7 @@ import itertools
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +76,7 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
     unfinished = 0
     names = (f"passk-{number}" for number in itertools.count())
     try:
-        with _death_noticed(engine):
+        with death_noticed(engine):
             while waiting or running:
                 while waiting and unfinished < window:
                     request, name = waiting.popleft(), next(names)
@@ -102,10 +102,10 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
 
 
 @contextmanager
-def _death_noticed(engine: Any) -> Iterator[None]:
-    """Have `step` raise `EngineDeadError` when the process of the engine was killed, as where memory ran out.
+def death_noticed(engine: Any) -> Iterator[None]:
+    """Have `step` and `collective_rpc` raise `EngineDeadError` when the process of the engine was killed.
 
-    vLLM (0.32) notices, and goes on to wait for output that never comes.
+    As where memory ran out. vLLM (0.32) notices, and goes on to wait for output that never comes.
     """
     client: Any = getattr(engine, "engine_core", None)
     over = threading.Event()
@@ -114,6 +114,9 @@ def _death_noticed(engine: Any) -> Iterator[None]:
         while not over.wait(1):
             if getattr(client.resources, "engine_dead", False):
                 client.outputs_queue.put_nowait(EngineDeadError())
+                for result in list(getattr(client, "utility_results", {}).values()):
+                    if not result.done():
+                        result.set_exception(EngineDeadError())
                 return
 
     # An engine within this process has neither.
@@ -182,6 +185,32 @@ class Replicas:
             return await asyncio.gather(*map(last, prompts, sampling_params))
 
         return self._loop.run_until_complete(every())
+
+    def collective_rpc(self, method: str, args: tuple[Any, ...]) -> list[Any]:
+        """Call a method of every worker of every copy, and return what each returns."""
+        # vLLM's own asks all copies, and returns what the first one says.
+        every = getattr(self.llm_engine.engine_core, "call_utility_all_async", None)
+
+        async def call() -> list[Any]:
+            if every is None:
+                return list(await self.llm_engine.collective_rpc(method, args=args))
+            return [one for copy in await every("collective_rpc", method, None, args, None) for one in copy]
+
+        return list(self._loop.run_until_complete(self._unless_dead(call())))
+
+    def reset_prefix_cache(self, reset_running_requests: bool) -> bool:
+        """Have every copy forget the keys and values of prompts."""
+        done = self.llm_engine.reset_prefix_cache(reset_running_requests)
+        return bool(self._loop.run_until_complete(self._unless_dead(done)))
+
+    async def _unless_dead(self, call: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.ensure_future(call)
+        # As in `death_noticed`.
+        while not (await asyncio.wait({task}, timeout=1))[0]:
+            if self.llm_engine.errored:
+                task.cancel()
+                raise EngineDeadError()
+        return task.result()
 
     def draw(self, requests: Iterable[Request], receive: Receive, lora_request: Any) -> None:
         """Hand all requests to the engine, a window of samples at a time, and what comes of them to `receive`."""

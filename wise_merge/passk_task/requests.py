@@ -20,6 +20,8 @@ from wise_merge.passk_task.task import PassKTask
 
 #: lm-eval's, of the examples in a few-shot prompt.
 _FEWSHOT_SEED = 1234
+#: Kinds of entries in lm-eval's index that are several tasks.
+_MANY = ("GROUP", "TAG")
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,27 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
             f"there is no task {name} with K samples per problem; "
             + (f"near it are {', '.join(near)}" if near else f"there are {', '.join(known)}")
         )
-    return tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+    found = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+    for name in found:
+        # Ours come with a class of their own; a task of lm-eval's class scores one answer per problem.
+        if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
+            raise _no_verdicts(name)
+    return found
 
 
 def _within(name: str, index: Mapping[str, Any]) -> list[str]:
     """Return the names of the tasks of a group or tag, without reading their problems; a task is but itself."""
     kind = index[name].kind.name if name in index else "TASK"
     if kind == "TAG":
-        return [other for other, entry in index.items() if entry.kind.name == "TASK" and name in entry.tags]
+        return [other for other, entry in index.items() if entry.kind.name not in _MANY and name in entry.tags]
     if kind == "GROUP":
         parts = [part if isinstance(part, str) else part.get("task") for part in index[name].cfg["task"]]
         return [one for part in parts if isinstance(part, str) for one in _within(part, index)]
     return [name]
+
+
+def _no_verdicts(name: str) -> WiseMergeError:
+    return WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
 
 
 def build(
@@ -131,7 +142,7 @@ def build(
         if name in built:
             continue
         if not isinstance(task, PassKTask):
-            raise WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
+            raise _no_verdicts(name)
         built[name] = _build(model, name, task, temperature, settings)
     return list(built.values())
 

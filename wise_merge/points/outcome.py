@@ -1,5 +1,6 @@
 """What came of a point on one task: every sample's answer and verdict, in the order of the samples' indices."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from wise_merge.answers.benchmarks import Judged
 from wise_merge.completion import Completion
 from wise_merge.estimators.diversity import operations
+from wise_merge.journal.records import finite
 from wise_merge.points.point import Point
 from wise_merge.results.samples import Problem
 from wise_merge.results.verdicts import Facts, facts_of
@@ -78,7 +80,8 @@ class Outcome:
 
     def facts(self) -> tuple[Facts, ...]:
         """Return what all figures are made of (`wise_merge.results.summary`), in the order of the problems."""
-        return tuple(_facts(problem) for problem in self.problems)
+        told = any(logprob is not None for problem in self.problems for logprob in problem.logprobs)
+        return tuple(_facts(problem, told) for problem in self.problems)
 
 
 def outcome_of_problem(
@@ -91,7 +94,8 @@ def outcome_of_problem(
         gold=str(gold),
         correct=judged.correct,
         answers=judged.answers,
-        logprobs=tuple(completion.logprob for completion in completions),
+        # As the journal keeps them, from which the same samples come the next time.
+        logprobs=tuple(finite(completion.logprob) for completion in completions),
         distinct=len(set(map(str, completions))),
         operations=_counts([operations(str(completion)) for completion in completions]),
         cut_off=sum(completion.finish_reason == "length" for completion in completions),
@@ -103,11 +107,11 @@ def _counts(items: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted((items.count(item) for item in set(items)), reverse=True))
 
 
-def _facts(problem: ProblemOutcome) -> Facts:
+def _facts(problem: ProblemOutcome, told: bool) -> Facts:
     scores: dict[str, tuple[float, ...]] = {}
-    known = [logprob for logprob in problem.logprobs if logprob is not None]
-    if len(known) == problem.n:
-        scores[OWN_LOGPROB] = tuple(known)
+    if told:
+        # As `wise-merge score` has it: what is unknown ranks last.
+        scores[OWN_LOGPROB] = tuple(-math.inf if logprob is None else logprob for logprob in problem.logprobs)
     as_read = Problem(
         problem.id,
         problem.gold,

@@ -322,10 +322,18 @@ def _majority(facts: Sequence[Facts], n: int, watch: Watch) -> Metric:
     votes = [count_votes(*_votes(problem)) for problem in facts]
     # Votes repeat: on easy problems, and wherever n is small.
     distinct: set[Votes] = set(votes)
-    # Exact to about 1e-11: a vote that is always won must be 1, and not almost.
-    curves = {vote: np.round(vote_curve(vote), 10) for vote in watch(distinct, "maj@k")}
+    curves = {vote: _vote_curve(vote) for vote in watch(distinct, "maj@k")}
     values = np.stack([curves[vote][:n] for vote in votes])
     return Metric("maj@k", None, tuple(range(1, n + 1)), values, of_all=np.array([curves[vote][-1] for vote in votes]))
+
+
+@functools.lru_cache(maxsize=20_000)
+def _vote_curve(vote: Votes) -> np.ndarray:
+    """Return the curve of a vote; kept, as the points of a sweep have many votes in common."""
+    # Exact to about 1e-11: a vote that is always won must be 1, and not almost.
+    curve = np.round(vote_curve(vote), 10)
+    curve.setflags(write=False)
+    return curve
 
 
 def _best(scorer: str, _: int, facts: Sequence[Facts]) -> np.ndarray:

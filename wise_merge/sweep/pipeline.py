@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wise_merge.checkpoints.headers import weight_files
 from wise_merge.passk_task.requests import check_names
 from wise_merge.points.folder import read_outcome, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.sweep import rounds, table
-from wise_merge.sweep.memory import available, check_memory, running_bytes
 from wise_merge.sweep.plan import Plan, make_plan
 from wise_merge.sweep.settings import Settings
 from wise_merge.sweep.worker import Order, Worker
@@ -45,7 +43,6 @@ def run(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> N
         plan = make_plan(settings, out)
         for warning in plan.warnings:
             warn(warning)
-        _check_memory(plan, warn)
         say(table.of_plan(plan))
         if check:
             say("All checks have passed; nothing was sampled.")
@@ -61,27 +58,6 @@ def _sampler(order: Order, early: str) -> Sample:
     from wise_merge.sweep.cluster import Cluster
 
     return Cluster(order, early).sample
-
-
-def _check_memory(plan: Plan, warn: Say) -> None:
-    settings = plan.settings
-    # vLLM has checks of its own, and on a cluster the memory is that of other machines.
-    if settings.backend != "hf" or settings.ray is not None:
-        return
-    from torch import accelerator
-
-    device = settings.device or settings.model_args.get("device") or accelerator.current_accelerator() or "cpu"
-    files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in plan.folders.values()]
-    loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
-    warning = check_memory(
-        running_bytes(plan.model_bytes, plan.dtype, loaded),
-        sorted(files)[-2:],
-        plan.dtype if loaded == "auto" else loaded,
-        free=available(),
-        in_memory=str(device).startswith(("cpu", "mps")),
-    )
-    if warning is not None:
-        warn(warning)
 
 
 def _here(order: Order, early: str) -> Sample:

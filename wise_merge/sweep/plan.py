@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge import fingerprint
-from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers, weight_files
 from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
@@ -17,6 +17,7 @@ from wise_merge.points.folder import Results
 from wise_merge.points.point import Checkpoint, Point
 from wise_merge.recipe import Pair
 from wise_merge.sweep.earlier import as_earlier, read_earlier, together
+from wise_merge.sweep.memory import available, check_memory, running_bytes
 from wise_merge.sweep.settings import Settings
 
 #: What is to be said of an adapter.
@@ -77,6 +78,10 @@ def make_plan(settings: Settings, out: Path) -> Plan:
         warnings += _compare(folders[early_name], folders[name])
     parts = {name: (name, balances[name], folders[name]) for name in names}
     layouts = [_lay_out(settings, parts[early_name], parts[name]) for name in late_names]
+    model_bytes = max(map(size, layouts))
+    dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    warnings += _check_memory(settings, model_bytes, dtype, list(folders.values()))
     # Last, as it reads all weights.
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
@@ -84,13 +89,12 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     found = [Checkpoint(name, _step(folders[name]), digests[name], balances[name]) for name in names]
     early, *lates = as_earlier(before, found)
     points = _points(settings, early, lates)
-    dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
     return Plan(
         settings,
         folders,
         points,
-        max(map(size, layouts)),
-        dtypes.pop() if len(dtypes) == 1 else None,
+        model_bytes,
+        dtype,
         tuple(dict.fromkeys(warnings)),
         together(before, settings, points, out),
     )
@@ -164,6 +168,25 @@ def _lay_out(settings: Settings, one: tuple[str, float, Path], other: tuple[str,
         (read_config(one[2]), read_config(other[2])),
         (read_headers(one[2]), read_headers(other[2])),
     )
+
+
+def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
+    # vLLM has checks of its own, and on a cluster the memory is that of other machines.
+    if settings.backend != "hf" or settings.ray is not None:
+        return []
+    from torch import accelerator
+
+    device = settings.device or settings.model_args.get("device") or accelerator.current_accelerator() or "cpu"
+    files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in folders]
+    loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
+    warning = check_memory(
+        running_bytes(model_bytes, dtype, loaded),
+        sorted(files)[-2:],
+        dtype if loaded == "auto" else loaded,
+        free=available(),
+        in_memory=str(device).startswith(("cpu", "mps")),
+    )
+    return [] if warning is None else [warning]
 
 
 def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,292 @@
+"""The points of a sweep and its folder of results: what is the same model, what files are called, what is read back."""
+
+import dataclasses
+import itertools
+import json
+import random
+
+import numpy as np
+import pytest
+
+from wise_merge.answers import benchmarks
+from wise_merge.completion import Completion
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal import Journal, Run, Sample, problem_id, read_runs
+from wise_merge.journal.export import export
+from wise_merge.points import Checkpoint, Outcome, Point, Results, read_results
+from wise_merge.points.folder import read_outcome, read_plan, write_outcome, write_plan
+from wise_merge.points.outcome import outcome_of_problem
+from wise_merge.recipe import check_keys, check_settings
+from wise_merge.results.samples import read_samples
+from wise_merge.results.summary import metrics
+from wise_merge.results.verdicts import judge
+
+EARLY = Checkpoint("run/checkpoint-100", 100, "e" * 32)
+LATE = Checkpoint("run/checkpoint-800", 800, "a" * 32)
+OTHER = Checkpoint("run/checkpoint-900", 900, "b" * 32)
+MIDDLE = Point(EARLY, LATE, "wise_ft", 0.5, 1.0)
+
+
+def at(alpha, point=MIDDLE, **changes):
+    return dataclasses.replace(point, alpha=alpha, **changes)
+
+
+# --- one point ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alpha": 0.5000000000000001},
+        {"alpha": 0.0},
+        {"alpha": 1.0},
+        {"early": OTHER},
+        {"late": OTHER},
+        {"early": LATE, "late": EARLY},
+        {"dtype": "bfloat16"},
+        {"out_dtype": "bfloat16"},
+        {"method": "bang"},
+        {"early": dataclasses.replace(EARLY, balance=1.5)},
+        {"late": dataclasses.replace(LATE, balance=1.5)},
+    ],
+    ids=str,
+)
+def test_whatever_changes_the_weights_is_another_model(changes):
+    """Alpha to the last bit, either checkpoint, their order, dtypes, the method and temperatures that are folded in."""
+    assert dataclasses.replace(MIDDLE, **changes).model != MIDDLE.model
+
+
+@pytest.mark.parametrize("changes", [{"temperature": 0.7}, {"late": dataclasses.replace(LATE, name="copy", step=None)}])
+def test_what_leaves_the_weights_alone_is_the_same_model(changes):
+    """The temperature of sampling, and what a checkpoint is called."""
+    assert dataclasses.replace(MIDDLE, **changes).model == MIDDLE.model
+
+
+@pytest.mark.parametrize("changes", [{}, {"dtype": "float16", "out_dtype": "float32"}, {"method": "bang"}])
+def test_an_end_is_one_model_whatever_the_other_end_is(changes):
+    """Alpha 0 for all late checkpoints, alpha 1 for all early ones, and a checkpoint is the same at either end."""
+    ends = [at(0.0, **changes), at(0.0, late=OTHER, **changes), at(1.0, early=OTHER, late=EARLY, **changes)]
+    assert len({point.model for point in ends}) == 1
+    assert at(0.0, **changes).model != at(1.0, **changes).model
+    hot = dataclasses.replace(EARLY, balance=1.5)
+    assert at(0.0, early=hot, **changes).model != ends[0].model
+
+
+def test_no_two_points_of_a_sweep_have_one_file():
+    """Folders of one name, alphas and temperatures that look alike when they are short, other temperatures folded in."""
+    lates = [
+        LATE,
+        OTHER,
+        dataclasses.replace(LATE, name="other/checkpoint-800", digest="c" * 32),
+        dataclasses.replace(LATE, balance=1.2),
+        dataclasses.replace(LATE, balance=1.2000001),
+    ]
+    alphas = (0.0, 0.1234567, 0.1234568, 1e-7, 0.30000000000000004, 0.3, 1.0)
+    points = [
+        Point(EARLY, late, "bang", alpha, temperature)
+        for late, alpha, temperature in itertools.product(lates, alphas, (0.0, 0.7, 0.70000001))
+    ]
+    assert len({point.name for point in points}) == len(points)
+    assert MIDDLE.name == f"checkpoint-800-{'a' * 8}-alpha-0.5-T-1"
+    assert at(0.3, temperature=0.7).title == "checkpoint-800, alpha 0.3, T 0.7"
+
+
+@pytest.mark.parametrize("name", ["../up", "/", "a b/ü:*?", ".hidden", "x" * 300, "org/model@main", "..", "."])
+def test_the_name_of_a_point_is_a_file_name_everywhere(name):
+    """Whatever the checkpoint is called: no folders, nothing hidden, not too long."""
+    found = at(0.3, late=dataclasses.replace(LATE, name=name)).name
+    assert not set(found) & set('/\\:*?"<>| ')
+    assert not found.startswith(".")
+    assert len(found.encode()) < 200
+
+
+@pytest.mark.parametrize("method", ["wise_ft", "bang"])
+def test_the_recipe_of_a_point_is_one_for_mergekit(method):
+    """Checked as a recipe that a user writes is, and it says no more than the point does."""
+    point = Point(EARLY, dataclasses.replace(LATE, balance=1.5), method, 0.3, 0.7, "float32", "bfloat16")
+    recipe = point.recipe()
+    check_keys(recipe)
+    check_settings(recipe)
+    assert (recipe["merge_method"], recipe["base_model"], recipe["parameters"]) == (method, EARLY.name, {"alpha": 0.3})
+    assert (recipe["dtype"], recipe["out_dtype"]) == ("float32", "bfloat16")
+    assert recipe["models"][-1].get("parameters") == ({"temperature": 1.5} if method == "bang" else None)
+    assert "dtype" not in MIDDLE.recipe()
+
+
+# --- the folder of results ------------------------------------------------------------------------
+
+
+def problems(seed=0, *, unknown=False, n=6):
+    """Prompt, gold and samples of some problems of grade school: right, wrong, without answer, equal, cut off."""
+    draw = random.Random(seed)
+    for number in range(9):
+        gold = 2 * number + 1
+        texts = [
+            draw.choice(
+                [
+                    f"{number} + {number + 1} = {gold}. The answer is {gold}.",
+                    f"{number} * 2 = {2 * number}, and {2 * number} + 1 = {gold}. The answer is {gold}.00.",
+                    f"The answer is {gold + 1}.",
+                    f"Let me see: {number} - ",
+                    "",
+                ]
+            )
+            for _ in range(n)
+        ]
+        yield (
+            f"How much is {number} and the next?",
+            str(gold),
+            [
+                Completion(
+                    text,
+                    finish_reason=draw.choice(["stop", "length"]),
+                    tokens=len(text) + 1,
+                    logprob=None if unknown and draw.random() < 0.2 else -draw.random() / 3,
+                    seed=index,
+                )
+                for index, text in enumerate(texts)
+            ],
+        )
+
+
+def outcome(point=MIDDLE, seed=0, *, run="f" * 32, task="gsm8k_passk", stopped=None, limit=None, **changes):
+    made = list(problems(seed, **changes))
+    verdicts = benchmarks.judge(benchmarks.find("gsm8k"), [(gold, texts) for _, gold, texts in made])
+    found = [
+        outcome_of_problem(str(number), problem_id(prompt), gold, texts, judged)
+        for number, ((prompt, gold, texts), judged) in enumerate(zip(made, verdicts, strict=True))
+    ]
+    return Outcome(point, task, run, 512, stopped, tuple(found), limit)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A sweep of two late checkpoints, of which one point has not been sampled."""
+    points = tuple(
+        Point(EARLY, late, "bang", alpha, temperature, "float32")
+        for late in (LATE, dataclasses.replace(OTHER, balance=0.1 + 0.2, step=None))
+        for alpha in (0.0, 1 / 3, 1.0)
+        for temperature in (0.7, 1.0)
+    )
+    tasks = ("gsm8k_passk", "math500_passk")
+    outcomes = tuple(
+        outcome(point, number, task=task, unknown=number % 2, stopped=("interval", None)[number % 2], limit=9)
+        for number, point in enumerate(points[:-1])
+        for task in tasks
+    )
+    return Results(tmp_path / "results", {"seed": 1, "metadata": {"a": [1, None]}}, 6, tasks, points, outcomes)
+
+
+def test_results_are_read_as_they_were_written(results):
+    """To the last bit of every number, in the order of the points, whatever order the outcomes came in."""
+    write_plan(results)
+    for one in random.Random(0).sample(results.outcomes, len(results.outcomes)):
+        write_outcome(results.folder, one)
+    found = read_results(results.folder)
+    assert found == results
+    assert found.outcome(results.points[0], "gsm8k_passk") == results.outcomes[0]
+    assert found.outcome(results.points[-1], "gsm8k_passk") is None
+    assert found.of_task("math500_passk") == results.outcomes[1::2]
+    assert read_plan(results.folder) == dataclasses.replace(results, outcomes=())
+    # Nothing is left behind of how files were written.
+    assert {path.suffix for path in results.folder.rglob("*") if path.is_file()} == {".json"}
+
+
+def test_what_is_written_anew_takes_the_place_of_what_was_there(results):
+    """A point that got further samples has one outcome."""
+    write_plan(results)
+    write_outcome(results.folder, outcome(results.points[0]))
+    more = outcome(results.points[0], n=8)
+    write_outcome(results.folder, more)
+    assert read_results(results.folder).outcomes == (more,)
+    assert more.n == 8
+
+
+def test_a_folder_without_a_sweep_is_named(tmp_path):
+    """Whether it is empty or not there."""
+    assert read_plan(tmp_path) is None
+    with pytest.raises(WiseMergeError, match="holds no sweep.json; give the folder that `wise-merge sweep` wrote"):
+        read_results(tmp_path)
+    with pytest.raises(WiseMergeError, match="is no folder; give the folder"):
+        read_results(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text[: len(text) // 2], ""),
+        (lambda text: "", ""),
+        (lambda text: "[]", "format 1 was expected"),
+        (lambda text: text.replace('"format":1', '"format":2'), "format 1 was expected"),
+        (lambda text: json.dumps({"format": 1}), "is missing"),
+        (lambda text: text.replace('"digest"', '"hash"').replace('"correct"', '"right"'), ""),
+        (lambda text: text.replace('"points":[', '"points":["x",').replace('"problems":[', '"problems":[3,'), ""),
+        (lambda text: "\udce9", ""),
+    ],
+)
+@pytest.mark.parametrize("which", ["sweep.json", "points"])
+def test_a_file_that_is_damaged_is_named_with_what_to_remove(which, damage, reason, results):
+    """Torn, empty, of another form or version: one sentence, and the journal makes it again."""
+    write_plan(results)
+    write_outcome(results.folder, results.outcomes[0])
+    (path,) = (
+        path for path in results.folder.rglob("*.json") if (path.name == "sweep.json") == (which == "sweep.json")
+    )
+    path.write_bytes(damage(path.read_text()).encode("utf-8", "surrogateescape"))
+    with pytest.raises(WiseMergeError) as refused:
+        read_results(results.folder)
+    message = str(refused.value)
+    assert message.startswith(f"{path} cannot be read (")
+    assert reason in message
+    also = f" and {results.folder / 'points'}" if which == "sweep.json" else ""
+    assert f"; remove {path}{also} and run the sweep again: what its journal holds is not drawn twice" in message
+    if which == "points":
+        path.unlink()
+        assert read_outcome(results.folder, results.points[0], "gsm8k_passk") is None
+
+
+def test_results_that_cannot_be_written_are_named(tmp_path):
+    """A file stands where the folder should be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WiseMergeError, match="sweep.json cannot be written: "):
+        write_plan(Results(tmp_path / "file", {}, 1, (), ()))
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unknown", [False, True], ids=["all log-probabilities", "some log-probabilities"])
+def test_the_figures_are_those_of_wise_merge_score(unknown, tmp_path):
+    """What `wise-merge score` makes of the same samples from a journal: every metric at every k."""
+    settings = {"do_sample": True, "temperature": 1.0, "max_gen_toks": 512, "until": [], "seed": 1}
+    run = Run("gsm8k_passk", {"name": "a", "weights": "1"}, settings)
+    made = list(problems(unknown=unknown))
+    with Journal.open(tmp_path / "journal", run) as journal:
+        journal.ask(
+            (prompt, number, {"question": prompt, "answer": f"#### {gold}"}, None)
+            for number, (prompt, gold, _) in enumerate(made)
+        )
+        for prompt, _, texts in made:
+            for index, one in enumerate(texts):
+                ended = (one.tokens, one.finish_reason, one.logprob, one.seed)
+                journal.append(Sample(problem_id(prompt), index, str(one), *ended))
+    (exported,) = export(read_runs(tmp_path / "journal", texts=True), tmp_path / "out")
+    theirs = sorted(judge(read_samples(exported.path)).problems, key=lambda problem: int(problem.id))
+    ours = outcome(run=run.fingerprint, unknown=unknown).facts()
+    assert [problem.c for problem in ours] == [problem.c for problem in theirs]
+    assert len({problem.c for problem in ours}) > 2
+    named = {(one.name, one.scorer): one for one in metrics(ours, [1, 6])[0]}
+    expected = {(one.name, one.scorer): one for one in metrics(theirs, [1, 6])[0]}
+    assert named.keys() == expected.keys()
+    assert {("pass@k", None), ("maj@k", None), ("best@k", "logprob"), ("operation diversity", None)} <= named.keys()
+    for key, metric in named.items():
+        np.testing.assert_array_equal(metric.values, expected[key].values, err_msg=str(key))
+    assert [dataclasses.replace(one, gold="") for one in ours] == [dataclasses.replace(one, gold="") for one in theirs]
+
+
+def test_without_log_probabilities_there_is_no_scorer():
+    """What the engine did not say is not made up."""
+    told = outcome()
+    silent = [dataclasses.replace(one, logprobs=(None,) * one.n) for one in told.problems]
+    assert {tuple(one.scores) for one in told.facts()} == {("logprob",)}
+    assert {tuple(one.scores) for one in dataclasses.replace(told, problems=tuple(silent)).facts()} == {()}

@@ -1,0 +1,252 @@
+"use strict";
+// The page: what is chosen, the tabs, and which view draws what.
+
+const numbers = JSON.parse(document.getElementById("numbers").textContent);
+const state = { task: 0, pair: "all", temperature: "all", k: 1, onePair: 0, oneTemperature: 1, alpha: 1, metric: "pass@k", problem: null, tab: "plane" };
+const task = () => numbers.tasks[state.task];
+const sorted = (values) => [...new Set(values)].sort((one, other) => one - other);
+const ofTemperature = () => task().points.filter((point) => point.temperature === state.oneTemperature);
+
+function startTask() {
+  const points = task().points, temperatures = sorted(points.map((point) => point.temperature)), pairs = sorted(points.map((point) => point.pair));
+  state.k = task().k;
+  state.onePair = pairs[pairs.length - 1];
+  // 1 is the model's own distribution.
+  state.oneTemperature = temperatures.includes(1) ? 1 : temperatures[0];
+  state.pair = paths(points).length <= 6 ? "all" : state.onePair;
+  state.temperature = "all";
+  const between = sorted(points.map((point) => point.alpha).filter((alpha) => alpha > 0 && alpha < 1));
+  state.alpha = between.length ? between.reduce((best, alpha) => (Math.abs(alpha - 0.5) < Math.abs(best - 0.5) ? alpha : best)) : 1;
+  state.metric = "pass@k";
+  state.problem = null;
+}
+
+// What each list offers: [title, key of state, values, what a value is called].
+const CHOICES = {
+  task: () => ["Task", "task", numbers.tasks.map((_, i) => i), (i) => numbers.tasks[i].name],
+  pair: () => ["Late checkpoint", "pair", ["all", ...sorted(task().points.map((point) => point.pair))], (pair) => (pair === "all" ? "all" : task().pairs[pair].label)],
+  "one-pair": () => ["Late checkpoint", "onePair", sorted(task().points.map((point) => point.pair)), (pair) => task().pairs[pair].label],
+  temperature: () => ["Temperature", "temperature", ["all", ...sorted(task().points.map((point) => point.temperature))], String],
+  "one-temperature": () => ["Temperature", "oneTemperature", sorted(task().points.map((point) => point.temperature)), String],
+  alpha: () => ["Alpha", "alpha", sorted(task().points.map((point) => point.alpha)), (alpha) => (alpha === 0 ? "0 (early)" : alpha === 1 ? "1 (late)" : String(alpha))],
+  k: () => ["K", "k", offeredK(), count],
+  metric: () => ["Figure", "metric", ["pass@k", "maj@k", "best@k", "pass^k"].filter((name) => task().points.some((point) => lineOf(point, name))), (name) => (name === "best@k" ? "best@k by log-probability" : name)],
+};
+
+function offeredK() {
+  const most = Math.max(...task().points.map((point) => point.n)), offered = new Set(task().points.map((point) => point.n));
+  for (let k = 1; k <= most; k *= 2) offered.add(k);
+  offered.add(task().k);
+  return sorted(offered);
+}
+
+function drawControls(box) {
+  const focused = box.contains(document.activeElement) ? document.activeElement.name : null;
+  const lists = box.dataset.controls.split(" ").map((name) => CHOICES[name]()).map(([title, key, values, called]) => {
+    const choices = values.filter((value, i) => values.indexOf(value) === i);
+    // A list of one says nothing new.
+    if (choices.length < 2 || (choices.length === 2 && choices[0] === "all")) return null;
+    const list = element("select", { name: key });
+    choices.forEach((value, i) => list.append(new Option(called(value), String(i), false, value === state[key])));
+    list.addEventListener("change", () => {
+      state[key] = choices[Number(list.value)];
+      if (key === "task") startTask();
+      if (key === "pair" && state.pair !== "all") state.onePair = state.pair;
+      if (key === "temperature" && state.temperature !== "all") state.oneTemperature = state.temperature;
+      draw();
+    });
+    return element("label", {}, title, list);
+  });
+  box.replaceChildren(...lists.filter((list) => list));
+  if (focused) box.querySelector(`[name="${focused}"]`)?.focus();
+}
+
+function size(points) {
+  const of = (key) => points.map((point) => point[key]);
+  const problems = [Math.min(...of("problems")), Math.max(...of("problems"))];
+  return `${range(...problems)} problem${problems[1] === 1 ? "" : "s"}, n = ${range(Math.min(...of("n")), Math.max(...of("n_high")))}`;
+}
+
+// Titles of points, a few of them, for a sentence.
+function some(titles) {
+  return titles.slice(0, 5).join("; ") + (titles.length > 5 ? `; and ${count(titles.length - 5)} more` : "");
+}
+
+const METHODS = { wise_ft: "WiSE-FT", bang: "BANG" };
+const INTERVALS = "Intervals are 95 % over problems.";
+
+function alongBoth(names, figures) {
+  const points = ofTemperature(), lines = paths(points).map((path) => [task().pairs[path[0].pair].label, path.map((point) => [point.alpha, point])]);
+  const training = alongTraining(points);
+  names.forEach((name, i) => {
+    const [title, of] = figures[i];
+    drawLines(`${name}-alpha`, lines, of, title, { title: "alpha (0 = early, 1 = late)", range: [-0.03, 1.03], dtick: 0.2 });
+    drawLines(`${name}-training`, training.lines, of, title, { title: training.axis, ...training.ticks });
+  });
+  return points;
+}
+
+// The early checkpoint, then the late ones by step; and beside them their averages at the alpha that is chosen.
+function alongTraining(points) {
+  const known = task().pairs.every((pair, i) => pair.late_step !== null || !points.some((point) => point.pair === i));
+  const place = (point) => (known ? task().pairs[point.pair].late_step : point.pair + 1);
+  const at = (alpha) => points.filter((point) => point.alpha === alpha && alpha > 0).map((point) => [place(point), point]);
+  const early = points.filter((point) => point.alpha === 0).filter((point, i, all) => all.findIndex((one) => one.run === point.run) === i);
+  const start = early.map((point) => [known ? stepOf(point) : 0, point]).filter(([x]) => x !== null).slice(0, 1);
+  const lines = [["early, then late (alpha 1)", [...start, ...at(1)]]];
+  if (state.alpha > 0 && state.alpha < 1) lines.push([`average at alpha ${state.alpha}`, at(state.alpha)]);
+  const shown = sorted(points.map((point) => point.pair));
+  return {
+    lines: lines.map(([name, places]) => [name, places.sort(([one], [other]) => one - other)]),
+    axis: known ? "step of training" : "checkpoint (steps are not known)",
+    ticks: known ? {} : { tickvals: [0, ...shown.map((pair) => pair + 1)], ticktext: ["early", ...shown.map((pair) => plain(shortened(task().pairs[pair].label, 14)))] },
+  };
+}
+
+const VIEWS = {
+  plane(heading, note) {
+    const points = task().points.filter((point) => (state.pair === "all" || point.pair === state.pair) && (state.temperature === "all" || point.temperature === state.temperature));
+    const short = points.filter((point) => point.n < state.k);
+    heading.textContent = `Pass@1 and Pass@${count(state.k)} along alpha: ${size(points)}`;
+    drawPlane("plane-chart", points, state.k);
+    note.textContent = `Each line leads from early (hollow) to late (filled) by alpha. ${INTERVALS}` +
+      (points.length - short.length > 40 ? " They are shown on hover, as points are many." : "") +
+      (short.length ? ` Not in the plane, as n < ${count(state.k)}: ${some(short.map((point) => `${point.title} (n = ${point.n})`))}.` : "");
+  },
+  curves(heading, note) {
+    const points = ofTemperature().filter((point) => point.pair === state.onePair);
+    const name = state.metric === "best@k" ? "Best@k by the model's log-probability" : titled(state.metric, "k");
+    heading.textContent = points.length ? `${name}, ${task().pairs[state.onePair].label}, T ${state.oneTemperature}: ${size(points)}` : "Curves";
+    drawCurves("curves-chart", points, state.metric);
+    note.textContent = `Bands are 95 % intervals over problems${points.length > 5 ? ", of early, late and the chosen alpha; of the others on hover" : ""}. A click on a name hides its curve, a double click all others. Curves end at each point's n.`;
+  },
+  bias(heading, note) {
+    const points = alongBoth(["bias", "variance"], [["Bias, E[1 − ρ]", (point) => point.bias], ["Variance, Var(ρ)", (point) => point.variance]]);
+    heading.textContent = `Bias and variance of ρ, T ${state.oneTemperature}: ${size(points)}`;
+    note.textContent = "ρ is a problem's chance that one sample is correct; Var(ρ) is unbiased, and unknown where a problem has one sample. Bands are 95 % intervals over problems. Pass@k cannot exceed 1 − (bias² + variance)^(k/2).";
+  },
+  diversity(heading, note) {
+    const of = (name) => (point) => figureAt(point, name, state.k);
+    const points = alongBoth(["answer", "operation"], [["Answer diversity", of("answer diversity")], ["Operation diversity", of("operation diversity")]]);
+    heading.textContent = `Diversity of ${many(state.k, "sample")} at T ${state.oneTemperature}: ${size(points)}`;
+    note.textContent = `Different answers, or different sequences of arithmetic operators, per sample among K = ${count(state.k)}. Points with fewer samples are left out. Bands are 95 % intervals over problems.`;
+  },
+  problems(heading, note) {
+    const points = compared(), most = Math.max(...points.flatMap((point) => point.histogram));
+    heading.textContent = points.length ? `Problem by problem, ${task().pairs[state.onePair].label}, T ${state.oneTemperature}: ${size(points)}` : "Problem by problem";
+    [0, 1, 2].forEach((i) => {
+      document.getElementById(`histogram-${i}`).hidden = i >= Math.max(1, points.length);
+      if (points[i]) drawHistogram(`histogram-${i}`, points[i], most);
+      else if (i === 0) nothing("histogram-0", "No such point has been sampled yet.");
+    });
+    note.textContent = "Problems by their share of correct samples. " + aboutTexts();
+    drawProblems(document.getElementById("problem-list"), points);
+    drawSamples(points, false);
+  },
+  audit(heading, note) {
+    heading.textContent = `Audit: ${size(task().points)}`;
+    document.getElementById("findings").replaceChildren(findings());
+    drawAudit(document.getElementById("audit-table"), task().points);
+    note.textContent = `${count(numbers.samples)} samples of each problem were asked for. A sample without an answer counts as wrong; one that was cut off counts as its answer does.`;
+  },
+  table(heading, note) {
+    heading.textContent = `All points: ${size(task().points)}`;
+    drawAllPoints(document.getElementById("all-points"), task().points, state.k);
+    note.textContent = `${INTERVALS} Best@k ranks samples by the model's own mean log-probability. – means unknown, or fewer samples than K = ${count(state.k)}. A click on a head sorts.`;
+  },
+};
+
+function aboutTexts() {
+  const found = numbers.texts;
+  if (!found.asked) return "The page was made without the texts of samples.";
+  let told = `A problem shows the first ${many(found.samples, "sample")} of each point`;
+  if (found.samples < found.asked) told += ` (${count(found.asked)} would have made the page too large)`;
+  if (found.shortened) told += `; ${count(found.shortened)} of ${many(found.shortened + found.whole, "text")} are shown without their middle`;
+  if (found.missing) told += `; ${many(found.missing, "text")} are not in the journal`;
+  return told + ".";
+}
+
+function findings() {
+  const list = element("ul"), say = (text) => list.append(element("li", {}, text)), points = task().points;
+  const worst = (key, of, sentence) => {
+    const known = points.filter((point) => of(point) !== null);
+    if (!known.length) return say(`${key}: not known.`);
+    const most = known.reduce((one, other) => (of(other) > of(one) ? other : one));
+    return say(of(most) > 0 ? `${key}: at most ${sentence(of(most))}, in ${most.title}.` : `${key}: none.`);
+  };
+  const percent = (share) => `${(100 * share).toFixed(1)} % of samples`;
+  worst("Without an answer", (point) => point.audit.unanswered, percent);
+  worst("Cut off at the longest completion", (point) => point.audit.cut_off, percent);
+  worst("All samples identical", (point) => point.audit.identical, (value) => many(value, "problem"));
+  for (const [reason, words] of Object.entries(STOPPED)) {
+    const stopped = points.filter((point) => point.stopped === reason);
+    if (stopped.length) say(`${many(stopped.length, "point")} stopped early, as ${words}.`);
+  }
+  for (const pair of task().pairs) {
+    const [early, late] = [[pair.early, pair.early_step], [pair.late, pair.late_step]].map(([name, step]) => (step === null ? name : `${name} (step ${step})`));
+    say(`${pair.label}: ${METHODS[pair.method] ?? pair.method} from ${early} to ${late}${pair.method === "bang" ? `, balanced by the temperatures ${pair.balance.join(" and ")}` : ""}.`);
+  }
+  if (task().missing.length) say(`Not sampled yet: ${task().missing.join("; ")}.`);
+  return list;
+}
+
+function drawHeader() {
+  const points = task().points, methods = [...new Set(task().pairs.map((pair) => METHODS[pair.method] ?? pair.method))];
+  document.getElementById("heading").textContent = numbers.folder;
+  document.getElementById("about").textContent = `Sweep by ${methods.join(" and ")}, task ${task().name}: ${many(points.length, "point")}, ${size(points)}, K = ${count(task().k)}.`;
+  const missing = document.getElementById("missing"), sentences = [];
+  if (task().missing.length) sentences.push(`Unfinished: ${many(task().missing.length, "point")} of ${count(points.length + task().missing.length)} not sampled yet: ${some(task().missing)}.`);
+  if (numbers.unsampled.length) sentences.push(`Nothing is there yet of ${numbers.unsampled.join(", ")}.`);
+  missing.replaceChildren(...sentences.map((text) => element("p", { class: "missing" }, text)));
+}
+
+function draw() {
+  drawHeader();
+  const view = document.getElementById(state.tab);
+  document.querySelectorAll("header .controls").forEach(drawControls);
+  view.querySelectorAll(".controls").forEach(drawControls);
+  VIEWS[state.tab](view.querySelector("h2"), view.querySelector(".note"));
+}
+
+function choose(tab) {
+  state.tab = tab;
+  document.querySelectorAll("main > section").forEach((section) => (section.hidden = section.id !== tab));
+  document.querySelectorAll('[role="tab"]').forEach((button) => {
+    const chosen = button.id === `tab-${tab}`;
+    button.setAttribute("aria-selected", String(chosen));
+    button.tabIndex = chosen ? 0 : -1;
+  });
+  // No element's id, or the browser would scroll there as soon as the page is loaded.
+  history.replaceState(null, "", `#view=${tab}`);
+  draw();
+}
+
+function start() {
+  const tabs = document.querySelector("nav");
+  document.querySelectorAll("main > section").forEach((section) => {
+    section.setAttribute("role", "tabpanel");
+    section.setAttribute("aria-labelledby", `tab-${section.id}`);
+    const button = element("button", { type: "button", role: "tab", id: `tab-${section.id}`, "aria-controls": section.id }, section.dataset.title);
+    button.addEventListener("click", () => choose(section.id));
+    tabs.append(button);
+  });
+  tabs.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const buttons = [...tabs.children], next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  });
+  document.getElementById("footer").textContent = `Made by wise-merge ${numbers.version}.`;
+  startTask();
+  const named = location.hash.replace("#view=", "");
+  choose(VIEWS[named] ? named : "plane");
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => {
+    // The height of a phone's window changes while it scrolls.
+    if (window.innerWidth !== width) draw();
+    width = window.innerWidth;
+  });
+}
+
+start();

@@ -1,0 +1,74 @@
+"""The order of work of `wise-merge report`: read, compute, fetch the texts, write."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points.folder import read_results
+from wise_merge.report.figures import draw
+from wise_merge.report.numbers import Numbers, numbers_of
+from wise_merge.report.page import page
+from wise_merge.report.texts import Texts, texts_of
+from wise_merge.results.export import write_whole
+
+
+def run(
+    folder: Path,
+    *,
+    out: Path | None = None,
+    figures: Path | None = None,
+    k: int | None = None,
+    tasks: Sequence[str] = (),
+    samples: int = 4,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Write the report of a folder of results.
+
+    Args:
+        folder: of the results.
+        out: the page; None = report.html in the folder.
+        figures: folder for the same figures as PNG and SVG.
+        k: K of the plane, see `numbers_of`.
+        tasks: those to report; none = all.
+        samples: of each problem and point whose text is in the page, at most.
+        say: prints a line.
+    """
+    out = folder / "report.html" if out is None else out
+    if out.is_dir():
+        raise WiseMergeError(f"--out {out} is a folder; give a file to write")
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise WiseMergeError(f"--figures {figures} is a file; give a folder to draw into")
+    results = read_results(folder)
+    numbers = numbers_of(results, k=k, tasks=tasks, watch=partial(_bar, what="points"))
+    reported = [outcome for task in numbers.tasks for outcome in results.of_task(task.name)]
+    texts = texts_of(reported, results.journal, samples, watch=partial(_bar, what="journals"))
+    content = page(numbers, texts)
+    write_whole(out, content)
+    say(f"{out}: {_told(numbers, texts)}; {len(content) / 1e6:.1f} MB")
+    if figures is not None:
+        for path in draw(numbers, figures):
+            say(str(path))
+
+
+def _told(numbers: Numbers, texts: Texts) -> str:
+    """Return what is in the page, and what is not."""
+    points = sum(len(task.points) for task in numbers.tasks)
+    missing = sum(len(task.missing) for task in numbers.tasks)
+    told = [f"{points:,} point{'' if points == 1 else 's'}"]
+    told += [f"{missing:,} not sampled yet"] * bool(missing)
+    if texts.asked:
+        told.append(
+            f"the texts of {texts.samples} of the samples of each problem and point, {texts.shortened:,} shortened"
+        )
+    told += [f"{texts.missing:,} texts are not in the journal"] * bool(texts.missing and texts.asked)
+    return ", ".join(told)
+
+
+def _bar(items: Collection[Any], *, what: str) -> Iterable[Any]:
+    """Return the items with a bar on stderr, where somebody is watching."""
+    from tqdm import tqdm
+
+    bar: Iterable[Any] = tqdm(items, desc=what, leave=False, disable=None)
+    return bar

@@ -1,0 +1,119 @@
+"use strict";
+// Tables that sort by a click on a head. A cell is a text, or {text, sort, name}: `sort` is what it is sorted by.
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function inOrder(one, other) {
+  if (one === other) return 0;
+  // What is unknown comes last, whichever way.
+  if (one === null || one === undefined) return 2;
+  if (other === null || other === undefined) return -2;
+  return typeof one === "number" && typeof other === "number" ? Math.sign(one - other) : String(one).localeCompare(String(other), "en", { numeric: true });
+}
+
+// `order` is [column, 1 or -1] or null and is kept in the box, so that a table drawn anew stays sorted.
+function drawTable(box, heads, rows, { caption, chosen } = {}) {
+  const order = box.order ?? null, sorted = [...rows];
+  const by = (row) => row.cells[order[0]]?.sort;
+  if (order && order[0] < heads.length) {
+    sorted.sort((one, other) => {
+      const found = inOrder(by(one), by(other));
+      return Math.abs(found) === 2 ? found : order[1] * found;
+    });
+  }
+  const head = element("tr");
+  heads.forEach(({ title, hint, text }, column) => {
+    const button = element("button", { type: "button" }, title);
+    if (hint) button.title = hint;
+    const direction = order && order[0] === column ? order[1] : 0;
+    button.addEventListener("click", () => {
+      // Numbers are first wanted from the best down, words from A.
+      box.order = [column, direction ? -direction : text ? 1 : -1];
+      drawTable(box, heads, rows, { caption, chosen });
+      box.querySelectorAll("th button")[column].focus();
+    });
+    head.append(element("th", { scope: "col", "aria-sort": direction === 1 ? "ascending" : direction === -1 ? "descending" : "none", class: text ? "text" : "" }, button));
+  });
+  const body = element("tbody");
+  for (const row of sorted) {
+    const line = element("tr");
+    row.cells.forEach((cell, column) => line.append(element("td", { class: heads[column].text ? "text" : "" }, cell.node ? cell.node() : cell.text)));
+    if (row.chosen?.()) line.classList.add("chosen");
+    if (row.click) {
+      line.classList.add("link");
+      line.addEventListener("click", () => row.click(line));
+    }
+    body.append(line);
+  }
+  const made = element("table", {}, ...(caption ? [element("caption", {}, caption)] : []), element("thead", {}, head), body);
+  box.replaceChildren(made);
+}
+
+const textCell = (text) => ({ text, sort: text });
+const numberCell = (value, digits = 3) => ({ text: number(value, digits), sort: value ?? null });
+const countCell = (value) => ({ text: value === null ? "–" : count(value), sort: value });
+const percentCell = (value) => ({ text: value === null ? "–" : `${(100 * value).toFixed(1)} %`, sort: value });
+
+function figureCell(figure) {
+  return {
+    sort: figure ? figure.value : null,
+    node: () => {
+      const cell = element("span", { class: "figure" }, figure ? number(figure.value) : "–");
+      if (figure && figure.low !== null) cell.append(element("small", {}, ` [${number(figure.low)}, ${number(figure.high)}]`));
+      return cell;
+    },
+  };
+}
+
+const POINT_HEADS = [{ title: "Late checkpoint", text: true }, { title: "Alpha" }, { title: "T", hint: "Temperature of sampling" }, { title: "n", hint: "Samples of each problem" }];
+
+function pointCells(point) {
+  return [
+    textCell(task().pairs[point.pair].label),
+    { text: String(point.alpha), sort: point.alpha },
+    { text: String(point.temperature), sort: point.temperature },
+    { text: range(point.n, point.n_high), sort: point.n },
+  ];
+}
+
+function drawAllPoints(box, points, k) {
+  const figures = [["pass@k", 1], ["pass@k", k], ["maj@k", k], ["best@k", k], ["answer diversity", k], ["operation diversity", k]]
+    .filter(([name, at], i) => (i !== 1 || at !== 1) && points.some((point) => lineOf(point, name)));
+  const differ = new Set(points.map((point) => point.problems)).size > 1;
+  const heads = [
+    ...POINT_HEADS, ...(differ ? [{ title: "Problems" }] : []),
+    ...figures.map(([name, at]) => ({ title: name.endsWith("@k") ? titled(name, at) : name[0].toUpperCase() + name.slice(1) })),
+    { title: "Bias", hint: "E[1 − ρ]" }, { title: "Variance", hint: "Var(ρ)" },
+  ];
+  drawTable(box, heads, points.map((point) => ({
+    cells: [
+      ...pointCells(point), ...(differ ? [countCell(point.problems)] : []),
+      ...figures.map(([name, at]) => figureCell(figureAt(point, name, at))),
+      figureCell(point.bias), figureCell(point.variance),
+    ],
+  })));
+}
+
+const STOPPED = { interval: "its interval was narrow enough", dominated: "another point was better in both" };
+
+function drawAudit(box, points) {
+  const heads = [
+    ...POINT_HEADS, { title: "Unanswered", hint: "Share of samples without an answer" },
+    { title: "Cut off", hint: "Share of samples cut at the longest completion allowed" },
+    { title: "Identical", hint: "Problems whose samples are all one text" },
+    { title: "Distinct", hint: "Different completions per sample" }, { title: "Tokens", hint: "Per sample" },
+    { title: "Longest", hint: "Tokens allowed" }, { title: "Stopped early", text: true },
+  ];
+  drawTable(box, heads, points.map((point) => ({
+    cells: [
+      ...pointCells(point), percentCell(point.audit.unanswered), percentCell(point.audit.cut_off), countCell(point.audit.identical),
+      numberCell(point.audit.distinct, 2), numberCell(point.audit.tokens, 1), countCell(point.max_tokens),
+      textCell(point.stopped === null ? (point.n < numbers.samples ? "fewer samples so far" : "no, all samples") : STOPPED[point.stopped] ?? point.stopped),
+    ],
+  })));
+}
