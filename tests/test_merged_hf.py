@@ -1,4 +1,4 @@
-"""The engine whose weights are replaced while it runs: those of mergekit-yaml, bit for bit, and samples of them alone."""
+"""The engine whose weights are replaced while it runs: those of mergekit-yaml, bit for bit, and samples of them."""
 
 import pytest
 import torch

@@ -73,7 +73,7 @@ def test_an_end_is_one_model_whatever_the_other_end_is(changes):
 
 
 def test_no_two_points_of_a_sweep_have_one_file():
-    """Folders of one name, alphas and temperatures that look alike when they are short, other temperatures folded in."""
+    """Folders of one name, alphas and temperatures that look alike when short, other temperatures folded in."""
     lates = [
         LATE,
         OTHER,
@@ -205,7 +205,7 @@ def test_what_is_written_anew_takes_the_place_of_what_was_there(results):
 def test_a_folder_without_a_sweep_is_named(tmp_path):
     """Whether it is empty or not there."""
     assert read_plan(tmp_path) is None
-    with pytest.raises(WiseMergeError, match="holds no sweep.json; give the folder that `wise-merge sweep` wrote"):
+    with pytest.raises(WiseMergeError, match=r"holds no sweep\.json; give the folder that `wise-merge sweep` wrote"):
         read_results(tmp_path)
     with pytest.raises(WiseMergeError, match="is no folder; give the folder"):
         read_results(tmp_path / "nowhere")
@@ -248,7 +248,7 @@ def test_a_file_that_is_damaged_is_named_with_what_to_remove(which, damage, reas
 def test_results_that_cannot_be_written_are_named(tmp_path):
     """A file stands where the folder should be."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(WiseMergeError, match="sweep.json cannot be written: "):
+    with pytest.raises(WiseMergeError, match=r"sweep\.json cannot be written: "):
         write_plan(Results(tmp_path / "file", {}, 1, (), ()))
 
 
@@ -278,7 +278,9 @@ def test_the_figures_are_those_of_wise_merge_score(unknown, tmp_path):
     named = {(one.name, one.scorer): one for one in metrics(ours, [1, 6])[0]}
     expected = {(one.name, one.scorer): one for one in metrics(theirs, [1, 6])[0]}
     assert named.keys() == expected.keys()
-    assert {("pass@k", None), ("maj@k", None), ("best@k", "logprob"), ("operation diversity", None)} <= named.keys()
+    assert {("pass@k", None), ("maj@k", None), ("operation diversity", None)} <= named.keys()
+    # With gaps they rank no problem.
+    assert (("best@k", "logprob") in named) is not unknown
     for key, metric in named.items():
         np.testing.assert_array_equal(metric.values, expected[key].values, err_msg=str(key))
     assert [dataclasses.replace(one, gold="") for one in ours] == [dataclasses.replace(one, gold="") for one in theirs]

@@ -188,7 +188,7 @@ def test_a_sweep_grows_without_drawing_anything_twice(place, swept, tmp_path):
 
 
 def test_a_sweep_survives_being_killed_at_any_moment(place, swept, tmp_path):
-    """Killed as soon as a few more samples are there, and again: the last command finds what an undisturbed one does."""
+    """Killed as soon as more samples are there, and again: the last command finds what an undisturbed one does."""
     out = tmp_path / "results"
     command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
     moments = random.Random(0)

@@ -122,7 +122,7 @@ def test_checkpoints_that_do_not_fit_are_read_again_and_again():
 
 
 def test_a_model_that_does_not_fit_is_refused_with_what_would():
-    """Half as wide where that fits, another device, or the memory that it takes: numbers that this check then accepts."""
+    """Half as wide where that fits, another device, or the memory that it takes: numbers that this check accepts."""
     assert check(free=10 * GB + RESERVE) is not None
     with pytest.raises(WiseMergeError) as refused:
         check(free=10 * GB + RESERVE - 1)

@@ -22,7 +22,7 @@ def test_rounds_double_and_end_in_all_samples(samples):
 
 
 def test_a_standing_is_what_counting_gives():
-    """Pass@1 and Pass@n of each task by drawing every subset, then the mean over tasks, however many problems each has."""
+    """Pass@1 and Pass@n of each task by drawing every subset, then the mean over tasks of however many problems."""
     n = 4
     tasks = [[0, 2, 4], [1, 3]]
 

@@ -1,6 +1,5 @@
 """What came of a point on one task: every sample's answer and verdict, in the order of the samples' indices."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +79,9 @@ class Outcome:
 
     def facts(self) -> tuple[Facts, ...]:
         """Return what all figures are made of (`wise_merge.results.summary`), in the order of the problems."""
-        told = any(logprob is not None for problem in self.problems for logprob in problem.logprobs)
-        return tuple(_facts(problem, told) for problem in self.problems)
+        # As of the journal's export: with gaps they could rank no problem.
+        known = all(logprob is not None for problem in self.problems for logprob in problem.logprobs)
+        return tuple(_facts(problem, ranked=known) for problem in self.problems)
 
 
 def outcome_of_problem(
@@ -107,11 +107,10 @@ def _counts(items: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted((items.count(item) for item in set(items)), reverse=True))
 
 
-def _facts(problem: ProblemOutcome, told: bool) -> Facts:
+def _facts(problem: ProblemOutcome, *, ranked: bool) -> Facts:
     scores: dict[str, tuple[float, ...]] = {}
-    if told:
-        # As `wise-merge score` has it: what is unknown ranks last.
-        scores[OWN_LOGPROB] = tuple(-math.inf if logprob is None else logprob for logprob in problem.logprobs)
+    if ranked:
+        scores[OWN_LOGPROB] = tuple(logprob for logprob in problem.logprobs if logprob is not None)
     as_read = Problem(
         problem.id,
         problem.gold,
