@@ -237,3 +237,21 @@ def test_further_tasks_come_from_a_folder(tmp_path):
         check_names(["mine_passk", "plain"], folder)
     with pytest.raises(WiseMergeError, match=r"near it are .*mine_passk"):
         check_names(["mine_pass"], folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0:1:0.5", (0.5,)),
+        ("0:1:0.125", tuple(eighth / 8 for eighth in range(1, 8))),
+        ("[0.3, .5, 5e-1, 1]", (0.3, 0.5)),
+        ("0.25", (0.25,)),
+    ],
+)
+def test_a_range_in_a_file_needs_no_quotes(text, expected, tmp_path):
+    """YAML 1.1 would make minutes and seconds of it; other numbers are read as ever."""
+    path = tmp_path / "sweep.yml"
+    path.write_text(f"early: a\nlate: b\ntasks: t\nalphas: {text}\nsamples: 8\nuntil_ci: 0.02\n")
+    settings = read_settings(path, {})
+    assert settings.alphas == expected
+    assert (settings.samples, settings.until_ci) == (8, 0.02)

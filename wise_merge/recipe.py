@@ -7,6 +7,7 @@ Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
 
 import copy
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,32 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def load_yaml(path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping of a YAML file, in which no key may stand twice; `what` it is called in errors."""
+def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
+    """Return the mapping of a YAML file, in which no key may stand twice.
+
+    Args:
+        path: of the file.
+        what: it is called in errors.
+        times: read 0:1:0.125 as YAML 1.1 does, as minutes and seconds (60.125), and not as a text.
+    """
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        pass
+
+    if not times:
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":int", ":float"))]
+            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+        Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?\d+$"), list("-+0123456789"))
+        decimal = re.compile(
+            r"([-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+        )
+        Loader.add_implicit_resolver("tag:yaml.org,2002:float", decimal, list("-+.0123456789"))
     try:
         text = path.read_text(encoding="utf-8")
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=Loader)
         twice = _first_double(yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error

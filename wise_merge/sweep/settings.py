@@ -112,7 +112,7 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
         path: of the file, None = none.
         given: key -> value of each option that was given.
     """
-    content: dict[str, Any] = {} if path is None else load_yaml(path, "sweep")
+    content: dict[str, Any] = {} if path is None else load_yaml(path, "sweep", times=False)
     for key in content:
         if key not in KEYS:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
