@@ -1,137 +1,357 @@
-"""Which points a sweep has, and the one line that a user gets for checkpoints and folders that do not do."""
+"""Which points a sweep has and whether they may be sampled: what is refused, in one line, before any long work."""
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from conftest import make_checkpoint, tiny_llama
 
 from wise_merge.cli import main
+from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_plan, write_plan
 from wise_merge.sweep.plan import make_plan
-from wise_merge.sweep.settings import Settings
-
-GRID = {"alphas": (0.5,), "temperatures": (1.0,), "tasks": ("countdown_passk",)}
+from wise_merge.sweep.settings import read_settings
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Three checkpoints of a run."""
-    folder = tmp_path_factory.mktemp("run")
-    for seed in (1, 2, 3):
-        make_checkpoint(folder / f"checkpoint-{seed}", seed=seed)
-    return folder
+def made(tmp_path_factory):
+    """Three checkpoints of one model: an early one and two late ones, with the logs that tell their steps."""
+    run = tmp_path_factory.mktemp("made") / "run"
+    for step in (10, 20, 30):
+        make_checkpoint(run / f"checkpoint-{step}", seed=step)
+    return run
 
 
-def check(out, *options, cwd=None):
-    """Type `wise-merge sweep --check` with a grid; return the exit code and what stands on standard error."""
-    given = ["--alphas", "0.5", "--tasks", "countdown_passk", *map(str, options), "--out", str(out), "--check"]
-    done = CliRunner().invoke(main, ["sweep", *given], catch_exceptions=False)
-    return done.exit_code, done.stderr
+@pytest.fixture
+def run(made, tmp_path):
+    """A copy of these, to be damaged."""
+    shutil.copytree(made, tmp_path / "run")
+    return tmp_path / "run"
 
 
-def refused(out, *options):
-    """Return the one line that ends the command."""
-    code, said = check(out, *options)
-    assert code == 1
-    errors = [line for line in said.splitlines() if not line.startswith("Warning: ")]
-    assert len(errors) == 1, said
-    return errors[0]
+def options(run, /, **changes):
+    given = {
+        "early": str(run / "checkpoint-10"),
+        "late": (str(run / "checkpoint-20"),),
+        "alphas": "0.5",
+        "tasks": "countdown_passk",
+        "samples": 4,
+        "device": "cpu",
+        **changes,
+    }
+    return {key: value for key, value in given.items() if value is not None}
 
 
-def pair(run, late="checkpoint-2"):
-    return "--early", run / "checkpoint-1", "--late", run / late
+def plan_of(run, out, /, **changes):
+    return make_plan(read_settings(None, options(run, **changes)), out)
 
 
-def test_a_run_is_every_later_checkpoint_against_the_first(run, tmp_path):
-    """Or against the one that is named; points of one model follow each other."""
-    plan = make_plan(Settings(run=str(run), **GRID), tmp_path / "out")
-    assert [(point.late.step, point.alpha) for point in plan.points] == [
-        (step, alpha) for step in (2, 3) for alpha in (0.0, 0.5, 1.0)
+def check(run, out, /, **changes):
+    """Run the command's checks on a file with these settings; return how it ended."""
+    content = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in options(run, **changes).items()
+    }
+    path = run.parent / "sweep.yml"
+    path.write_text(yaml.safe_dump(content))
+    return CliRunner().invoke(main, ["sweep", str(path), "--out", str(out), "--check"])
+
+
+def refusal(run, out, /, **changes):
+    """The one line that a user gets; no traceback, and nothing in the folder of results changes."""
+
+    def there():
+        return {path: path.read_bytes() for path in [out, *out.rglob("*")] if path.is_file()}, out.exists()
+
+    before = there()
+    done = check(run, out, **changes)
+    assert done.exit_code == 1, done.output
+    assert isinstance(done.exception, SystemExit)
+    assert there() == before
+    (line,) = done.output.splitlines()
+    return line.removeprefix("Error: ")
+
+
+@pytest.fixture
+def out(run, tmp_path):
+    """The folder of a sweep that has begun."""
+    write_plan(plan_of(run, tmp_path / "results").results)
+    return tmp_path / "results"
+
+
+# --- what is sampled ------------------------------------------------------------------------------
+
+
+def test_checks_alone_say_what_would_be_sampled(run, tmp_path):
+    """And write nothing."""
+    done = check(run, tmp_path / "results", temperatures=[0.7, 1.0])
+    assert done.exit_code == 0, done.output
+    assert "alpha 0, 0.5, 1 x temperature 0.7, 1: 6 points of 3 models, 4 samples per problem" in done.stdout
+    assert done.stdout.endswith("All checks have passed; nothing was sampled.\n")
+    assert not (tmp_path / "results").exists()
+
+
+def test_points_are_every_combination_with_both_ends(run, tmp_path):
+    """By late checkpoint, alpha and temperature; the ends are there once, asked for or not."""
+    lates = tuple(str(run / f"checkpoint-{step}") for step in (20, 30))
+    plan = plan_of(run, tmp_path / "results", late=lates, alphas="0,0.3,1", temperatures="0.7,1")
+    assert [(point.late.step, point.alpha, point.temperature) for point in plan.points] == [
+        (step, alpha, temperature) for step in (20, 30) for alpha in (0, 0.3, 1) for temperature in (0.7, 1)
     ]
-    assert {point.early.step for point in plan.points} == {1}
-    plan = make_plan(Settings(run=str(run), early=str(run / "checkpoint-2"), **GRID), tmp_path / "out")
-    assert {(point.early.step, point.late.step) for point in plan.points} == {(2, 3)}
-    assert plan.dtype == "float32"
+    assert {point.early.step for point in plan.points} == {10}
+    assert len({point.model for point in plan.points}) == 5
+    assert len({point.name for point in plan.points}) == 12
+    assert plan.results.points == plan.points
+    assert (plan.dtype, plan.warnings) == ("float32", ())
+    weights = (run / "checkpoint-10" / "model.safetensors").stat().st_size
+    # A file has a header as well.
+    assert 0.9 * weights < plan.model_bytes < weights
+
+
+def test_a_run_is_swept_from_its_first_checkpoint_or_from_a_named_one(run, tmp_path):
+    """All later ones are late; what comes before the early one is left out."""
+    plan = plan_of(run, tmp_path / "results", run=str(run), early=None, late=None)
+    assert {point.early.step for point in plan.points} == {10}
+    assert list(dict.fromkeys(point.late.step for point in plan.points)) == [20, 30]
+    plan = plan_of(run, tmp_path / "results", run=str(run), early=str(run / "checkpoint-20"), late=None)
+    assert {(point.early.step, point.late.step) for point in plan.points} == {(20, 30)}
+
+
+def test_bang_takes_a_temperature_for_each_checkpoint(run, tmp_path):
+    """As the calibration names them, with or without a slash at the end; both are in the recipe."""
+    early, late = (f"{run}/checkpoint-{step}" for step in (10, 20))
+    plan = plan_of(run, tmp_path / "results", method="bang", calibration={f"{early}/": 0.9, late: 1.8})
+    assert {(point.early.balance, point.late.balance) for point in plan.points} == {(0.9, 1.8)}
+
+
+def test_a_copy_among_the_late_checkpoints_is_told(run, tmp_path):
+    """A warning: nothing is wrong, but its points say nothing new."""
+    shutil.copytree(run / "checkpoint-20", run / "copy")
+    plan = plan_of(run, tmp_path / "results", late=(str(run / "checkpoint-20"), str(run / "copy")))
+    assert [one for one in plan.warnings if "are one and the same" in one]
+
+
+# --- checkpoints that cannot be swept -------------------------------------------------------------
 
 
 def test_checkpoints_of_different_shapes_are_refused(run, tmp_path):
-    """The tensor is named, before anything is read."""
-    make_checkpoint(tmp_path / "wide", seed=1, config=tiny_llama(intermediate_size=96))
-    line = refused(tmp_path / "out", "--early", run / "checkpoint-1", "--late", tmp_path / "wide")
+    """With the tensor and both shapes; another architecture by its name; of one late checkpoint among others."""
+    make_checkpoint(run / "wide", seed=1, config=tiny_llama(intermediate_size=96))
+    line = refusal(run, tmp_path / "results", late=(str(run / "checkpoint-20"), str(run / "wide")))
     assert "mlp" in line
-    assert "both must be checkpoints of one run" in line
-    assert not (tmp_path / "out").exists()
+    assert f"(64, 32) in {run / 'checkpoint-10'} but (96, 32) in {run / 'wide'}" in line.replace(
+        "(32, 64)", "(64, 32)"
+    ).replace("(32, 96)", "(96, 32)")
+    config = run / "checkpoint-20" / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "MistralForCausalLM"))
+    assert "different architectures" in refusal(run, tmp_path / "results")
 
 
-def test_what_is_no_whole_checkpoint_is_refused(run, tmp_path):
-    """Adapters, quantised weights, one folder twice, a run of one checkpoint, nothing at all."""
-    adapter = tmp_path / "adapter"
+def test_checkpoints_of_different_vocabularies_are_told_what_a_sweep_can_do(run, tmp_path):
+    """Not the key of a recipe, which a sweep does not have, but what to run first."""
+    make_checkpoint(run / "large", seed=1, config=tiny_llama(vocab_size=120))
+    line = refusal(run, tmp_path / "results", late=(str(run / "large"),))
+    assert "wise-merge merge RECIPE OUT --alphas 0,1" in line
+
+
+def test_adapters_are_refused(run, tmp_path):
+    """As a folder, within a run, and in mergekit's notation BASE+ADAPTER."""
+    adapter = run / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    assert "is a LoRA adapter" in refused(tmp_path / "out", "--early", run / "checkpoint-1", "--late", adapter)
-    quantised = shutil.copytree(run / "checkpoint-2", tmp_path / "quantised")
-    config = json.loads((quantised / "config.json").read_text())
-    (quantised / "config.json").write_text(json.dumps({**config, "quantization_config": {"bits": 4}}))
-    assert "is quantised" in refused(tmp_path / "out", "--early", run / "checkpoint-1", "--late", quantised)
-    assert "early and late" in refused(tmp_path / "out", *pair(run, "checkpoint-1"))
-    lonely = tmp_path / "lonely"
-    shutil.copytree(run / "checkpoint-1", lonely / "checkpoint-1")
-    assert "a sweep needs an early and a late one" in refused(tmp_path / "out", "--run", lonely)
-    assert "neither a directory here" in refused(tmp_path / "out", *pair(run, "checkpoint-9"))
+    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
+    (adapter / "adapter_model.safetensors").write_bytes(b"")
+    for name in (str(adapter), f"{run / 'checkpoint-10'}+{adapter}"):
+        line = refusal(run, tmp_path / "results", late=(name,))
+        assert f"{name} is a LoRA adapter, and a sweep needs whole checkpoints" in line
 
 
-def test_a_task_that_does_not_exist_is_named_with_near_ones(run, tmp_path):
-    """So is one of lm-eval's own that has no K samples."""
-    assert "near it are countdown_passk" in refused(tmp_path / "out", *pair(run), "--tasks", "countdwon_passk")
-    assert "near it are gsm8k_passk" in refused(tmp_path / "out", *pair(run), "--tasks", "gsm8k")
+def test_quantised_checkpoints_are_refused(run, tmp_path):
+    """As their config.json says it."""
+    config = run / "checkpoint-20" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {"bits": 4}}))
+    assert "checkpoint-20 is quantised (quantization_config in its config.json)" in refusal(run, tmp_path / "results")
 
 
-def test_too_little_memory_is_said_before_loading(run, tmp_path, monkeypatch):
-    """With what would fit; the machine is as small as the test says."""
-    monkeypatch.setattr("wise_merge.sweep.plan.available", lambda: 1000)
-    line = refused(tmp_path / "out", *pair(run), "--device", "cpu")
-    assert "too little memory" in line
-    assert "what would fit" in line
+def test_weights_that_are_missing_or_torn_are_refused(run, tmp_path):
+    """Before anything is loaded: a half-copied file, none at all."""
+    weights = run / "checkpoint-20" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert f"{weights} is not a whole safetensors file" in refusal(run, tmp_path / "results")
+    weights.unlink()
+    assert "has a config.json but no weights" in refusal(run, tmp_path / "results")
+    (run / "checkpoint-20" / "config.json").unlink()
+    assert "has no config.json" in refusal(run, tmp_path / "results")
 
 
-def test_results_of_another_sweep_are_left_alone(run, tmp_path):
-    """Of another model, of other settings, of something else; what may grow grows."""
-    out = tmp_path / "out"
-    settings = Settings(early=str(run / "checkpoint-1"), late=(str(run / "checkpoint-2"),), **GRID)
-    write_plan(make_plan(settings, out).results)
-    assert check(out, *pair(run))[0] == 0
-    assert check(out, *pair(run, "checkpoint-3"), "--samples", 64, "--temperatures", "0.5")[0] == 0
-    line = refused(out, "--early", run / "checkpoint-2", "--late", run / "checkpoint-3")
-    assert "holds results of another model" in line
-    assert "other settings: seed (1234 there, 5 now)" in refused(out, *pair(run), "--seed", 5)
-    file = tmp_path / "file"
-    file.write_text("")
-    assert "is a file" in refused(file, *pair(run))
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "thesis.tex").write_text("")
-    assert "holds something else than a sweep" in refused(tmp_path / "thesis", *pair(run))
-    (out / "sweep.json").write_text('{"format":')
-    assert "sweep.json cannot be read" in refused(out, *pair(run))
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"late": "{run}/checkpoint-99"}, "the late checkpoint {run}/checkpoint-99 is neither a directory here nor"),
+        ({"early": "{run}/checkpoint-99"}, "the early checkpoint {run}/checkpoint-99 is neither a directory here nor"),
+        ({"late": "{run}/checkpoint-10"}, "early and late are both {run}/checkpoint-10; a sweep needs two checkpoints"),
+        ({"late": "{run}/../run/checkpoint-10"}, "are one folder; a sweep needs two checkpoints"),
+        ({"run": "{run}"}, "late and run are both there; run takes every late checkpoint of a folder"),
+        ({"run": "{run}/no", "late": None}, "{run}/no does not exist or is not a directory"),
+        ({"run": "{run}", "late": None, "early": "{run}/checkpoint-30"}, "run {run} has no whole checkpoint after"),
+        (
+            {"method": "bang", "calibration": {"x": 1.5}},
+            "calibration has no temperature for {run}/checkpoint-10; it na",
+        ),
+        ({"model_args": {"load_in_4bit": True}}, "model_args load_in_4bit cannot be used in a sweep"),
+        ({"tasks": "countdown"}, "there is no task countdown with K samples per problem; near it are countdown_passk"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_swept_is_named(changes, message, run, tmp_path):
+    """One line each, with the names that the user wrote."""
+    filled = {key: value.format(run=run) if isinstance(value, str) else value for key, value in changes.items()}
+    assert message.format(run=run) in refusal(run, tmp_path / "results", **filled)
 
 
-def test_a_late_checkpoint_that_was_written_again_is_another_model(run, tmp_path):
-    """Its name is the same, its weights are not."""
-    out, again = tmp_path / "out", shutil.copytree(run, tmp_path / "run")
-    settings = Settings(early=str(again / "checkpoint-1"), late=(str(again / "checkpoint-2"),), **GRID)
-    write_plan(make_plan(settings, out).results)
-    make_checkpoint(again / "checkpoint-2", seed=9)
-    assert "holds results of another model: late is" in refused(out, *pair(again))
+@pytest.mark.parametrize(("left", "said"), [(1, "1 whole checkpoint"), (0, "no whole checkpoint")])
+def test_a_run_of_fewer_than_two_checkpoints_is_refused(left, said, run, tmp_path):
+    """With how many are whole, and the command that shows what is wrong with the others."""
+    for step in (10, 20, 30)[left:]:
+        (run / f"checkpoint-{step}" / "model.safetensors").unlink()
+    line = refusal(run, tmp_path / "results", run=str(run), early=None, late=None)
+    assert line == (
+        f"run {run} has {said}; a sweep needs an early and a late one: "
+        f"`wise-merge checkpoints {run}` shows what is there"
+    )
 
 
-def test_a_larger_grid_keeps_what_was_asked_for_before(run, tmp_path):
-    """The union of both, the new one first."""
-    first = Settings(early=str(run / "checkpoint-1"), late=(str(run / "checkpoint-2"),), **GRID)
-    before = make_plan(first, tmp_path / "out")
-    write_plan(before.results)
-    second = make_plan(Settings(early=first.early, late=first.late, **{**GRID, "alphas": (0.25,)}), tmp_path / "out")
-    write_plan(second.results)
-    found = read_plan(tmp_path / "out")
-    assert [point.alpha for point in found.points] == [0.0, 0.25, 1.0, 0.5]
-    assert set(found.points) == {*before.points, *second.points}
+def test_too_little_memory_is_said_with_what_would_fit(run, tmp_path, monkeypatch):
+    """Too little for the model is an error; too little for both checkpoints beside it is slow, and so a warning."""
+    # In place of a machine with less memory.
+    monkeypatch.setattr("wise_merge.sweep.plan.available", lambda: 1 << 30)
+    line = refusal(run, tmp_path / "results")
+    assert line.startswith("too little memory: the model takes 0.1 MB while it runs")
+    assert "what would fit: a GPU (device cuda) or" in line
+    size = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in (10, 20))
+    monkeypatch.setattr("wise_merge.sweep.plan.available", lambda: (1 << 30) + size)
+    done = check(run, tmp_path / "results")
+    assert done.exit_code == 0
+    assert "Warning: the two checkpoints (0.2 MB) do not fit into memory beside the model" in done.stderr
+
+
+# --- the folder of results ------------------------------------------------------------------------
+
+
+def test_a_folder_for_results_is_new_or_that_of_a_sweep(run, tmp_path):
+    """A file, a file on the way, something else, and a sweep that has lost what says which; a journal alone is fine."""
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "results"):
+        assert f"--out {path}: {tmp_path / 'file'} is a file; name a folder" in refusal(run, path)
+    assert "holds something else than a sweep; name a new folder" in refusal(run, run)
+    out = tmp_path / "results"
+    (out / "points").mkdir(parents=True)
+    assert "holds something else than a sweep" in refusal(run, out)
+    (out / "journal").mkdir()
+    assert f"has lost its sweep.json, which says what its points are of; remove {out / 'points'}" in refusal(run, out)
+    (out / "points").rmdir()
+    assert check(run, out).exit_code == 0
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}', '{"format": 1, "points": 3}', "\x00"])
+def test_a_damaged_sweep_is_refused_with_what_to_remove(content, run, out):
+    """Rather than sampled over."""
+    (out / "sweep.json").write_text(content)
+    line = refusal(run, out)
+    assert f"{out / 'sweep.json'} cannot be read (" in line
+    assert f"remove {out / 'sweep.json'} and {out / 'points'} and run the sweep again" in line
+
+
+def test_results_of_another_model_are_refused(run, out):
+    """Files of a late or of the early checkpoint that have changed since, under the same name; another early one."""
+    line = refusal(run, out, early=str(run / "checkpoint-30"))
+    assert f"{out} holds results of another model: early is {run}/checkpoint-10 there (digest " in line
+    assert f"and {run}/checkpoint-30 now" in line
+    for step, role in ((20, "late"), (10, "early")):
+        make_checkpoint(run / f"checkpoint-{step}", seed=99)
+        assert f"holds results of another model: {role} is {run}/checkpoint-{step} there" in refusal(run, out)
+        make_checkpoint(run / f"checkpoint-{step}", seed=step)
+        assert check(run, out).exit_code == 0
+
+
+def test_a_checkpoint_keeps_its_name_in_one_folder(run, out):
+    """The same files under another name are said to be so: recipes and titles of the results carry the first."""
+    shutil.move(run / "checkpoint-10", run / "moved")
+    line = refusal(run, out, early=str(run / "moved"))
+    assert f"the early checkpoint {run}/moved is called {run}/checkpoint-10; call it so again" in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 7}, "seed (1234 there, 7 now)"),
+        ({"metadata": {"problems": 10}}, "metadata ({} there, {'problems': 10} now)"),
+        ({"gen_kwargs": {"max_gen_toks": 9}}, "gen_kwargs ({} there, {'max_gen_toks': 9} now)"),
+        ({"num_fewshot": 0}, "num_fewshot (None there, 0 now)"),
+        ({"dtype": "bfloat16", "seed": 7}, "dtype (None there, 'bfloat16' now), seed (1234 there, 7 now)"),
+        ({"backend": "vllm"}, "backend ('hf' there, 'vllm' now)"),
+    ],
+    ids=str,
+)
+def test_other_settings_need_another_folder(changes, message, run, out):
+    """Whatever makes samples that are not of one distribution, with what was and what is."""
+    assert f"{out} holds a sweep with other settings: {message}; go on with those, or name" in refusal(
+        run, out, **changes
+    )
+
+
+def test_another_calibration_needs_another_folder(run, tmp_path):
+    """A temperature that is folded in makes another model; one for a further checkpoint does not change the others."""
+    early, late, later = (f"{run}/checkpoint-{step}" for step in (10, 20, 30))
+    bang = {"method": "bang", "calibration": {early: 0.9, late: 1.8}}
+    out = tmp_path / "results"
+    write_plan(plan_of(run, out, **bang).results)
+    for name, role in ((early, "early"), (late, "late")):
+        line = refusal(run, out, method="bang", calibration={**bang["calibration"], name: 1.5})
+        assert f"results of another calibration: {role} {name} has temperature" in line
+    grown = plan_of(run, out, method="bang", late=(late, later), calibration={**bang["calibration"], later: 1.1})
+    assert len(grown.results.points) == 6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"alphas": "0.25,0.75"},
+        {"temperatures": "0.7"},
+        {"late": 30},
+        {"tasks": "sudoku4_passk"},
+        {"samples": 2},
+        {"samples": 16},
+        {"limit": 3},
+        {"until_ci": 0.1, "successive_halving": True, "batch_size": 7},
+    ],
+    ids=str,
+)
+def test_a_sweep_may_grow_and_forgets_nothing(changes, run, out):
+    """Other points, tasks and samples in the same folder: all that was ever asked for stays there."""
+    before = read_plan(out)
+    if "late" in changes:
+        changes = {"late": (str(run / f"checkpoint-{changes['late']}"),)}
+    plan = plan_of(run, out, **changes)
+    after = plan.results
+    assert set(after.points) == set(before.points) | set(plan.points)
+    assert len(set(after.points)) == len(after.points)
+    assert after.points[: len(plan.points)] == plan.points
+    assert after.tasks == tuple(dict.fromkeys([*before.tasks, *plan.settings.tasks]))
+    assert after.samples == max(before.samples, plan.settings.samples)
+    assert after.settings == before.settings
+    # Once more, from what has been written: nothing is new then.
+    write_plan(after)
+    again = plan_of(run, out, **changes)
+    assert again.results == after
+    back = plan_of(run, out)
+    assert set(back.results.points) == set(after.points)
+
+
+def test_a_log_of_training_that_comes_later_makes_no_other_checkpoint(run, out):
+    """The step is what it was, and so are the points: outcomes would be sampled again otherwise."""
+    (run / "checkpoint-20" / "trainer_state.json").write_text(json.dumps({"global_step": 21, "log_history": []}))
+    assert plan_of(run, out).points == read_plan(out).points
+    with pytest.raises(WiseMergeError, match="a sweep with other settings"):
+        make_plan(replace(plan_of(run, out).settings, seed=3), out)
