@@ -72,15 +72,21 @@ def experiment(checkpoint, folder):
     journal, chance, kills, halfway = folder / "journal0", random.Random(4), 0, 0
     while kills < 20:
         before = len(samples_in(journal))
-        child = start(journal)
-        time.sleep(duration * chance.uniform(0, 1))
-        os.kill(child, signal.SIGKILL)
-        if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
-            kills += 1
-            halfway += before < len(samples_in(journal)) < PROBLEMS * REPEATS
+        child, started = start(journal), time.monotonic()
+        moment = started + duration * chance.uniform(0, 1)
+        while not (ended := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < moment:
+            time.sleep(0.001)
+        if ended and not before:
+            # Nothing else runs beside it now.
+            duration = time.monotonic() - started
+        elif not ended:
+            os.kill(child, signal.SIGKILL)
+            if os.WIFSIGNALED(os.waitpid(child, 0)[1]):
+                kills += 1
+                halfway += before < len(samples_in(journal)) < PROBLEMS * REPEATS
         if len(samples_in(journal)) == PROBLEMS * REPEATS:
             # From the beginning again, in another folder.
-            journal = folder / f"journal{kills}"
+            journal = folder / f"journal{len(list(folder.glob('journal*')))}"
     finish(journal, folder / "resumed.json")
     print(halfway)
 
