@@ -15,9 +15,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/wise-merge demo demo
 
-# A process per core, and each file in one of them, for what it has set up.
+# A process per core, and each file in one of them, for what it has set up; one that dies ends the run, which would wait
+# for ever for its tests.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile
 
 # Torch without CUDA is where pip finds it, or else where its makers keep it.
 $(VENV_VLLM)/installed: tests/with_vllm/requirements.txt tests/with_vllm/stub/pyproject.toml
