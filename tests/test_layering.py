@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "wise_merge"
 ROWS = [
     {"cli"},
     {"demo"},
-    {"doctor", "score", "merge", "calibrate", "sweep", "best", "report"},
+    {"doctor", "score", "merge", "calibrate", "sweep", "best", "report", "publish"},
     {"plots"},
     {"points"},
     {"mergekit_methods", "passk_models", "autoload", "training"},

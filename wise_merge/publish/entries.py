@@ -1,0 +1,220 @@
+"""The figures in the forms that the Hub reads: entries of registered benchmarks, the older model-index, and a file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wise_merge import __version__
+from wise_merge.passk_task.host import tasks_directory
+from wise_merge.publish.evidence import Evidence, Row, TaskEvidence
+from wise_merge.results.summary import LEVEL, Curve
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, EvalResultEntry
+
+#: The results file of the repository.
+RESULTS = "wise_merge_results.json"
+#: Datasets that carry the Hub's "Benchmark" tag: dataset -> (task in its eval.yaml, problems).
+REGISTERED = {"openai/gsm8k": ("gsm8k", 1319)}
+_METRICS = ("pass@k", "maj@k")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The problems of a task.
+
+    Attributes:
+        id: on the Hub; None = they were generated, or came from a file.
+        config: its configuration, None = the only one.
+        split: of it.
+    """
+
+    id: str | None
+    config: str | None = None
+    split: str | None = None
+
+
+def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
+    """Return where the problems of a task of a sweep came from."""
+    if (settings.get("metadata") or {}).get("data_file"):
+        return Dataset(None)
+    facts: dict[str, Any] = {}
+    for folder in (settings.get("include_path"), tasks_directory()):
+        path = Path(folder) / f"{task}.yaml" if folder else None
+        if path is not None and path.is_file():
+            facts = _facts(path)
+            break
+    if "dataset_path" not in facts:
+        return Dataset(None)
+    return Dataset(str(facts["dataset_path"]), facts.get("dataset_name"), facts.get("test_split"))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return the settings of a task file of lm-eval and of what it includes, without running code it names."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
+    found = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    included = found.pop("include", None)
+    return {**(_facts(path.parent / included) if included else {}), **found}
+
+
+def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResultEntry]]":
+    """Return the entries for `.eval_results/` by the name of their file: Pass@1 on whole registered benchmarks.
+
+    A leaderboard compares single answers; Pass@K for larger K would stand there as if it were one. The value is in
+    percent, as that of others there.
+
+    Args:
+        evidence: of the model.
+        date: of the evaluation, ISO 8601.
+    """
+    from huggingface_hub import EvalResultEntry
+
+    entries = {}
+    for task in evidence.tasks:
+        dataset = dataset_of(task.task, evidence.settings)
+        if dataset.id not in REGISTERED:
+            continue
+        name, problems = REGISTERED[dataset.id]
+        for row in task.at(evidence.temperature):
+            whole = row.outcome.limit is None and row.summary.problems == problems
+            if row.role != "this model" or not whole:
+                continue
+            one = _curve(row, "pass@k").at(1)
+            notes = (
+                f"Pass@1: mean over {samples_text(row)} samples of each of {problems:,} problems at temperature "
+                f"{row.temperature:g}, {LEVEL:.0%} interval [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+                f"{shots_text(evidence)}"
+            )
+            entries[name] = [
+                EvalResultEntry(
+                    dataset_id=dataset.id, task_id=name, value=round(100 * one.value, 2), date=date, notes=notes
+                )
+            ]
+    return entries
+
+
+def model_index(evidence: Evidence) -> "list[EvalResult]":
+    """Return the results for the model-index: Pass@k at both ends of its curve and Maj@k at the far one, of 1."""
+    from huggingface_hub import EvalResult
+
+    found = []
+    for task in evidence.tasks:
+        dataset = dataset_of(task.task, evidence.settings)
+        for row in task.at(evidence.temperature):
+            if row.role != "this model":
+                continue
+            for name in _METRICS:
+                curve = row.summary.curve(name)
+                last = row.summary.reported[-1]
+                ends = (1, last) if name == "pass@k" else (last,)
+                for k in dict.fromkeys(ends) if curve is not None else ():
+                    estimate = _curve(row, name).at(k)
+                    found.append(
+                        EvalResult(
+                            task_type="text-generation",
+                            dataset_type=dataset.id or task.task,
+                            dataset_name=task.task,
+                            dataset_config=dataset.config,
+                            dataset_split=dataset.split,
+                            metric_type=name,
+                            metric_name=f"{name[:-1]}{k}",
+                            metric_value=round(estimate.value, 4),
+                            metric_args={
+                                "k": k,
+                                "problems": row.summary.problems,
+                                "samples_per_problem": row.summary.n_low,
+                                "temperature": row.temperature,
+                                "interval": [round(estimate.low, 4), round(estimate.high, 4)],
+                                "level": LEVEL,
+                            },
+                        )
+                    )
+    return found
+
+
+def results_file(evidence: Evidence, names: Mapping[str, str]) -> bytes:
+    """Return the results file: every figure at every k, and the verdicts from which each can be made again.
+
+    Args:
+        evidence: of the model.
+        names: of the roles, as they may be published.
+    """
+    document = {
+        "wise_merge": __version__,
+        "level": LEVEL,
+        "sampling": {
+            key: evidence.settings.get(key)
+            for key in (
+                *("backend", "seed", "metadata", "gen_kwargs", "num_fewshot"),
+                *("apply_chat_template", "system_instruction", "fewshot_as_multiturn"),
+            )
+        },
+        "models": {role: names[role] for role in ("early", "late")},
+        "chosen": list(evidence.chosen),
+        "temperature": evidence.temperature,
+        "tasks": {task.task: [_row(row, names) for row in task.rows] for task in evidence.tasks},
+    }
+    return (json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+
+
+def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "role": row.role,
+        "model": names[row.role],
+        "temperature": row.temperature,
+        "max_tokens": row.outcome.max_tokens,
+        "limit": row.outcome.limit,
+        "stopped": row.outcome.stopped,
+        "problems": row.summary.problems,
+        "samples_per_problem": [row.summary.n_low, row.summary.n_high],
+        "bias": _number(row.summary.bias),
+        "variance": _number(row.summary.variance),
+        "curves": {
+            curve.title: {
+                "k": curve.k,
+                "value": [_number(value) for value in curve.value],
+                "standard_error": [_number(value) for value in curve.standard_error],
+                "low": [_number(value) for value in curve.low],
+                "high": [_number(value) for value in curve.high],
+            }
+            for curve in row.summary.curves
+        },
+        "by_problem": [
+            {"id": problem.id, "n": problem.n, "c": sum(problem.correct)} for problem in row.outcome.problems
+        ],
+    }
+
+
+def _number(value: float) -> float | None:
+    # JSON has no NaN, which the variance over a single sample is.
+    return round(float(value), 6) if value == value and abs(value) != float("inf") else None
+
+
+def samples_text(row: Row) -> str:
+    """Return how many samples there are of each problem: "32", or "8 to 32" where they differ."""
+    low, high = row.summary.n_low, row.summary.n_high
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def shots_text(evidence: Evidence) -> str:
+    """Return how many worked examples the prompt had, if the sweep was told: ", 8-shot"."""
+    shots = evidence.settings.get("num_fewshot")
+    return "" if shots is None else f", {shots}-shot"
+
+
+def of_role(task: TaskEvidence, temperature: float, role: str) -> Row | None:
+    """Return the row of a role at a temperature; None if it was not sampled."""
+    return next((row for row in task.at(temperature) if row.role == role), None)
+
+
+def _curve(row: Row, name: str) -> Curve:
+    curve = row.summary.curve(name)
+    assert curve is not None
+    return curve

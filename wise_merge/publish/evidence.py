@@ -1,0 +1,185 @@
+"""How a model scored beside its two checkpoints, from the results of a sweep."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points import Outcome, Point, Results, read_results
+from wise_merge.publish.merged import Merged, same_recipe
+from wise_merge.recipe import load_yaml, pairs
+from wise_merge.results.summary import Summary, check_k, metrics, summarize
+
+#: The roles, in the order in which they are shown.
+SHOWN = ("early", "this model", "late")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model sampled at a temperature on a task.
+
+    Attributes:
+        role: "early", "this model" or "late".
+        outcome: what came of it.
+        summary: its figures.
+    """
+
+    role: str
+    outcome: Outcome
+    summary: Summary
+
+    @property
+    def temperature(self) -> float:
+        """Of sampling."""
+        return self.outcome.point.temperature
+
+
+@dataclass(frozen=True)
+class TaskEvidence:
+    """The figures on one task.
+
+    Attributes:
+        task: its name.
+        rows: by temperature, and within one in the order of SHOWN.
+    """
+
+    task: str
+    rows: tuple[Row, ...]
+
+    def at(self, temperature: float) -> tuple[Row, ...]:
+        """Return the rows of a temperature."""
+        return tuple(row for row in self.rows if row.temperature == temperature)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a sweep says of a model.
+
+    Attributes:
+        settings: of the sweep, see `wise_merge.points.Results`.
+        temperature: at which its figures are shown first: that of `wise-merge best`, or as asked.
+        tasks: figures by task.
+        chosen: how `wise-merge best` chose it, in its own sentences; empty if it did not.
+        runs: in the sweep's journal, of this model at that temperature: task -> fingerprint.
+        journal: the folder of these.
+    """
+
+    settings: Mapping[str, Any]
+    temperature: float
+    tasks: tuple[TaskEvidence, ...]
+    chosen: tuple[str, ...]
+    runs: Mapping[str, str]
+    journal: Path
+
+
+def evidence_of(
+    merged: Merged,
+    folder: Path,
+    *,
+    temperature: float | None = None,
+    watch: Callable[[Sequence[Outcome]], Iterable[Outcome]] = lambda outcomes: outcomes,
+) -> Evidence:
+    """Return what the results of a sweep say of a model and its two checkpoints.
+
+    Args:
+        merged: the model.
+        folder: that `wise-merge sweep` wrote its results to.
+        temperature: of sampling, whose figures come first; None = as `wise-merge best` chose, else 1, else the lowest.
+        watch: sees the outcomes pass as their figures are made.
+    """
+    results = read_results(folder)
+    points = {role: _points(results, merged, role) for role in SHOWN}
+    mine = points["this model"]
+    chosen = _chosen(folder, merged)
+    wanted = [
+        (role, outcome)
+        for role in SHOWN
+        for point in points[role]
+        for task in results.tasks
+        if (outcome := results.outcome(point, task)) is not None and outcome.problems
+    ]
+    sampled = sorted({outcome.point.temperature for role, outcome in wanted if role == "this model"})
+    if not sampled:
+        raise WiseMergeError(f"the sweep of {folder} has not sampled {mine[0].title} yet; run it again, it goes on")
+    first = _temperature(sampled, temperature, chosen)
+    seen = {id(outcome): outcome for _, outcome in wanted}
+    figures = {id(outcome): _figures(outcome) for outcome in watch(list(seen.values()))}
+    tasks = []
+    for task in results.tasks:
+        rows = [Row(role, outcome, figures[id(outcome)]) for role, outcome in wanted if outcome.task == task]
+        # A temperature at which this model was not sampled says nothing of it.
+        rows = [row for row in rows if row.temperature in sampled]
+        rows.sort(key=lambda row: (row.temperature, SHOWN.index(row.role)))
+        if any(row.role == "this model" for row in rows):
+            tasks.append(TaskEvidence(task, tuple(rows)))
+    runs = {
+        outcome.task: outcome.run
+        for role, outcome in wanted
+        if role == "this model" and outcome.point.temperature == first
+    }
+    return Evidence(results.settings, first, tuple(tasks), chosen[0] if chosen else (), runs, results.journal)
+
+
+def _points(results: Results, merged: Merged, role: str) -> list[Point]:
+    """Return the points of this model, or of its checkpoints, at all temperatures."""
+    mine = [point for point in results.points if same_recipe(point.recipe(), merged.recipe)]
+    if not mine:
+        alphas = ", ".join(f"{alpha:g}" for alpha in sorted({point.alpha for point in results.points}))
+        lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
+        early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
+        method, dtype = results.settings.get("method"), results.settings.get("dtype")
+        raise WiseMergeError(
+            f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.pair.early} and "
+            f"{merged.pair.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the sweep was "
+            f"{method} of {early} and {lates} with alpha {alphas} and dtype {dtype}"
+        )
+    if role == "this model":
+        return mine
+    alpha = 0.0 if role == "early" else 1.0
+    return [
+        point
+        for point in results.points
+        if point.alpha == alpha and (point.early, point.late) == (mine[0].early, mine[0].late)
+    ]
+
+
+def _figures(outcome: Outcome) -> Summary:
+    facts = outcome.facts()
+    reported = check_k(facts, None)
+    found, notes = metrics(facts, reported)
+    return summarize(facts, found, reported, notes=notes)
+
+
+def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:
+    """Return how `wise-merge best` chose this model, and the temperature it named; None if it chose another one."""
+    path = folder / "best.yml"
+    if not path.is_file():
+        return None
+    recipe = load_yaml(path, "recipe")
+    try:
+        if len(pairs(recipe)) != 1 or not same_recipe(recipe, merged.recipe):
+            return None
+    except (WiseMergeError, KeyError):
+        return None
+    lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    head = " ".join(lines)
+    # The sentences that `wise_merge.best.recipe` writes.
+    found = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
+    if found is None:
+        return None
+    return (found[1].strip(), found[2].strip()), float(found[3])
+
+
+def _temperature(sampled: Sequence[float], asked: float | None, chosen: tuple[tuple[str, ...], float] | None) -> float:
+    if asked is not None and asked not in sampled:
+        raise WiseMergeError(
+            f"--temperature {asked:g} is none at which the sweep sampled this model, which are "
+            f"{', '.join(f'{temperature:g}' for temperature in sampled)}"
+        )
+    if asked is not None:
+        return asked
+    if chosen is not None and chosen[1] in sampled:
+        return chosen[1]
+    return 1.0 if 1.0 in sampled else sampled[0]

@@ -1,0 +1,187 @@
+"""The one file that talks to the Hub: a repository, two uploads, and errors that say what to do."""
+
+import contextlib
+import glob
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge import __version__
+from wise_merge.errors import WiseMergeError
+from wise_merge.publish.contents import Contents, Entry
+
+#: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
+_STALE = re.compile(r"[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?|adapter_model\.bin")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a model goes.
+
+    Attributes:
+        repository: USER/NAME.
+        private: whether a new repository is private.
+        revision: branch, made if it is not there; None = main.
+    """
+
+    repository: str
+    private: bool = False
+    revision: str | None = None
+
+
+def check_target(target: Target) -> None:
+    """Raise `WiseMergeError` unless the name is one that the Hub can have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(target.repository)
+    except HFValidationError as error:
+        raise WiseMergeError(
+            f"{target.repository} is no name of a repository on the Hub: {_first_line(error)}"
+        ) from error
+    if target.repository.count("/") != 1:
+        raise WiseMergeError(f"give the repository as USER/NAME or ORGANISATION/NAME; got {target.repository}")
+
+
+def send(target: Target, contents: Contents) -> str:
+    """Send a model and return its address.
+
+    Weights go first; without the rest nobody takes them for a model. What has arrived is not sent again when the
+    command is run again: `huggingface_hub` drops files that are there, and the storage the parts of a file.
+
+    Args:
+        target: where to.
+        contents: what.
+    """
+    from huggingface_hub import HfApi, ModelCard
+
+    api = HfApi(library_name="wise-merge", library_version=__version__)
+    with _explained(target, "nothing was sent"):
+        api.whoami()
+        for entry in contents.others:
+            if entry.name == "README.md" and entry.content is not None:
+                _validate(ModelCard(entry.content.decode()))
+        api.create_repo(target.repository, private=target.private or None, exist_ok=True)
+        if target.private and not api.repo_info(target.repository).private:
+            raise WiseMergeError(
+                f"{target.repository} is there already and public, and nothing was sent; make it private on its page, "
+                "or leave out --private"
+            )
+        if target.revision is not None:
+            api.create_branch(target.repository, branch=target.revision, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="wise-merge-push-") as name:
+        for part, entries in (("weights", contents.weights), ("others", contents.others)):
+            _lay(Path(name) / part, entries)
+        with _explained(target, "run the command again: what has arrived is not sent again"):
+            _upload(api, target, Path(name) / "weights", "Weights", [])
+            there = api.list_repo_files(target.repository, revision=target.revision)
+            sent = {entry.name for entry in contents.entries}
+            stale = [glob.escape(file) for file in there if _STALE.fullmatch(file) and file not in sent]
+            _upload(api, target, Path(name) / "others", "Config, tokenizer, card and evidence", stale)
+    address = f"{api.endpoint}/{target.repository}"
+    return address if target.revision is None else f"{address}/tree/{target.revision}"
+
+
+def _validate(card: Any) -> None:
+    """Raise if the Hub would refuse the card, which it does otherwise after the weights have been sent."""
+    try:
+        card.validate()
+    except ValueError as error:
+        raise WiseMergeError(
+            f"the Hub refuses the card's YAML ({_first_line(error)}), and nothing was sent; correct README.md"
+        ) from error
+
+
+def _upload(api: Any, target: Target, folder: Path, what: str, stale: Sequence[str]) -> None:
+    api.upload_folder(
+        repo_id=target.repository,
+        folder_path=folder,
+        revision=target.revision,
+        commit_message=f"{what}, with wise-merge {__version__}",
+        delete_patterns=list(stale) or None,
+    )
+
+
+def _lay(folder: Path, entries: Sequence[Entry]) -> None:
+    """Lay files into a folder for `upload_folder`: links to those that go as they are, and the others' new content."""
+    folder.mkdir()
+    for entry in entries:
+        place = folder / entry.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if entry.content is not None:
+            place.write_bytes(entry.content)
+        else:
+            assert entry.source is not None
+            os.symlink(entry.source.resolve(), place)
+
+
+@contextlib.contextmanager
+def _explained(target: Target, remedy: str) -> Iterator[None]:
+    """Turn what the Hub and the network answer into one line that says what to do."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise WiseMergeError("you are not logged in to the Hub; run `hf auth login`, or set HF_TOKEN") from error
+    except OfflineModeIsEnabled as error:
+        raise WiseMergeError("HF_HUB_OFFLINE is set, so nothing can be sent; unset it") from error
+    except HfHubHTTPError as error:
+        raise WiseMergeError(_status(error, target, remedy)) from error
+    except WiseMergeError:
+        raise
+    except Exception as error:  # of the transport, which is huggingface_hub's own business: httpx, hf_xet
+        if not _is_of_transport(error):
+            raise
+        raise WiseMergeError(f"the connection to the Hub broke off ({_first_line(error)}); {remedy}") from error
+
+
+def _status(error: Any, target: Target, remedy: str) -> str:
+    code = error.response.status_code if error.response is not None else None
+    said = _first_line(getattr(error, "server_message", None) or error)
+    if code == 401:
+        return f"the Hub does not know this token (401); run `hf auth login`, or correct HF_TOKEN; {remedy}"
+    if code == 403:
+        return (
+            f"this token may not write to {target.repository} (403: {said}); take a token with write access, or a name "
+            f"below your own; {remedy}"
+        )
+    if code == 404:
+        return f"the Hub has no {target.repository} that this token may see (404); {remedy}"
+    if code in (409, 412):
+        return f"{target.repository} was changed by somebody else meanwhile ({code}: {said}); {remedy}"
+    if code == 429:
+        wait = error.response.headers.get("Retry-After")
+        after = f"wait {wait} seconds and " if wait else "wait a while and "
+        return f"the Hub takes no more requests for now (429); {after}{remedy}"
+    if code is not None and code >= 500:
+        return f"the Hub has trouble of its own ({code}: {said}); wait a while and {remedy}"
+    return f"the Hub refuses ({code}: {said}); {remedy}"
+
+
+def _is_of_transport(error: Exception) -> bool:
+    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return (
+        bool(modules & {"httpx", "httpx2", "httpcore", "hf_xet", "requests"})
+        or isinstance(error, (ConnectionError, TimeoutError))
+        or (type(error) is RuntimeError and "xet" in _origin(error))
+    )
+
+
+def _origin(error: BaseException) -> str:
+    """Return the file in which an exception was raised: hf_xet raises a RuntimeError where a transfer failed."""
+    trace = error.__traceback__
+    found = ""
+    while trace is not None:
+        found = trace.tb_frame.f_code.co_filename
+        trace = trace.tb_next
+    return found
+
+
+def _first_line(error: object) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

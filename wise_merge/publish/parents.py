@@ -1,0 +1,96 @@
+"""What the cards of the two checkpoints say that holds for their average too: licence and languages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.publish.merged import ROLES, Merged
+from wise_merge.publish.privacy import Privacy, is_hub_id
+
+#: What belongs to a licence that is not one of the Hub's list.
+LICENCE = ("license", "license_name", "license_link")
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What an average has from its parents.
+
+    Attributes:
+        licence: `license`, and `license_name` and `license_link` if it is not one of the Hub's list; empty = unknown.
+        languages: as the Hub spells them.
+        warnings: sentences for the person who publishes.
+    """
+
+    licence: dict[str, str]
+    languages: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def inherited(merged: Merged, privacy: Privacy, licence: str | None) -> Inherited:
+    """Return licence and languages of a model, from the cards of its parents; `licence` overrules theirs."""
+    metadata, warnings = {}, []
+    for role in ROLES:
+        found, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
+        metadata[role] = found
+        if reason:
+            warnings.append(f"{role}: {reason}, so neither its licence nor its languages are known")
+    if licence is not None:
+        return Inherited({"license": licence}, _languages(list(metadata.values())), tuple(warnings))
+    licences = {role: {key: str(found[key]) for key in LICENCE if found.get(key)} for role, found in metadata.items()}
+    known = {role: found for role, found in licences.items() if "license" in found}
+    if len(known) == 2 and known["early"] != known["late"]:
+        early, late = (", ".join(known[role].values()) for role in ROLES)
+        raise WiseMergeError(
+            f"early has the licence {early}, late {late}; decide which holds for their average, and say so by --license"
+        )
+    if not known:
+        warnings.append("no licence is known, and the card has none; say which by --license, such as --license mit")
+    elif len(known) == 1:
+        (role,) = known
+        warnings.append(f"the licence, {known[role]['license']}, is that of {role}; that of the other is not known")
+    return Inherited(next(iter(known.values()), {}), _languages(list(metadata.values())), tuple(warnings))
+
+
+def _metadata(name: str, shown: str) -> tuple[dict[str, Any], str | None]:
+    """Return the metadata of a checkpoint's card, or why there is none."""
+    from huggingface_hub import ModelCard, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    part = name.split("+")[-1]
+    if Path(part).is_dir():
+        # Trainers write the card of a run beside its checkpoints.
+        places = (
+            [Path(part), Path(part).resolve().parent] if Path(part).name.startswith("checkpoint-") else [Path(part)]
+        )
+        for place in places:
+            if (place / "README.md").is_file():
+                try:
+                    card = ModelCard((place / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True)
+                except (OSError, ValueError) as error:
+                    return {}, f"{place / 'README.md'} cannot be read ({_line(error)})"
+                return card.data.to_dict(), None
+    identity = shown.split("+")[-1]
+    if not is_hub_id(identity):
+        return {}, "it has no card"
+    repository, _, revision = identity.partition("@")
+    try:
+        path = hf_hub_download(repository, "README.md", revision=revision or None)
+        return ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), None
+    except EntryNotFoundError as error:
+        return {}, f"{identity} has no card that could be read ({_line(error)})"
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        return {}, f"the card of {identity} cannot be read ({_line(error)})"
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _languages(metadata: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    found: list[str] = []
+    for entry in metadata:
+        languages = entry.get("language") or []
+        found += [languages] if isinstance(languages, str) else [str(language) for language in languages]
+    return tuple(dict.fromkeys(found))

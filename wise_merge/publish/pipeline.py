@@ -1,0 +1,246 @@
+"""The order of work of `wise-merge card` and `wise-merge push`."""
+
+import dataclasses
+import datetime
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wise_merge.checkpoints.headers import read_json
+from wise_merge.errors import WiseMergeError
+from wise_merge.publish.card import BEGIN, FIGURE, Facts, card
+from wise_merge.publish.contents import Contents, contents_of
+from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
+from wise_merge.publish.evidence import Evidence, evidence_of
+from wise_merge.publish.figure import draw
+from wise_merge.publish.hub import Target, check_target, send
+from wise_merge.publish.merged import ROLES, Merged, read_merged
+from wise_merge.publish.parents import inherited
+from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
+from wise_merge.publish.whole import check_whole
+from wise_merge.results.export import write_whole
+
+Say = Callable[[str], object]
+#: Of the Hub, for entries of registered benchmarks.
+ENTRIES = ".eval_results"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says: see `wise-merge push --help`."""
+
+    results: Path | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    licence: str | None = None
+    temperature: float | None = None
+    include_samples: bool = False
+
+
+def write_card(out: Path, name: str | None, settings: Settings, *, say: Say = print, warn: Say = print) -> None:
+    """Write the card and its files into a model's folder.
+
+    Args:
+        out: the folder.
+        name: USER/NAME, for the lines that load the model; None = that of the folder.
+        settings: see there.
+        say: prints a line.
+        warn: prints a line on stderr.
+    """
+    merged = read_merged(out)
+    privacy = _privacy(merged, settings, warn)
+    evidence = _evidence(merged, settings)
+    for path in _write(merged, _written(merged, privacy, name, settings, evidence, warn)):
+        say(str(path))
+
+
+def push(
+    out: Path,
+    target: Target,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    say: Say = print,
+    warn: Say = print,
+) -> None:
+    """Write the card, check the model, and send both to the Hub; with `dry_run`, show what would be sent.
+
+    Args:
+        out: the model's folder.
+        target: where to.
+        settings: see there; without results, a card that has evidence already goes as it is.
+        dry_run: write and send nothing.
+        say: prints a line.
+        warn: prints a line on stderr.
+    """
+    check_target(target)
+    if settings.include_samples and settings.results is None:
+        raise WiseMergeError("--include-samples needs --results: the samples are in the sweep's folder")
+    merged = read_merged(out)
+    check_whole(out, watch=_bar)
+    if settings.results is None:
+        settings = dataclasses.replace(settings, sources={**_earlier_sources(out), **settings.sources})
+    privacy = _privacy(merged, settings, warn)
+    evidence = _evidence(merged, settings)
+    written = _kept(merged, privacy) if evidence is None else None
+    if written is None:
+        written = _written(merged, privacy, target.repository, settings, evidence, warn)
+        if not dry_run:
+            _write(merged, written)
+    samples = _samples(evidence, privacy) if evidence is not None and settings.include_samples else {}
+    contents = contents_of(out, privacy, {**written, **samples})
+    if dry_run:
+        say(_shown(target, contents, written["README.md"].decode()))
+        return
+    say(_summary(contents))
+    say(send(target, contents))
+
+
+def _privacy(merged: Merged, settings: Settings, warn: Say) -> Privacy:
+    for role, source in settings.sources.items():
+        if role not in ROLES or not is_hub_id(source):
+            raise WiseMergeError(
+                f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {role}={source}"
+            )
+    folders = [merged.folder, *([settings.results] if settings.results is not None else [])]
+    privacy, warnings = privacy_of(merged, settings.sources, tuple(folders))
+    for warning in warnings:
+        warn(f"warning: {warning}")
+    return privacy
+
+
+def _evidence(merged: Merged, settings: Settings) -> Evidence | None:
+    if settings.results is None:
+        return None
+    return evidence_of(merged, settings.results, temperature=settings.temperature, watch=_bar)
+
+
+def _written(
+    merged: Merged, privacy: Privacy, name: str | None, settings: Settings, evidence: Evidence | None, warn: Say
+) -> dict[str, bytes]:
+    """Return the card and the files that it consists of, by their names in the repository."""
+    path = merged.folder / "README.md"
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    parents = inherited(merged, privacy, settings.licence)
+    for warning in parents.warnings:
+        warn(f"warning: {warning}")
+    facts = Facts(
+        name or merged.folder.resolve().name,
+        merged,
+        privacy,
+        parents,
+        evidence,
+        model_index(evidence) if evidence is not None else (),
+    )
+    text = card(facts, before)
+    privacy.refuse("README.md", text)
+    files = {"README.md": text.encode()}
+    if evidence is not None:
+        files |= _evidence_files(evidence, merged, privacy)
+    return files
+
+
+def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dict[str, bytes]:
+    from huggingface_hub import eval_result_entries_to_yaml
+
+    names = {"this model": "this model", **{role: privacy.names[merged.name(role)] for role in ROLES}}
+    files = {FIGURE: draw(evidence), RESULTS: privacy.text(results_file(evidence, names).decode()).encode()}
+    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    for name, entries in benchmark_entries(evidence, date).items():
+        content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
+        files[f"{ENTRIES}/{name}.yaml"] = content.encode()
+    return files
+
+
+def _earlier_sources(out: Path) -> dict[str, str]:
+    """Return where the checkpoints are on the Hub, as an earlier card of this model was told."""
+    if not (out / RESULTS).is_file():
+        return {}
+    models = read_json(out / RESULTS).get("models")
+    found = models if isinstance(models, dict) else {}
+    return {role: found[role] for role in ROLES if isinstance(found.get(role), str) and is_hub_id(found[role])}
+
+
+def _kept(merged: Merged, privacy: Privacy) -> dict[str, bytes] | None:
+    """Return the card that `wise-merge card` has written with its evidence; None if there is none."""
+    path = merged.folder / "README.md"
+    if not path.is_file() or not (merged.folder / RESULTS).is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    if BEGIN not in text:
+        return None
+    privacy.refuse("README.md", text)
+    paths = [path, *(merged.folder / name for name in (FIGURE, RESULTS)), *(merged.folder / ENTRIES).glob("*.yaml")]
+    return {path.relative_to(merged.folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+def _write(merged: Merged, files: Mapping[str, bytes]) -> list[Path]:
+    """Write the card's files, and remove entries of an earlier one that are no longer true."""
+    for stale in (merged.folder / ENTRIES).glob("*.yaml"):
+        if f"{ENTRIES}/{stale.name}" not in files:
+            stale.unlink()
+    paths = []
+    for name, content in files.items():
+        write_whole(merged.folder / name, content)
+        paths.append(merged.folder / name)
+    return paths
+
+
+def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
+    """Return every sample of the model at its temperature, a file per task in the form of lm-eval."""
+    from wise_merge.journal import read_runs
+    from wise_merge.journal.contents import Contents as Runs
+    from wise_merge.journal.export import export
+
+    runs = read_runs(evidence.journal).runs
+    files = {}
+    for task, run in evidence.runs.items():
+        wanted = tuple(kept for kept in runs if kept.fingerprint == run)
+        if not wanted:
+            raise WiseMergeError(
+                f"{evidence.journal} no longer holds the samples of {task}; leave out --include-samples"
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            exported = export(Runs(wanted, {}), Path(folder))[0]
+            text = exported.path.read_text(encoding="utf-8")
+        files[f"samples/{task}.jsonl"] = privacy.text(text).encode()
+    return files
+
+
+def _shown(target: Target, contents: Contents, readme: str) -> str:
+    """Return what would be sent."""
+    where = target.repository + (f", branch {target.revision}" if target.revision else "")
+    rows = [[entry.name, _size(entry.bytes), entry.remark] for entry in contents.entries]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    lines = [f"would be sent to {where}:"]
+    lines += [f"  {name:<{widths[0]}}  {size:>{widths[1]}}  {remark}".rstrip() for name, size, remark in rows]
+    if contents.left:
+        lines.append(f"stays here: {', '.join(contents.left)}")
+    for entry in contents.others:
+        if entry.remark == "paths replaced" and entry.content is not None:
+            lines += ["", f"--- {entry.name}", entry.content.decode().rstrip()]
+    return "\n".join([*lines, "", "--- README.md", readme.rstrip()])
+
+
+def _summary(contents: Contents) -> str:
+    size = sum(entry.bytes for entry in contents.entries)
+    left = f"; stays here: {', '.join(contents.left)}" if contents.left else ""
+    return f"{len(contents.entries)} files, {_size(size)}{left}"
+
+
+def _size(count: int) -> str:
+    for unit, share in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= share:
+            return f"{count / share:.1f} {unit}"
+    return f"{count} B"
+
+
+def _bar(items: Iterable[Any] | Sequence[Any]) -> Iterable[Any]:
+    """Return the items with a bar on stderr, where somebody is watching."""
+    from tqdm import tqdm
+
+    bar: Iterable[Any] = tqdm(items, leave=False, disable=None)
+    return bar
