@@ -250,7 +250,7 @@ def test_a_new_run_does_not_mix_with_the_early_checkpoints_of_an_old_one(run):
 
 
 def test_a_kill_never_leaves_half_a_checkpoint(run, tmp_path):
-    """Killed at 20 random moments while two checkpoints replace each other, what is there is one of them, whole."""
+    """Killed at random moments while two checkpoints replace each other, what is there is one of them, whole."""
     files = {path.name for path in (run / "early/checkpoint-4").iterdir()}
     sources = [
         make_copy(run / "early/checkpoint-2", tmp_path / "a"),
@@ -258,8 +258,14 @@ def test_a_kill_never_leaves_half_a_checkpoint(run, tmp_path):
     ]
     early = tmp_path / "early"
     rng = random.Random(0)
+    begun = time.perf_counter()
+    for source in sources:
+        keep_checkpoint(source, tmp_path / "timed")
+    both = time.perf_counter() - begun
     seen = set()
-    for _ in range(20):
+    kills = 0
+    while kills < 20 or (seen != {0, 1} and kills < 200):
+        kills += 1
         child = os.fork()
         if not child:
             try:
@@ -268,7 +274,7 @@ def test_a_kill_never_leaves_half_a_checkpoint(run, tmp_path):
                         keep_checkpoint(source, early)
             finally:
                 os._exit(1)
-        time.sleep(rng.uniform(0.002, 0.03))
+        time.sleep(rng.uniform(0.1, 3) * both)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         for kept in early.glob("checkpoint-*"):

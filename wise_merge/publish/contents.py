@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.checkpoints.headers import weight_files
+from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import RECIPE, RECORD
 from wise_merge.publish.privacy import Privacy
 
@@ -73,6 +74,8 @@ def contents_of(folder: Path, privacy: Privacy, written: Mapping[str, bytes]) ->
         written: what the card consists of, by name in the repository; it stands for what the folder has of that name.
     """
     weights = weight_files(folder)
+    for path in weights:
+        _check_metadata(path, privacy)
     index = [path for path in folder.glob("*.index.json") if path.name.removesuffix(".index.json") in _singles(weights)]
     found = {path for pattern in _NAMES for path in folder.glob(pattern) if path.is_file()}
     others = {path.relative_to(folder).as_posix(): path for path in sorted({*index, *found} - {*weights})}
@@ -97,6 +100,22 @@ def contents_of(folder: Path, privacy: Privacy, written: Mapping[str, bytes]) ->
         tuple(sorted(entries, key=lambda entry: entry.name)),
         tuple(left),
     )
+
+
+def _check_metadata(path: Path, privacy: Privacy) -> None:
+    """Raise if the header of a weight file, which is sent as it is, tells of the machine."""
+    from safetensors import safe_open
+
+    if path.suffix != ".safetensors":
+        return
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+    for key, value in metadata.items():
+        if privacy.value({key: value}) != {key: value}:
+            raise WiseMergeError(
+                f"the metadata of {path} holds a path ({key}: {value[:200]}), which would be published; save the model "
+                "again without it"
+            )
 
 
 def _singles(weights: list[Path]) -> set[str]:

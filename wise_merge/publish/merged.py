@@ -43,7 +43,7 @@ class Merged:
     @property
     def alpha(self) -> Any:
         """A number from 0 (early) to 1 (late), or what the recipe has for values by layer or by tensor."""
-        return (self.recipe.get("parameters") or {}).get("alpha")
+        return _numbers((self.recipe.get("parameters") or {}).get("alpha"))
 
     def name(self, role: str) -> str:
         """Return how the recipe calls early or late."""
@@ -108,12 +108,24 @@ def _essence(recipe: Mapping[str, Any]) -> str:
         recipe["merge_method"],
         _place(pair.early),
         _place(pair.late),
-        (recipe.get("parameters") or {}).get("alpha"),
+        _numbers((recipe.get("parameters") or {}).get("alpha")),
         [temperature_of(recipe, name) for name in (pair.early, pair.late)],
         recipe.get("dtype"),
         recipe.get("out_dtype"),
     ]
     return json.dumps(facts, sort_keys=True, default=str)
+
+
+def _numbers(setting: Any) -> Any:
+    """Return a setting with its numbers as floats: 1, 1.0 and "1" are one alpha."""
+    if isinstance(setting, list):
+        return [_numbers(entry) for entry in setting]
+    if isinstance(setting, Mapping):
+        return {key: _numbers(entry) if key == "value" else entry for key, entry in setting.items()}
+    try:
+        return float(setting)
+    except (TypeError, ValueError):
+        return setting
 
 
 def _place(name: str) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import ROLES, Merged
 from wise_merge.publish.privacy import Privacy, is_hub_id
@@ -38,7 +40,7 @@ def inherited(merged: Merged, privacy: Privacy, licence: str | None) -> Inherite
             warnings.append(f"{role}: {reason}, so neither its licence nor its languages are known")
     if licence is not None:
         return Inherited({"license": licence}, _languages(list(metadata.values())), tuple(warnings))
-    licences = {role: {key: str(found[key]) for key in LICENCE if found.get(key)} for role, found in metadata.items()}
+    licences = {role: _licence(role, found) for role, found in metadata.items()}
     known = {role: found for role, found in licences.items() if "license" in found}
     if len(known) == 2 and known["early"] != known["late"]:
         early, late = (", ".join(known[role].values()) for role in ROLES)
@@ -53,34 +55,60 @@ def inherited(merged: Merged, privacy: Privacy, licence: str | None) -> Inherite
     return Inherited(next(iter(known.values()), {}), _languages(list(metadata.values())), tuple(warnings))
 
 
+def _licence(role: str, metadata: dict[str, Any]) -> dict[str, str]:
+    """Return what a card says of its licence, of which it may have a list; empty if it says nothing."""
+    found = metadata.get("license")
+    names = [str(name).lower() for name in found] if isinstance(found, list) else [str(found or "").lower()]
+    if len(names) > 1:
+        raise WiseMergeError(
+            f"{role} has several licences, {' and '.join(names)}; decide which holds for the average, and say so by "
+            "--license"
+        )
+    if not names or not names[0]:
+        return {}
+    return {key: str(metadata[key]) for key in LICENCE if metadata.get(key)} | {"license": names[0]}
+
+
 def _metadata(name: str, shown: str) -> tuple[dict[str, Any], str | None]:
-    """Return the metadata of a checkpoint's card, or why there is none."""
+    """Return the metadata of a checkpoint's card, or why there is none.
+
+    That of the Hub adds what the card of a local folder does not say: trainers write cards without a licence.
+    """
+    local, reason = _local_metadata(Path(name.split("+")[-1]))
+    identity = shown.split("+")[-1]
+    if "license" in local or not is_hub_id(identity):
+        return local, reason
+    remote, reason = _hub_metadata(identity)
+    return {**remote, **local}, None if local else reason
+
+
+def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
+    from huggingface_hub import ModelCard
+
+    # Trainers write the card of a run beside its checkpoints.
+    beside = [folder.resolve().parent] if folder.resolve().name.startswith("checkpoint-") else []
+    for place in [folder, *beside] if folder.is_dir() else []:
+        path = place / "README.md"
+        if path.is_file():
+            try:
+                card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+            except (OSError, ValueError, yaml.YAMLError) as error:
+                return {}, f"{path} cannot be read ({_line(error)})"
+            return card.data.to_dict(), None
+    return {}, "it has no card"
+
+
+def _hub_metadata(identity: str) -> tuple[dict[str, Any], str | None]:
     from huggingface_hub import ModelCard, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
-    part = name.split("+")[-1]
-    if Path(part).is_dir():
-        # Trainers write the card of a run beside its checkpoints.
-        places = (
-            [Path(part), Path(part).resolve().parent] if Path(part).name.startswith("checkpoint-") else [Path(part)]
-        )
-        for place in places:
-            if (place / "README.md").is_file():
-                try:
-                    card = ModelCard((place / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True)
-                except (OSError, ValueError) as error:
-                    return {}, f"{place / 'README.md'} cannot be read ({_line(error)})"
-                return card.data.to_dict(), None
-    identity = shown.split("+")[-1]
-    if not is_hub_id(identity):
-        return {}, "it has no card"
     repository, _, revision = identity.partition("@")
     try:
         path = hf_hub_download(repository, "README.md", revision=revision or None)
         return ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), None
     except EntryNotFoundError as error:
         return {}, f"{identity} has no card that could be read ({_line(error)})"
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError, yaml.YAMLError) as error:
         return {}, f"the card of {identity} cannot be read ({_line(error)})"
 
 
@@ -91,6 +119,11 @@ def _line(error: Exception) -> str:
 def _languages(metadata: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     found: list[str] = []
     for entry in metadata:
-        languages = entry.get("language") or []
-        found += [languages] if isinstance(languages, str) else [str(language) for language in languages]
+        languages = entry.get("language", [])
+        # YAML takes Norwegian for "no".
+        found += [
+            "no" if language is False else str(language)
+            for language in (languages if isinstance(languages, list) else [languages])
+            if language is not None
+        ]
     return tuple(dict.fromkeys(found))

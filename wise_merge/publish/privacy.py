@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,13 +13,22 @@ from wise_merge.checkpoints.places import is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import ROLES, Merged
 
-#: A whole text that is a path from the root, of the home or of a drive, with two parts or more.
-_ABSOLUTE = re.compile(r"(file://)?(/|~[\w.-]*/|[A-Za-z]:[\\/]|\\\\)[^\s/\\][^\n]*[/\\][^\n]*|~/[^\n]+|file://[^\n]+")
-#: In these a text that begins with a slash is a token or a template.
-_VOCABULARIES = {"tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json", "tekken.json"}
-_NO_PATHS_BELOW = {"added_tokens_decoder", "chat_template", "vocab", "merges"}
+#: A whole text that is a path from the root, of the home, of a drive or of a share, with two parts or more, or climbs.
+_PATH = re.compile(
+    r"(file://)?(/|[A-Za-z]:[\\/]|\\\\)[^\s/\\][^\n]*[/\\][^\n]*|~([A-Za-z_][\w.-]*)?/[^\n]+|file://[^\n]+|\.\.?[/\\][^\n]*"
+)
+#: In these a text that begins with a slash is a token, and whoever changes one breaks the tokenizer.
+_VOCABULARIES = {
+    *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json"),
+    "tekken.json",
+}
+_BINARY = {".model", ".tiktoken", ".png", ".jpg", ".jpeg", ".gif"}
+_TOKENS = {"added_tokens_decoder", "vocab", "merges", "stop_strings"}
+#: Of a recipe: what may name a model.
+_MODELS = {"base_model", "model", "path", "lora", "source", "tokenizer_source"}
 #: Within a text, what a known folder is followed by.
 _REST = r"(?:[/\\][\w.+@=-]*)*"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")
 
 
 @dataclass(frozen=True)
@@ -35,24 +44,31 @@ class Privacy:
     folders: tuple[str, ...]
 
     def text(self, text: str) -> str:
-        """Return a text of our own in which names stand for checkpoints, and last parts for paths."""
-        for name, shown in sorted(self.names.items(), key=lambda item: -len(item[0])):
-            if name != shown:
-                text = re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])", shown.replace("\\", r"\\"), text)
-        for folder in self.folders:
-            text = re.sub(re.escape(folder) + _REST, lambda match: last_part(match.group()), text)
+        """Return a text of our own in which names stand for checkpoints, and last parts for paths.
+
+        Names of a single part stay: they tell nothing of the machine, and may be words such as "late".
+        """
+        names = [name for name, shown in self.names.items() if name != shown and re.search(r"[/\\]", name)]
+        if names:
+            # In one go, and the longest first: what stands for one name may be, or begin, another.
+            either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+            text = re.sub(rf"(?<![\w./-])(?:{either})(?![\w-]|\.\w)", lambda match: self.names[match.group()], text)
+        while any(folder in text for folder in self.folders):  # what is put in may complete another one
+            for folder in self.folders:
+                text = re.sub(rf"(?:file://)?{re.escape(folder)}{_REST}", lambda match: last_part(match.group()), text)
         return text
 
     def file(self, path: Path) -> bytes | None:
         """Return the content of a file as it may leave; None if that is the file as it is.
 
-        JSON and YAML are rewritten where they hold a path. Any other text is somebody's own: one with a path in it is
-        an error that names the line.
+        JSON and YAML are rewritten where they hold a path. Any other text is somebody's own: one with a folder of this
+        machine in it is an error that names the line.
         """
-        if path.name in _VOCABULARIES:
+        if path.name in _VOCABULARIES or path.suffix in _BINARY:
             return None
         if path.suffix == ".json":
-            return _rewritten(path, self, json.loads, lambda content: json.dumps(content, indent=2, ensure_ascii=False))
+            # In ASCII, as a token may hold half a character, which nothing else can write.
+            return _rewritten(path, self, json.loads, lambda content: json.dumps(content, indent=2))
         if path.suffix in (".yml", ".yaml"):
             return _rewritten(
                 path,
@@ -60,8 +76,7 @@ class Privacy:
                 yaml.safe_load,
                 lambda content: yaml.safe_dump(content, sort_keys=False, allow_unicode=True),
             )
-        if path.suffix in (".py", ".md", ".txt", ".jinja") or path.suffix == "":
-            self.refuse(path.name, path.read_text(encoding="utf-8", errors="replace"))
+        self.refuse(path.name, path.read_text(encoding="utf-8", errors="replace"))
         return None
 
     def refuse(self, name: str, text: str) -> None:
@@ -78,8 +93,7 @@ class Privacy:
         """Return the value of a JSON or YAML document with no path in it."""
         if isinstance(value, Mapping):
             return {
-                self.text(key) if isinstance(key, str) else key: entry if key in _NO_PATHS_BELOW else self.value(entry)
-                for key, entry in value.items()
+                self.text(key) if isinstance(key, str) else key: self._entry(key, entry) for key, entry in value.items()
             }
         if isinstance(value, list):
             return [self.value(entry) for entry in value]
@@ -87,7 +101,18 @@ class Privacy:
             return value
         if value in self.names:
             return self.names[value]
-        return last_part(value) if _ABSOLUTE.fullmatch(value) else self.text(value)
+        return last_part(value) if _PATH.fullmatch(value) else self.text(value)
+
+    def _entry(self, key: Any, entry: Any) -> Any:
+        name = str(key)
+        if name in _TOKENS or name.endswith(("_token", "_tokens")):
+            return entry
+        if name == "chat_template":
+            self.refuse("chat_template", entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False))
+            return entry
+        if name.endswith("name_or_path") and isinstance(entry, str) and entry and entry not in self.names:
+            return published(entry)
+        return self.value(entry)
 
 
 def privacy_of(merged: Merged, sources: Mapping[str, str], folders: tuple[Path, ...]) -> tuple[Privacy, list[str]]:
@@ -98,46 +123,74 @@ def privacy_of(merged: Merged, sources: Mapping[str, str], folders: tuple[Path, 
         sources: "early" or "late" -> id on the Hub, `ORG/MODEL` or `ORG/MODEL@REVISION`.
         folders: that the command was given.
     """
-    names, warnings = {}, []
+    names = {name: published(name) for name in _models(merged.recipe)}
+    warnings = []
+    shown = {role: sources.get(role) or published(merged.name(role)) for role in ROLES}
+    if shown["early"] == shown["late"]:
+        if len(sources) == len(ROLES):
+            raise WiseMergeError(
+                f"early and late are both {shown['early']} by --source; name what differs, such as the revision: "
+                "--source early=ORG/MODEL@REVISION"
+            )
+        shown = {role: sources.get(role) or f"{shown[role]}-{role}" for role in ROLES}
     for role in ROLES:
-        name = merged.name(role)
-        names[name] = sources.get(role) or published(name)
-        if not any(is_hub_id(part) for part in names[name].split("+")):
+        names[merged.name(role)] = shown[role]
+        if not any(is_hub_id(part) for part in shown[role].split("+")):
             warnings.append(
-                f"{role} is called {names[name]} in what is published, which nobody else can find; if it is on the "
+                f"{role} is called {shown[role]} in what is published, which nobody else can find; if it is on the "
                 f"Hub, say where: --source {role}=ORG/MODEL@REVISION"
             )
     local = [Path.home(), Path.cwd(), *folders]
-    local += [Path(part) for name in names for part in name.split("+") if Path(part).exists()]
+    parts = [Path(part) for name in names for part in name.split("+")]
+    local += [part for part in parts if part.is_absolute() or part.exists()]
     known = {str(form) for path in local for form in (path.resolve(), path.absolute())}
-    known |= {str(path.resolve().parent) for path in local if path.resolve() != Path.home()}
+    known |= {str(form.parent) for path in local if path != Path.home() for form in (path.resolve(), path.absolute())}
     # A single part, such as /tmp, says nothing of a machine, and stands in many a text.
     kept = {path for path in known if len(Path(path).parts) > 2 or path == str(Path.home()) != "/"}
+    kept |= {json.dumps(path)[1:-1] for path in kept}  # as JSON spells what is not ASCII
     return Privacy(names, tuple(sorted(kept, key=lambda path: (-len(path), path)))), warnings
+
+
+def _models(recipe: Any) -> Iterator[str]:
+    """Yield every model that a part of a recipe names, and each part of BASE+ADAPTER."""
+    if isinstance(recipe, Mapping):
+        for key, entry in recipe.items():
+            if key in _MODELS and isinstance(entry, str):
+                yield from {entry, *entry.split("+")}
+            yield from _models(entry)
+    elif isinstance(recipe, list):
+        for entry in recipe:
+            yield from _models(entry)
 
 
 def published(name: str) -> str:
     """Return how a model of a recipe is called in public: an id of the Hub as it is, a path by its last part."""
-    return "+".join(part if is_hub_id(part) else last_part(part) for part in name.split("+"))
+    return "+".join(
+        part if is_hub_id(part) and not Path(part).exists() else last_part(part) for part in name.split("+")
+    )
 
 
 def is_hub_id(name: str) -> bool:
-    """Return whether a name is one of a model on the Hub, with or without @REVISION, rather than of a folder here."""
-    repository = name.partition("@")[0]
-    return "/" in repository and not is_path(repository) and not Path(name).exists()
+    """Return whether a name has the form of a model's on the Hub, ORG/MODEL or ORG/MODEL@REVISION."""
+    return _HUB_ID.fullmatch(name) is not None and not is_path(name.partition("@")[0])
 
 
 def last_part(path: str) -> str:
     """Return the last part of a path of any system."""
     text = path.removeprefix("file://")
     windows = "\\" in text or re.match(r"[A-Za-z]:", text)
-    return (PureWindowsPath(text) if windows else PurePosixPath(text)).name or "_"
+    name = (PureWindowsPath(text) if windows else PurePosixPath(text)).name
+    return "_" if name in ("", "..") else name
 
 
 def _rewritten(path: Path, privacy: Privacy, read: Callable[[str], Any], write: Callable[[Any], str]) -> bytes | None:
     try:
-        content = read(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = read(text)
     except (ValueError, yaml.YAMLError) as error:
         raise WiseMergeError(f"{path} cannot be read ({error}), so nobody could use it; copy it again") from error
     cleaned = privacy.value(content)
-    return None if cleaned == content else (write(cleaned).rstrip("\n") + "\n").encode()
+    # A comment, or a key that stands twice, is in the text alone.
+    if cleaned == content and not any(folder in text for folder in privacy.folders):
+        return None
+    return (write(cleaned).rstrip("\n") + "\n").encode()

@@ -2,15 +2,17 @@
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import COMPUTED, read_config, read_headers, weight_files
+from wise_merge.checkpoints.headers import COMPUTED, read_config, read_headers, read_json, weight_files
 from wise_merge.errors import WiseMergeError
 
 #: Of a tensor that is looked at in one go, in elements.
 _BLOCK = 1 << 24
+#: Files of which a tokenizer has one at least; a few, of bytes, need none.
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
 
 
 def check_whole(folder: Path, *, watch: Callable[[Iterable[Path]], Iterable[Path]] = lambda paths: paths) -> None:
@@ -24,7 +26,7 @@ def check_whole(folder: Path, *, watch: Callable[[Iterable[Path]], Iterable[Path
     read_headers(folder)
     _check_tokenizer(folder, own_code="auto_map" in config)
     if "auto_map" not in config:
-        _check_complete(folder)
+        _check_complete(folder, config)
     for path in watch(weight_files(folder)):
         for name, tensor in _tensors(path):
             _check_finite(path, name, tensor)
@@ -33,32 +35,48 @@ def check_whole(folder: Path, *, watch: Callable[[Iterable[Path]], Iterable[Path
 def _check_tokenizer(folder: Path, *, own_code: bool) -> None:
     from transformers import AutoTokenizer
 
-    names = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "tekken.json")
-    if not any((folder / name).is_file() for name in names) and not any(folder.glob("*.tiktoken")):
+    settings = folder / "tokenizer_config.json"
+    if not settings.is_file() and not _has(folder, *_VOCABULARIES):
         raise WiseMergeError(f"{folder} has no tokenizer; copy that of one of its checkpoints there")
-    if own_code:
+    if own_code or (settings.is_file() and "auto_map" in read_json(settings)):
         return  # code of a model runs where its user has said so, and not here
     try:
         with _quiet():
-            AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a broken tokenizer raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _reason(error)
         raise WiseMergeError(
             f"the tokenizer of {folder} does not load ({reason}); copy that of one of its checkpoints there again"
         ) from error
+    # Without its vocabulary many a class of transformers loads all the same, and makes nothing of every text.
+    files = tokenizer.vocab_files_names.values()
+    if files and not any((folder / name).is_file() for name in files) and not _has(folder, *_VOCABULARIES):
+        raise WiseMergeError(
+            f"the tokenizer of {folder} lacks its vocabulary ({' or '.join(files)}); copy the tokenizer of one of its "
+            "checkpoints there again"
+        )
 
 
-def _check_complete(folder: Path) -> None:
+def _has(folder: Path, *patterns: str) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def _check_complete(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise if the architecture has a weight that is not there: transformers would start it at random."""
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    # That of the config, as those that see pictures are none for AutoModelForCausalLM.
+    name = str((config.get("architectures") or ["AutoModelForCausalLM"])[0])
+    model: Any = getattr(transformers, name, None)
+    if not (isinstance(model, type) and issubclass(model, transformers.PreTrainedModel)):
+        model = transformers.AutoModelForCausalLM
     try:
         with _quiet():
-            _, found = AutoModelForCausalLM.from_pretrained(
+            _, found = model.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, device_map="meta", output_loading_info=True
             )
     except Exception as error:  # whatever a broken config raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _reason(error)
         raise WiseMergeError(f"{folder} does not load with transformers: {reason}") from error
     missing = sorted(name for name in found["missing_keys"] if not COMPUTED.search(name))
     if missing:
@@ -67,6 +85,12 @@ def _check_complete(folder: Path) -> None:
             f"the weights of {folder} lack {missing[0]}{more}, which its architecture has, and which would start at "
             "random; merge it again"
         )
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of an error; the text of some is a name alone."""
+    text = str(error).strip()
+    return f"{type(error).__name__} {text}".strip() if " " not in text else text.splitlines()[0]
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
@@ -79,7 +103,13 @@ def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 yield name, file.get_tensor(name)
     else:
-        yield from torch.load(path, map_location="cpu", weights_only=True, mmap=True).items()
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            content = torch.load(path, map_location="cpu", weights_only=True)  # of torch before 1.6
+        yield from content.items()
 
 
 def _check_finite(path: Path, name: str, tensor: Any) -> None:

@@ -1,0 +1,379 @@
+"""A merged model on the way to the Hub: what arrives there, what stays here, and what every failure leaves."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import make_checkpoint
+from hub.server import HubServer
+from safetensors.torch import load_file, save_file
+
+TOKEN = "hf_secret_of_anna"
+SWEEP = {
+    "early": "run/checkpoint-10",
+    "late": "run/checkpoint-90",
+    "alphas": [0.5],
+    "temperatures": [0.7, 1.0],
+    "tasks": ["countdown_passk"],
+    "samples": 4,
+    "num_fewshot": 0,
+    "metadata": {"numbers": 3, "largest": 9, "problems": 8},
+    "gen_kwargs": {"max_gen_toks": 8},
+}
+SOURCES = ("--source", "early=anna/run@step-10", "--source", "late=anna/run@step-90", "--license", "mit")
+
+
+def wise_merge(*arguments, cwd, **environment):
+    """Run the command in a process of its own, and return it finished."""
+    script = str(Path(sysconfig.get_path("scripts")) / "wise-merge")
+    return subprocess.run(
+        [script, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A folder with a training run, its sweep in `grid`, and the chosen average in `out`, made by the commands."""
+    folder = tmp_path_factory.mktemp("anna's machine")
+    for seed, step in ((1, 10), (2, 90)):
+        make_checkpoint(folder / f"run/checkpoint-{step}", seed=seed)
+        (folder / f"run/checkpoint-{step}/trainer_state.json").write_text(json.dumps({"global_step": step}))
+    (folder / "sweep.yml").write_text(yaml.safe_dump(SWEEP))
+    for command in (
+        ("sweep", "sweep.yml", "--out", "grid"),
+        # Of random models none is the best; the average is what is published.
+        ("merge", "wise.yml", "out"),
+    ):
+        (folder / "wise.yml").write_text(
+            "merge_method: wise_ft\nbase_model: run/checkpoint-10\nmodels:\n- model: run/checkpoint-90\n"
+            "parameters:\n  alpha: 0.5\n"
+        )
+        done = wise_merge(*command, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def place(swept, tmp_path):
+    """A copy of that folder, as the tests write into it, with what training and evaluations may leave in `out`."""
+    folder = tmp_path / "anna's machine"
+    shutil.copytree(swept, folder)
+    out = folder / "out"
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"):
+        (out / name).write_bytes(b"of the training")
+    (out / "journal").mkdir()
+    (out / "journal/countdown_passk-0123456789abcdef.jsonl").write_text('{"text": "a sample"}\n')
+    return folder
+
+
+@pytest.fixture
+def hub():
+    with HubServer(user="anna", token=TOKEN) as hub:
+        yield hub
+
+
+@pytest.fixture
+def push(place, hub, tmp_path):
+    """Pushes `out` to anna/model, or to another repository, and returns the finished process."""
+
+    def run(*arguments, repository="anna/model", **environment):
+        environment = {**hub.environment(tmp_path / "home"), **environment}
+        return wise_merge("push", "out", repository, *arguments, cwd=place, **environment)
+
+    return run
+
+
+def one_line(done):
+    """The one line in which a failed command says why."""
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def test_a_pushed_model_loads_by_its_id_and_is_the_one_that_was_merged(push, place, hub, tmp_path):
+    """Through Xet; transformers finds weights, config and tokenizer, and answers as the folder does."""
+    done = push("--results", "grid", *SOURCES)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/anna/model"
+    code = """
+        import sys, torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        tokens = AutoTokenizer.from_pretrained(sys.argv[1])("12 + 5 =", return_tensors="pt")
+        torch.save(AutoModelForCausalLM.from_pretrained(sys.argv[1])(**tokens).logits, sys.argv[2])
+    """
+    code = "\n".join(line.strip() for line in code.splitlines())
+    for model, file in (("anna/model", "hub.pt"), (str(place / "out"), "local.pt")):
+        environment = {**os.environ, **hub.environment(tmp_path / "another home")}
+        command = [sys.executable, "-c", code, model, str(tmp_path / file)]
+        loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert loaded.returncode == 0, loaded.stderr
+    assert torch.equal(torch.load(tmp_path / "hub.pt"), torch.load(tmp_path / "local.pt"))
+
+
+def test_weights_are_there_before_anything_that_makes_them_a_model(push, hub):
+    """Whoever looks in between finds no config; then everything else comes at once."""
+    assert push("--results", "grid", *SOURCES).returncode == 0
+    last, first, _ = hub.commits("anna/model")
+    assert set(first.files) == {".gitattributes", "model.safetensors"}
+    assert set(last.files) - set(first.files) == {
+        *("README.md", "config.json", "generation_config.json", "mergekit_config.yml", "pass_at_k.png"),
+        *("tokenizer.json", "tokenizer_config.json", "wise_merge.json", "wise_merge_results.json"),
+    }
+
+
+def test_nothing_of_the_machine_leaves_it(push, place, hub):
+    """No optimizer, no journal, no path: neither in what arrives nor in any request."""
+    config = json.loads((place / "out/config.json").read_text())
+    (place / "out/config.json").write_text(json.dumps({**config, "_name_or_path": str(place / "run/checkpoint-10")}))
+    done = push("--results", str(place / "grid"), *SOURCES)
+    assert done.returncode == 0, done.stderr
+    files = hub.files("anna/model")
+    assert not [name for name in files if "optimizer" in name or "journal" in name or "train" in name]
+    for name, content in files.items():
+        for secret in (str(place), "anna's machine", str(Path.home()), TOKEN):
+            assert secret.encode() not in content, name
+    assert json.loads(files["config.json"])["_name_or_path"] == "checkpoint-10"
+    assert b"a sample" not in b"".join(request.body or b"" for request in hub.requests)
+    assert "stays here: journal/, optimizer.pt" in done.stdout
+    # On the machine all is as it was.
+    assert json.loads((place / "out/config.json").read_text())["_name_or_path"] == str(place / "run/checkpoint-10")
+    assert "run/checkpoint-10" in (place / "out/mergekit_config.yml").read_text()
+
+
+def test_checkpoints_are_called_as_the_hub_knows_them(push, hub):
+    """In the recipe, which runs anywhere then, in the card and in the results; a later push knows them still."""
+    assert push("--results", "grid", *SOURCES).returncode == 0
+    files = hub.files("anna/model")
+    recipe = yaml.safe_load(files["mergekit_config.yml"])
+    assert (recipe["base_model"], recipe["models"]) == ("anna/run@step-10", [{"model": "anna/run@step-90"}])
+    assert json.loads(files["wise_merge.json"])["late"]["model"] == "anna/run@step-90"
+    assert json.loads(files["wise_merge_results.json"])["models"]["early"] == "anna/run@step-10"
+    head = yaml.safe_load(files["README.md"].decode().split("---")[1])
+    assert (head["base_model"], head["base_model_relation"]) == (["anna/run"], "merge")
+    # A later push of the same card knows them still.
+    again = push(repository="anna/again")
+    assert again.returncode == 0, again.stderr
+    assert "warning" not in again.stderr
+    assert hub.files("anna/again")["mergekit_config.yml"] == files["mergekit_config.yml"]
+
+
+def test_without_sources_the_last_part_of_a_path_stands_for_it(push, hub):
+    """And a warning says how others could find the checkpoint."""
+    done = push()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("--source early=ORG/MODEL@REVISION") == 1
+    assert yaml.safe_load(hub.files("anna/model")["mergekit_config.yml"])["base_model"] == "checkpoint-10"
+    assert b"base_model_relation" not in hub.files("anna/model")["README.md"]
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(push, place, hub):
+    """Its list is what a push then sends, file by file with sizes, and the card to the letter."""
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    dry = push("--results", "grid", *SOURCES, "--dry-run", "--revision", "v2")
+    assert dry.returncode == 0, dry.stderr
+    # Cards of the checkpoints are looked for, which reads.
+    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    assert "would be sent to anna/model, branch v2:" in dry.stdout
+    push("--results", "grid", *SOURCES)
+    files = hub.files("anna/model")
+    listed = [line.split()[0] for line in dry.stdout.splitlines() if line.startswith("  ") and " B" in line + " B"]
+    assert set(files) - {".gitattributes"} <= set(listed)
+    assert files["README.md"].decode().strip() in dry.stdout
+    assert files["mergekit_config.yml"].decode().strip() in dry.stdout
+
+
+def test_samples_leave_only_if_asked_for(push, place, hub):
+    """Then every sample of this model at the temperature of the card, in a file that `wise-merge score` reads."""
+    assert push("--results", "grid", *SOURCES, "--include-samples").returncode == 0
+    files = hub.files("anna/model")
+    rows = [json.loads(line) for line in files["samples/countdown_passk.jsonl"].decode().splitlines()]
+    assert [len(row["resps"][0]) for row in rows] == [4] * 8
+    (place / "samples.jsonl").write_bytes(files["samples/countdown_passk.jsonl"])
+    scored = wise_merge("score", "samples.jsonl", "--json", "scored.json", cwd=place)
+    assert scored.returncode == 0, scored.stderr
+    refused = push("--include-samples")
+    assert "needs --results" in one_line(refused)
+
+
+def test_a_branch_is_made_for_a_revision(push, hub):
+    """What is on main stays as it is."""
+    done = push("--revision", "alpha-0.5", *SOURCES)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/anna/model/tree/alpha-0.5"
+    assert "model.safetensors" in hub.files("anna/model", "alpha-0.5")
+    assert set(hub.files("anna/model")) == {".gitattributes"}
+
+
+def test_private_means_private(push, hub):
+    """A new repository is; one that is public already is not sent to."""
+    assert push("--private", *SOURCES).returncode == 0
+    assert hub.repositories["model", "anna/model"].private
+    assert push(*SOURCES, repository="anna/public").returncode == 0
+    before = hub.commits("anna/public")
+    assert "is there already and public, and nothing was sent" in one_line(
+        push("--private", *SOURCES, repository="anna/public")
+    )
+    assert hub.commits("anna/public") == before
+
+
+def test_weights_of_an_earlier_model_do_not_stay(push, place, hub):
+    """A model of one file after one of two, where transformers would take the wrong ones; other files stay."""
+    weights = load_file(place / "out/model.safetensors")
+    names = sorted(weights)
+    parts = {"model-00001-of-00002.safetensors": names[:5], "model-00002-of-00002.safetensors": names[5:]}
+    for file, held in parts.items():
+        save_file({name: weights[name] for name in held}, place / "out" / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
+    (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
+    (place / "out/model.safetensors").rename(place / "whole")
+    (place / "out/LICENSE").write_text("MIT")
+    assert push(*SOURCES).returncode == 0
+    assert {*parts, "model.safetensors.index.json", "LICENSE"} <= set(hub.files("anna/model"))
+    for file in (*parts, "model.safetensors.index.json", "LICENSE"):
+        (place / "out" / file).unlink()
+    (place / "whole").rename(place / "out/model.safetensors")
+    assert push(*SOURCES).returncode == 0
+    files = hub.files("anna/model")
+    assert [name for name in files if "model" in name] == ["model.safetensors"]
+    assert "LICENSE" in files
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("nan", "holds NaN or infinity"),
+        ("shard", "is missing, but the index of out names it"),
+        ("truncated", "is not a whole safetensors file"),
+        ("tokenizer", "the tokenizer of out does not load"),
+        ("random", "would start at random"),
+    ],
+)
+def test_a_model_that_is_not_whole_is_not_sent(damage, words, push, place, hub):
+    """It is refused before the Hub hears of it, and no card is written."""
+    file = place / "out/model.safetensors"
+    weights = load_file(file)
+    if damage == "nan":
+        weights["model.layers.1.mlp.up_proj.weight"][-1, -1] = float("nan")
+        save_file(weights, file, metadata={"format": "pt"})
+    elif damage == "shard":
+        index = {"weight_map": dict.fromkeys(weights, "model.safetensors") | {"lm_head.weight": "model-2.safetensors"}}
+        (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
+        file.rename(place / "out/model-1.safetensors")
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "tokenizer":
+        (place / "out/tokenizer.json").write_text('{"version": "1.0"')
+    else:
+        del weights["model.layers.1.mlp.up_proj.weight"]
+        save_file(weights, file, metadata={"format": "pt"})
+    assert words in one_line(push(*SOURCES))
+    assert not hub.requests
+    assert not (place / "out/README.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "repository", "words"),
+    [
+        ({"HF_TOKEN": "hf_wrong"}, "anna/model", "does not know this token (401)"),
+        ({}, "bob/model", "may not write to bob/model (403"),
+        ({}, "model", "give the repository as USER/NAME"),
+        ({}, "anna/mo del", "is no name of a repository"),
+        ({"HF_HUB_OFFLINE": "1"}, "anna/model", "HF_HUB_OFFLINE is set"),
+        ({"HF_TOKEN": ""}, "anna/model", "not logged in"),
+    ],
+)
+def test_who_may_not_push_is_told_why_in_one_line(environment, repository, words, push, hub):
+    """Nothing was sent, and the token stands in no output."""
+    done = push(*SOURCES, repository=repository, **environment)
+    assert words in one_line(done)
+    assert not hub.sent("preupload|commit|xorbs|shards")
+    assert TOKEN not in done.stdout + done.stderr
+    assert "hf_wrong" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("pattern", "status", "words"),
+    [
+        ("POST /api/repos/create", 429, "takes no more requests for now (429); wait 7 seconds and"),
+        ("POST /api/repos/create", 500, "trouble of its own (500"),
+        ("POST /api/models/anna/model/commit", 409, "was changed by somebody else meanwhile (409"),
+        ("POST /api/models/anna/model/preupload", 403, "may not write to anna/model (403"),
+        ("POST /api/validate-yaml", 400, "the Hub refuses the card's YAML"),
+    ],
+)
+def test_what_the_hub_answers_is_one_line_that_says_what_to_do(pattern, status, words, push, hub):
+    """And the same command, typed again, then succeeds."""
+    hub.fail(pattern, status=status, times=None, headers={"Retry-After": "7"})
+    done = push(*SOURCES)
+    assert words in one_line(done)
+    assert "Retry" not in one_line(done)
+    hub.heal()
+    again = push(*SOURCES)
+    assert again.returncode == 0, again.stderr
+    assert "model.safetensors" in hub.files("anna/model")
+
+
+def test_troubles_that_pass_are_waited_for(push, hub):
+    """One answer of 500 and one of 429 cost a second each, and no failure."""
+    hub.fail("POST /api/models/anna/model/commit", status=500)
+    hub.fail("POST /api/models/anna/model/preupload", status=429, headers={"Retry-After": "0"})
+    done = push(*SOURCES)
+    assert done.returncode == 0, done.stderr
+    assert "model.safetensors" in hub.files("anna/model")
+
+
+@pytest.mark.parametrize("protocol", ["xet", "lfs"])
+def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_push_goes_on(protocol, push, place, hub):
+    """Two weight files, the second cut: no commit; the same command again sends no byte of the first a second time."""
+    random = torch.Generator().manual_seed(0)
+    weights = load_file(place / "out/model.safetensors")
+    # Larger than a piece of Xet's.
+    config = json.loads((place / "out/config.json").read_text())
+    wide = torch.randn(40_000, config["hidden_size"], generator=random)
+    weights |= {"model.embed_tokens.weight": wide, "lm_head.weight": wide.flip(0).contiguous()}
+    (place / "out/config.json").write_text(json.dumps({**config, "vocab_size": 40_000}))
+    (place / "out/model.safetensors").unlink()
+    parts = {"model-1.safetensors": ["lm_head.weight"], "model-2.safetensors": sorted({*weights} - {"lm_head.weight"})}
+    for file, held in parts.items():
+        save_file({name: weights[name] for name in held}, place / "out" / file, metadata={"format": "pt"})
+    index = {"weight_map": {name: file for file, held in parts.items() for name in held}}
+    (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
+    environment = {"HF_HUB_DISABLE_XET": "1"} if protocol == "lfs" else {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1"}
+    pieces = "^PUT" if protocol == "lfs" else "xorbs"
+    hub.cut(pieces, after_bytes=100_000, times=None, skip=0 if protocol == "xet" else 1)
+    assert "run the command again: what has arrived is not sent again" in one_line(push(*SOURCES, **environment))
+    assert set(hub.files("anna/model")) == {".gitattributes"}
+    arrived = sum(request.body_size for request in hub.sent(pieces) if request.status == 200)
+    assert arrived or protocol == "xet"
+    hub.heal()
+    hub.requests.clear()
+    done = push(*SOURCES, **environment)
+    assert done.returncode == 0, done.stderr
+    files = hub.files("anna/model")
+    assert all(files[name] == (place / "out" / name).read_bytes() for name in parts)
+    size = sum(len(files[name]) for name in parts)
+    assert sum(request.body_size for request in hub.sent(pieces)) <= size - arrived + 100_000
+
+
+def test_a_finished_push_sends_nothing_twice(push, hub):
+    """The same command again finds every file there."""
+    assert push("--results", "grid", *SOURCES).returncode == 0
+    before = hub.commits("anna/model")
+    hub.requests.clear()
+    assert push("--results", "grid", *SOURCES).returncode == 0
+    assert not hub.sent("xorbs|^PUT")
+    assert hub.commits("anna/model") == before
