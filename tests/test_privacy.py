@@ -64,6 +64,8 @@ def assert_private(content, home):
         ("/data/anna/runs/checkpoint-25", "checkpoint-25"),
         ("/ckpt", "ckpt"),
         ("runs/sft/checkpoint-25/", "checkpoint-25"),
+        ("sft/checkpoint-25", "checkpoint-25"),
+        ("org/checkpoint-25b", "org/checkpoint-25b"),
         ("../../secret-project/ckpt", "ckpt"),
         ("./out", "out"),
         ("~/runs/my model", "my model"),

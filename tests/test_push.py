@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from conftest import make_checkpoint
 from hub.server import HubServer
+from huggingface_hub import HfApi, constants
 from safetensors.torch import load_file, save_file
 
 TOKEN = "hf_secret_of_anna"
@@ -66,10 +70,8 @@ def swept(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def place(swept, tmp_path):
-    """A copy of that folder, as the tests write into it, with what training and evaluations may leave in `out`."""
-    folder = tmp_path / "anna's machine"
+def with_what_stays(swept, folder):
+    """Copy that folder, as tests write into it, with what training and evaluations may leave in `out`."""
     shutil.copytree(swept, folder)
     out = folder / "out"
     for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "trainer_state.json"):
@@ -77,6 +79,12 @@ def place(swept, tmp_path):
     (out / "journal").mkdir()
     (out / "journal/countdown_passk-0123456789abcdef.jsonl").write_text('{"text": "a sample"}\n')
     return folder
+
+
+@pytest.fixture
+def place(swept, tmp_path):
+    """A copy for one test."""
+    return with_what_stays(swept, tmp_path / "anna's machine")
 
 
 @pytest.fixture
@@ -96,6 +104,38 @@ def push(place, hub, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def pushed(swept, tmp_path_factory):
+    """One push of everything, for the tests that only look at what came of it: its hub, folder and finished process.
+
+    The same command has been shown before by --dry-run: `dry`, with the files that were there before and after it.
+    """
+    place = with_what_stays(swept, tmp_path_factory.mktemp("pushed") / "anna's machine")
+    config = json.loads((place / "out/config.json").read_text())
+    (place / "out/config.json").write_text(json.dumps({**config, "_name_or_path": str(place / "run/checkpoint-10")}))
+    with HubServer(user="anna", token=TOKEN) as hub:
+        environment = hub.environment(tmp_path_factory.mktemp("home"))
+        command = ("push", "out", "anna/model", "--results", str(place / "grid"), *SOURCES)
+        before = contents(place)
+        dry = wise_merge(*command, "--dry-run", cwd=place, **environment)
+        shown = SimpleNamespace(before=before, after=contents(place), done=dry, requests=list(hub.requests))
+        done = wise_merge(*command, cwd=place, **environment)
+        assert done.returncode == 0, done.stderr
+        yield SimpleNamespace(hub=hub, place=place, command=command, environment=environment, done=done, dry=shown)
+
+
+@pytest.fixture
+def api(hub, monkeypatch):
+    """Anna's client for what she did before."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return HfApi(endpoint=hub.endpoint, token=TOKEN)
+
+
+def contents(folder):
+    """Every file of a folder, with what is in it."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def one_line(done):
     """The one line in which a failed command says why."""
     assert done.returncode == 1, done.stderr
@@ -103,30 +143,33 @@ def one_line(done):
     return done.stderr.strip().splitlines()[-1]
 
 
-def test_a_pushed_model_loads_by_its_id_and_is_the_one_that_was_merged(push, place, hub, tmp_path):
+def test_a_pushed_model_loads_by_its_id_and_is_the_one_that_was_merged(pushed, tmp_path):
     """Through Xet; transformers finds weights, config and tokenizer, and answers as the folder does."""
-    done = push("--results", "grid", *SOURCES)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/anna/model"
+    assert pushed.done.stdout.splitlines()[-1] == f"{pushed.hub.endpoint}/anna/model"
     code = """
         import sys, torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
-        tokens = AutoTokenizer.from_pretrained(sys.argv[1])("12 + 5 =", return_tensors="pt")
-        torch.save(AutoModelForCausalLM.from_pretrained(sys.argv[1])(**tokens).logits, sys.argv[2])
+        for model, file in zip(sys.argv[1:3], sys.argv[3:]):
+            tokens = AutoTokenizer.from_pretrained(model)("12 + 5 =", return_tensors="pt")
+            torch.save(AutoModelForCausalLM.from_pretrained(model)(**tokens).logits, file)
     """
-    code = "\n".join(line.strip() for line in code.splitlines())
-    for model, file in (("anna/model", "hub.pt"), (str(place / "out"), "local.pt")):
-        environment = {**os.environ, **hub.environment(tmp_path / "another home")}
-        command = [sys.executable, "-c", code, model, str(tmp_path / file)]
-        loaded = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert loaded.returncode == 0, loaded.stderr
-    assert torch.equal(torch.load(tmp_path / "hub.pt"), torch.load(tmp_path / "local.pt"))
+    models = ["anna/model", str(pushed.place / "out")]
+    files = [str(tmp_path / "hub.pt"), str(tmp_path / "local.pt")]
+    loaded = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *models, *files],
+        cwd=tmp_path,
+        env={**os.environ, **pushed.hub.environment(tmp_path / "another home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert loaded.returncode == 0, loaded.stderr
+    assert torch.equal(*map(torch.load, files))
 
 
-def test_weights_are_there_before_anything_that_makes_them_a_model(push, hub):
+def test_weights_are_there_before_anything_that_makes_them_a_model(pushed):
     """Whoever looks in between finds no config; then everything else comes at once."""
-    assert push("--results", "grid", *SOURCES).returncode == 0
-    last, first, _ = hub.commits("anna/model")
+    last, first, _ = pushed.hub.commits("anna/model")
     assert set(first.files) == {".gitattributes", "model.safetensors"}
     assert set(last.files) - set(first.files) == {
         *("README.md", "config.json", "generation_config.json", "mergekit_config.yml", "pass_at_k.png"),
@@ -134,12 +177,9 @@ def test_weights_are_there_before_anything_that_makes_them_a_model(push, hub):
     }
 
 
-def test_nothing_of_the_machine_leaves_it(push, place, hub):
+def test_nothing_of_the_machine_leaves_it(pushed):
     """No optimizer, no journal, no path: neither in what arrives nor in any request."""
-    config = json.loads((place / "out/config.json").read_text())
-    (place / "out/config.json").write_text(json.dumps({**config, "_name_or_path": str(place / "run/checkpoint-10")}))
-    done = push("--results", str(place / "grid"), *SOURCES)
-    assert done.returncode == 0, done.stderr
+    hub, place = pushed.hub, pushed.place
     files = hub.files("anna/model")
     assert not [name for name in files if "optimizer" in name or "journal" in name or "train" in name]
     for name, content in files.items():
@@ -147,27 +187,50 @@ def test_nothing_of_the_machine_leaves_it(push, place, hub):
             assert secret.encode() not in content, name
     assert json.loads(files["config.json"])["_name_or_path"] == "checkpoint-10"
     assert b"a sample" not in b"".join(request.body or b"" for request in hub.requests)
-    assert "stays here: journal/, optimizer.pt" in done.stdout
+    assert "stays here: journal/, optimizer.pt" in pushed.done.stdout
     # On the machine all is as it was.
     assert json.loads((place / "out/config.json").read_text())["_name_or_path"] == str(place / "run/checkpoint-10")
     assert "run/checkpoint-10" in (place / "out/mergekit_config.yml").read_text()
 
 
-def test_checkpoints_are_called_as_the_hub_knows_them(push, hub):
+def test_checkpoints_are_called_as_the_hub_knows_them(pushed):
     """In the recipe, which runs anywhere then, in the card and in the results; a later push knows them still."""
-    assert push("--results", "grid", *SOURCES).returncode == 0
-    files = hub.files("anna/model")
+    files = pushed.hub.files("anna/model")
     recipe = yaml.safe_load(files["mergekit_config.yml"])
     assert (recipe["base_model"], recipe["models"]) == ("anna/run@step-10", [{"model": "anna/run@step-90"}])
     assert json.loads(files["wise_merge.json"])["late"]["model"] == "anna/run@step-90"
     assert json.loads(files["wise_merge_results.json"])["models"]["early"] == "anna/run@step-10"
     head = yaml.safe_load(files["README.md"].decode().split("---")[1])
     assert (head["base_model"], head["base_model_relation"]) == (["anna/run"], "merge")
-    # A later push of the same card knows them still.
-    again = push(repository="anna/again")
+    again = wise_merge("push", "out", "anna/again", cwd=pushed.place, **pushed.environment)
     assert again.returncode == 0, again.stderr
     assert "warning" not in again.stderr
-    assert hub.files("anna/again")["mergekit_config.yml"] == files["mergekit_config.yml"]
+    assert pushed.hub.files("anna/again") == files
+
+
+def test_a_finished_push_sends_nothing_twice(pushed):
+    """The same command again finds every file there, down to the card that it writes anew."""
+    before = pushed.hub.commits("anna/model")
+    pushed.hub.requests.clear()
+    again = wise_merge(*pushed.command, cwd=pushed.place, **pushed.environment)
+    assert again.returncode == 0, again.stderr
+    assert not pushed.hub.sent("xorbs|^PUT|/commit/")
+    assert pushed.hub.commits("anna/model") == before
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(pushed):
+    """Its list is what a push then sends, and the card to the letter."""
+    dry = pushed.dry
+    assert dry.done.returncode == 0, dry.done.stderr
+    assert "would be sent to anna/model:" in dry.done.stdout
+    # Cards of the checkpoints are looked for, which reads.
+    assert {request.method for request in dry.requests} <= {"GET", "HEAD"}
+    assert dry.after == dry.before
+    listed = [line.split()[0] for line in dry.done.stdout.splitlines() if re.match(r"  \S+ +[\d.]+ [kMG]?B\b", line)]
+    files = pushed.hub.files("anna/model")
+    assert sorted(listed) == sorted(set(files) - {".gitattributes"})
+    assert files["README.md"].decode().strip() in dry.done.stdout
+    assert files["mergekit_config.yml"].decode().strip() in dry.done.stdout
 
 
 def test_without_sources_the_last_part_of_a_path_stands_for_it(push, hub):
@@ -179,23 +242,6 @@ def test_without_sources_the_last_part_of_a_path_stands_for_it(push, hub):
     assert b"base_model_relation" not in hub.files("anna/model")["README.md"]
 
 
-def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(push, place, hub):
-    """Its list is what a push then sends, file by file with sizes, and the card to the letter."""
-    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    dry = push("--results", "grid", *SOURCES, "--dry-run", "--revision", "v2")
-    assert dry.returncode == 0, dry.stderr
-    # Cards of the checkpoints are looked for, which reads.
-    assert {request.method for request in hub.requests} <= {"GET", "HEAD"}
-    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
-    assert "would be sent to anna/model, branch v2:" in dry.stdout
-    push("--results", "grid", *SOURCES)
-    files = hub.files("anna/model")
-    listed = [line.split()[0] for line in dry.stdout.splitlines() if line.startswith("  ") and " B" in line + " B"]
-    assert set(files) - {".gitattributes"} <= set(listed)
-    assert files["README.md"].decode().strip() in dry.stdout
-    assert files["mergekit_config.yml"].decode().strip() in dry.stdout
-
-
 def test_samples_leave_only_if_asked_for(push, place, hub):
     """Then every sample of this model at the temperature of the card, in a file that `wise-merge score` reads."""
     assert push("--results", "grid", *SOURCES, "--include-samples").returncode == 0
@@ -205,8 +251,7 @@ def test_samples_leave_only_if_asked_for(push, place, hub):
     (place / "samples.jsonl").write_bytes(files["samples/countdown_passk.jsonl"])
     scored = wise_merge("score", "samples.jsonl", "--json", "scored.json", cwd=place)
     assert scored.returncode == 0, scored.stderr
-    refused = push("--include-samples")
-    assert "needs --results" in one_line(refused)
+    assert "needs --results" in one_line(push("--include-samples"))
 
 
 def test_a_branch_is_made_for_a_revision(push, hub):
@@ -218,34 +263,26 @@ def test_a_branch_is_made_for_a_revision(push, hub):
     assert set(hub.files("anna/model")) == {".gitattributes"}
 
 
-def test_private_means_private(push, hub):
+def test_private_means_private(push, hub, api):
     """A new repository is; one that is public already is not sent to."""
     assert push("--private", *SOURCES).returncode == 0
     assert hub.repositories["model", "anna/model"].private
-    assert push(*SOURCES, repository="anna/public").returncode == 0
-    before = hub.commits("anna/public")
+    api.create_repo("anna/public", private=False)
     assert "is there already and public, and nothing was sent" in one_line(
         push("--private", *SOURCES, repository="anna/public")
     )
-    assert hub.commits("anna/public") == before
+    assert set(hub.files("anna/public")) == {".gitattributes"}
 
 
-def test_weights_of_an_earlier_model_do_not_stay(push, place, hub):
+def test_weights_of_an_earlier_model_do_not_stay(push, hub, api, tmp_path):
     """A model of one file after one of two, where transformers would take the wrong ones; other files stay."""
-    weights = load_file(place / "out/model.safetensors")
-    names = sorted(weights)
-    parts = {"model-00001-of-00002.safetensors": names[:5], "model-00002-of-00002.safetensors": names[5:]}
-    for file, held in parts.items():
-        save_file({name: weights[name] for name in held}, place / "out" / file, metadata={"format": "pt"})
-    index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
-    (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
-    (place / "out/model.safetensors").rename(place / "whole")
-    (place / "out/LICENSE").write_text("MIT")
-    assert push(*SOURCES).returncode == 0
-    assert {*parts, "model.safetensors.index.json", "LICENSE"} <= set(hub.files("anna/model"))
-    for file in (*parts, "model.safetensors.index.json", "LICENSE"):
-        (place / "out" / file).unlink()
-    (place / "whole").rename(place / "out/model.safetensors")
+    weights = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    for name in (*weights, "LICENSE"):
+        (tmp_path / "earlier").mkdir(exist_ok=True)
+        (tmp_path / "earlier" / name).write_text("of an earlier model")
+    api.create_repo("anna/model")
+    api.upload_folder(repo_id="anna/model", folder_path=tmp_path / "earlier")
+    assert {*weights, "LICENSE"} <= set(hub.files("anna/model"))
     assert push(*SOURCES).returncode == 0
     files = hub.files("anna/model")
     assert [name for name in files if "model" in name] == ["model.safetensors"]
@@ -254,34 +291,21 @@ def test_weights_of_an_earlier_model_do_not_stay(push, place, hub):
 
 @pytest.mark.parametrize(
     ("damage", "words"),
-    [
-        ("nan", "holds NaN or infinity"),
-        ("shard", "is missing, but the index of out names it"),
-        ("truncated", "is not a whole safetensors file"),
-        ("tokenizer", "the tokenizer of out does not load"),
-        ("random", "would start at random"),
-    ],
+    [("nan", "holds NaN or infinity"), ("shard", "is missing, but the index of out names it")],
 )
 def test_a_model_that_is_not_whole_is_not_sent(damage, words, push, place, hub):
-    """It is refused before the Hub hears of it, and no card is written."""
+    """It is refused before anything is sent, and no card is written."""
     file = place / "out/model.safetensors"
     weights = load_file(file)
     if damage == "nan":
         weights["model.layers.1.mlp.up_proj.weight"][-1, -1] = float("nan")
         save_file(weights, file, metadata={"format": "pt"})
-    elif damage == "shard":
+    else:
         index = {"weight_map": dict.fromkeys(weights, "model.safetensors") | {"lm_head.weight": "model-2.safetensors"}}
         (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
         file.rename(place / "out/model-1.safetensors")
-    elif damage == "truncated":
-        file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "tokenizer":
-        (place / "out/tokenizer.json").write_text('{"version": "1.0"')
-    else:
-        del weights["model.layers.1.mlp.up_proj.weight"]
-        save_file(weights, file, metadata={"format": "pt"})
     assert words in one_line(push(*SOURCES))
-    assert not hub.requests
+    assert [request.path for request in hub.requests] == ["/api/whoami-v2"]
     assert not (place / "out/README.md").exists()
 
 
@@ -311,20 +335,19 @@ def test_who_may_not_push_is_told_why_in_one_line(environment, repository, words
         ("POST /api/repos/create", 429, "takes no more requests for now (429); wait 7 seconds and"),
         ("POST /api/repos/create", 500, "trouble of its own (500"),
         ("POST /api/models/anna/model/commit", 409, "was changed by somebody else meanwhile (409"),
-        ("POST /api/models/anna/model/preupload", 403, "may not write to anna/model (403"),
+        ("^PUT", 403, "may not write to anna/model (403"),
         ("POST /api/validate-yaml", 400, "the Hub refuses the card's YAML"),
     ],
 )
 def test_what_the_hub_answers_is_one_line_that_says_what_to_do(pattern, status, words, push, hub):
-    """And the same command, typed again, then succeeds."""
+    """Nothing half is there that anybody would take for a model."""
     hub.fail(pattern, status=status, times=None, headers={"Retry-After": "7"})
-    done = push(*SOURCES)
+    # Xet has its own words for what its storage answers.
+    done = push(*SOURCES, HF_HUB_DISABLE_XET="1")
     assert words in one_line(done)
     assert "Retry" not in one_line(done)
-    hub.heal()
-    again = push(*SOURCES)
-    assert again.returncode == 0, again.stderr
-    assert "model.safetensors" in hub.files("anna/model")
+    there = hub.files("anna/model") if ("model", "anna/model") in hub.repositories else {}
+    assert set(there) <= {".gitattributes"}
 
 
 def test_troubles_that_pass_are_waited_for(push, hub):
@@ -350,7 +373,7 @@ def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_pu
     parts = {"model-1.safetensors": ["lm_head.weight"], "model-2.safetensors": sorted({*weights} - {"lm_head.weight"})}
     for file, held in parts.items():
         save_file({name: weights[name] for name in held}, place / "out" / file, metadata={"format": "pt"})
-    index = {"weight_map": {name: file for file, held in parts.items() for name in held}}
+    index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
     (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
     environment = {"HF_HUB_DISABLE_XET": "1"} if protocol == "lfs" else {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1"}
     pieces = "^PUT" if protocol == "lfs" else "xorbs"
@@ -367,13 +390,3 @@ def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_pu
     assert all(files[name] == (place / "out" / name).read_bytes() for name in parts)
     size = sum(len(files[name]) for name in parts)
     assert sum(request.body_size for request in hub.sent(pieces)) <= size - arrived + 100_000
-
-
-def test_a_finished_push_sends_nothing_twice(push, hub):
-    """The same command again finds every file there."""
-    assert push("--results", "grid", *SOURCES).returncode == 0
-    before = hub.commits("anna/model")
-    hub.requests.clear()
-    assert push("--results", "grid", *SOURCES).returncode == 0
-    assert not hub.sent("xorbs|^PUT")
-    assert hub.commits("anna/model") == before

@@ -58,7 +58,9 @@ def card(facts: Facts, before: str | None) -> str:
     from huggingface_hub import ModelCard
 
     kept, metadata = _of_person(before)
-    data = {**metadata, **_metadata(facts)}
+    ours = _metadata(facts)
+    # In one order, however often it is written: the Hub takes a card that has not changed for what is there already.
+    data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
         part
         for part in (

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wise_merge import __version__
-from wise_merge.passk_task.host import tasks_directory
 from wise_merge.publish.evidence import Evidence, Row, TaskEvidence
 from wise_merge.results.summary import LEVEL, Curve
 
@@ -38,6 +37,8 @@ class Dataset:
 
 def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
     """Return where the problems of a task of a sweep came from."""
+    from wise_merge.passk_task.host import tasks_directory
+
     if (settings.get("metadata") or {}).get("data_file"):
         return Dataset(None)
     facts: dict[str, Any] = {}

@@ -16,6 +16,8 @@ from wise_merge.publish.contents import Contents, Entry
 
 #: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
 _STALE = re.compile(r"[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?|adapter_model\.bin")
+#: Packages that huggingface_hub sends with.
+_TRANSPORTS = {"httpx", "httpx2", "httpcore", "hf_xet", "requests"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,18 @@ def check_target(target: Target) -> None:
         raise WiseMergeError(f"give the repository as USER/NAME or ORGANISATION/NAME; got {target.repository}")
 
 
+def check_login(target: Target) -> None:
+    """Raise `WiseMergeError` unless the Hub can be reached and knows the token."""
+    with _explained(target, "nothing was sent"):
+        _api().whoami()
+
+
+def _api() -> Any:
+    from huggingface_hub import HfApi
+
+    return HfApi(library_name="wise-merge", library_version=__version__)
+
+
 def send(target: Target, contents: Contents) -> str:
     """Send a model and return its address.
 
@@ -58,11 +72,10 @@ def send(target: Target, contents: Contents) -> str:
         target: where to.
         contents: what.
     """
-    from huggingface_hub import HfApi, ModelCard
+    from huggingface_hub import ModelCard
 
-    api = HfApi(library_name="wise-merge", library_version=__version__)
+    api = _api()
     with _explained(target, "nothing was sent"):
-        api.whoami()
         for entry in contents.others:
             if entry.name == "README.md" and entry.content is not None:
                 _validate(ModelCard(entry.content.decode()))
@@ -131,12 +144,14 @@ def _explained(target: Target, remedy: str) -> Iterator[None]:
         raise WiseMergeError("you are not logged in to the Hub; run `hf auth login`, or set HF_TOKEN") from error
     except OfflineModeIsEnabled as error:
         raise WiseMergeError("HF_HUB_OFFLINE is set, so nothing can be sent; unset it") from error
-    except HfHubHTTPError as error:
-        raise WiseMergeError(_status(error, target, remedy)) from error
     except WiseMergeError:
         raise
     except Exception as error:  # of the transport, which is huggingface_hub's own business: httpx, hf_xet
-        if not _is_of_transport(error):
+        chain = list(_chain(error))
+        for cause in chain:
+            if isinstance(cause, HfHubHTTPError):
+                raise WiseMergeError(_status(cause, target, remedy)) from error
+        if not any(map(_is_of_transport, chain)):
             raise
         raise WiseMergeError(f"the connection to the Hub broke off ({_first_line(error)}); {remedy}") from error
 
@@ -164,17 +179,24 @@ def _status(error: Any, target: Target, remedy: str) -> str:
     return f"the Hub refuses ({code}: {said}); {remedy}"
 
 
-def _is_of_transport(error: Exception) -> bool:
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that it was raised from: a file that cannot be sent is a RuntimeError at first."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _is_of_transport(error: BaseException) -> bool:
     modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
     return (
-        bool(modules & {"httpx", "httpx2", "httpcore", "hf_xet", "requests"})
+        bool(modules & _TRANSPORTS)
         or isinstance(error, (ConnectionError, TimeoutError))
         or (type(error) is RuntimeError and "xet" in _origin(error))
     )
 
 
 def _origin(error: BaseException) -> str:
-    """Return the file in which an exception was raised: hf_xet raises a RuntimeError where a transfer failed."""
+    """Return the file in which an exception was raised."""
     trace = error.__traceback__
     found = ""
     while trace is not None:

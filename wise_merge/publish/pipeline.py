@@ -17,7 +17,7 @@ from wise_merge.publish.contents import Contents, contents_of
 from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
 from wise_merge.publish.evidence import Evidence, evidence_of
 from wise_merge.publish.figure import draw
-from wise_merge.publish.hub import Target, check_target, send
+from wise_merge.publish.hub import Target, check_login, check_target, send
 from wise_merge.publish.merged import ROLES, Merged, read_merged
 from wise_merge.publish.parents import inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
@@ -80,6 +80,8 @@ def push(
     if settings.include_samples and settings.results is None:
         raise WiseMergeError("--include-samples needs --results: the samples are in the sweep's folder")
     merged = read_merged(out)
+    if not dry_run:
+        check_login(target)  # before what takes minutes on a large model
     check_whole(out, watch=_bar)
     if settings.results is None:
         settings = dataclasses.replace(settings, sources={**_earlier_sources(out), **settings.sources})

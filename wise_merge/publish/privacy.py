@@ -29,6 +29,8 @@ _MODELS = {"base_model", "model", "path", "lora", "source", "tokenizer_source"}
 #: Within a text, what a known folder is followed by.
 _REST = r"(?:[/\\][\w.+@=-]*)*"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@.+)?")
+#: What trainers write has the form of an id too.
+_RUN = re.compile(r"[\w.-]+/checkpoint-\d+")
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def _models(recipe: Any) -> Iterator[str]:
 def published(name: str) -> str:
     """Return how a model of a recipe is called in public: an id of the Hub as it is, a path by its last part."""
     return "+".join(
-        part if is_hub_id(part) and not Path(part).exists() else last_part(part) for part in name.split("+")
+        part if is_hub_id(part) and not (_RUN.fullmatch(part) or Path(part).exists()) else last_part(part)
+        for part in name.split("+")
     )
 
 
