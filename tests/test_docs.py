@@ -12,14 +12,15 @@ import pytest
 import torch
 import yaml
 from conftest import REPOSITORY, make_checkpoint
+from hub.server import HubServer
 from safetensors.torch import load_file
 from test_adapters import make_adapter
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
 
-#: Run elsewhere: the installation in test_installation.py, the make targets by .ci/run and by hand.
-ELSEWHERE = {"pip install wise-merge", "make demo", "make test"}
+#: Run elsewhere: the installation in test_installation.py, the make targets by .ci/run and by hand; or by a person.
+ELSEWHERE = {"pip install wise-merge", "make demo", "make test", "hf auth login"}
 
 
 def blocks(page, language):
@@ -59,6 +60,13 @@ def workplace(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def hub():
+    """The Hub as far as a push needs it, with the user of the pages."""
+    with HubServer(user="anna", token="hf_of_anna") as hub:
+        yield hub
+
+
 def run(command, folder, **environment):
     scripts = sysconfig.get_path("scripts")
     paths = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
@@ -75,16 +83,19 @@ def run(command, folder, **environment):
 
 
 @pytest.mark.parametrize(("page", "command"), ALL_COMMANDS, ids=lambda value: getattr(value, "name", None))
-def test_the_command_runs_as_it_stands(page, command, workplace):
+def test_the_command_runs_as_it_stands(page, command, workplace, hub, tmp_path):
     """Typed as in the text; evaluations are only cut to two problems and eight new tokens."""
     if "lm_eval " in command:
         command += " --limit 2 --device cpu --gen_kwargs max_gen_toks=8"
     if "wise-merge sweep" in command:
         # Half of them choose, the other half confirms.
         command += " --limit 4 --device cpu --gen_kwargs max_gen_toks=8"
-    output = run(command, workplace)
+    output = run(command, workplace, **(hub.environment(tmp_path) if "wise-merge push" in command else {}))
     if "lm_eval " in command:
         assert "pass@32" in output
+    if "wise-merge push" in command and "--dry-run" not in command:
+        assert output.splitlines()[-1] == f"{hub.endpoint}/anna/sft-wise-ft"
+        assert {"README.md", "model.safetensors", "pass_at_k.png"} <= set(hub.files("anna/sft-wise-ft"))
 
 
 def test_the_first_commands_are_the_ones_that_are_tested():
