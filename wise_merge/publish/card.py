@@ -1,5 +1,6 @@
 """The model card, written from facts; between two marked lines of it stands what a person wrote."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,20 +11,31 @@ import yaml
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.entries import RESULTS, of_role, samples_text, shots_text
+from wise_merge.publish.entries import RESULTS, of_role, problems_text, samples_text, shots_text
 from wise_merge.publish.evidence import SHOWN, Evidence, Row, TaskEvidence
 from wise_merge.publish.merged import RECIPE, ROLES, Merged
 from wise_merge.publish.parents import LICENCE, Inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id
+from wise_merge.publish.sampling import sampling_command
 from wise_merge.results.summary import LEVEL
 
 #: The file of the picture.
 FIGURE = "pass_at_k.png"
 BEGIN = "<!-- yours: what stands between these two lines is kept when the card is written again -->"
 END = "<!-- yours: end -->"
-_KEPT = re.compile(re.escape(BEGIN) + r"\n(.*?)" + re.escape(END), re.DOTALL)
-#: A line of the card that mergekit-yaml writes, which says less.
-_MERGEKITS = "This is a merge of pre-trained language models created using [mergekit]"
+_KEPT = re.compile(re.escape(BEGIN) + r"[ \t]*\r?\n(.*?)" + re.escape(END), re.DOTALL)
+#: The card that mergekit-yaml writes, which says less, as long as nobody has added to it.
+_MERGEKITS = re.compile(
+    r"---\n.*?\n---\n# [^\n]*\s+"
+    r"This is a merge of pre-trained language models created using \[mergekit\][^\n]*\s+"
+    r"## Merge Details\s+### Merge Method\s+This model was merged using [^\n]*\s+"
+    r"### Models Merged\s+The following models were included in the merge:\s+(?:\* [^\n]*\s+)*"
+    r"### Configuration\s+The following YAML configuration was used to produce this model:\s+"
+    r"```yaml\n(?:(?!```).)*```\s*",
+    re.DOTALL,
+)
+#: Tags of the methods, of which a model has one.
+_METHODS = ("wise-ft", "bang")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ def card(facts: Facts, before: str | None) -> str:
 
     kept, metadata = _of_person(before)
     ours = _metadata(facts)
+    ours["tags"] = list(dict.fromkeys([*ours["tags"], *_texts(metadata.get("tags"))]))
     # In one order, however often it is written: the Hub takes a card that has not changed for what is there already.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
@@ -66,7 +79,7 @@ def card(facts: Facts, before: str | None) -> str:
         for part in (
             f"# {facts.name.rpartition('/')[2]}",
             f"{BEGIN}\n{kept}{END}",
-            facts.privacy.text(_introduction(facts.merged)),
+            facts.privacy.text(_introduction(facts.merged, measured=facts.evidence is not None)),
             *(map(facts.privacy.text, _evaluation(facts.evidence)) if facts.evidence is not None else ()),
             facts.privacy.text(_made_of(facts.merged, facts.privacy)),
             facts.privacy.text(_again(facts)),
@@ -91,7 +104,13 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
     if before is None:
         return "\n", {}
     kept = _KEPT.search(before)
-    if kept is None and _MERGEKITS not in before:
+    marks = before.count(BEGIN), before.count(END)
+    if marks != (0, 0) and (marks != (1, 1) or kept is None):
+        raise WiseMergeError(
+            f"README.md must have each of these two lines once, in this order, with your text between them: {BEGIN} "
+            f"and {END}; correct it"
+        )
+    if kept is None and _MERGEKITS.fullmatch(before.replace("\r\n", "\n")) is None:
         raise WiseMergeError(
             "the README.md that is there was written by somebody; to keep its text, put these two lines around it: "
             f"{BEGIN} and {END}. Otherwise delete it"
@@ -101,10 +120,15 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
     except (ValueError, yaml.YAMLError) as error:
         raise WiseMergeError(f"the YAML at the head of README.md cannot be read ({error}); correct it") from error
     # Anew each time, or gone with what they told of.
-    ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE, "language"}
+    ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE}
     if kept is None:
         ours |= {"tags", "library_name"}
     return ("\n" if kept is None else kept[1]), {key: value for key, value in found.items() if key not in ours}
+
+
+def _texts(found: Any) -> list[str]:
+    """Return the tags that a card has beside that of a method, which may have been another one."""
+    return [str(tag) for tag in (found if isinstance(found, list) else [found] if found else []) if tag not in _METHODS]
 
 
 def _metadata(facts: Facts) -> dict[str, Any]:
@@ -126,12 +150,12 @@ def _metadata(facts: Facts) -> dict[str, Any]:
     return data
 
 
-def _introduction(merged: Merged) -> str:
+def _introduction(merged: Merged, *, measured: bool) -> str:
     average = "(1 - alpha) * early + alpha * late"
     if merged.method == "bang":
         method = (
-            "[BANG](https://arxiv.org/abs/2309.17230): two checkpoints of one training run, each divided by its "
-            f"temperature so that none is more confident than the other, and then averaged, `{average}`"
+            "[BANG](https://arxiv.org/abs/2309.17230): two checkpoints of one training run, the logits of each divided "
+            f"by a temperature so that neither is more confident than the other, and then averaged, `{average}`"
         )
     else:
         method = (
@@ -139,8 +163,15 @@ def _introduction(merged: Merged) -> str:
             f"training run, `{average}`"
         )
     alpha = f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else ""
+    # What others found is no claim about this model.
+    here = (
+        "How it turned out here is under [Evaluation](#evaluation)."
+        if measured
+        else "Of this model, no figures are known."
+    )
     return (
-        f"{method}{alpha}. Fine-tuning raises Pass@1 and costs diversity; the average gives diversity back. Made by "
+        f"{method}{alpha}. [Dang et al.](https://arxiv.org/abs/2504.10478) found that fine-tuning raises Pass@1 but "
+        f"lowers Pass@k, and that the average with an early checkpoint brings it back. {here} Made by "
         "[wise-merge](https://pypi.org/project/wise-merge/) for [mergekit](https://github.com/arcee-ai/mergekit)."
     )
 
@@ -155,11 +186,16 @@ def _evaluation(evidence: Evidence) -> list[str]:
     ]
     for task in evidence.tasks:
         parts.append(f"### {task.task}\n\n{_overview(evidence, task)}")
-        parts.append(_curve_table(evidence, task))
+        if of_role(task, evidence.temperature, "this model") is not None:
+            parts.append(_curve_table(evidence, task))
+    if evidence.unsampled:
+        parts.append(f"The sweep has not sampled this model on {', '.join(evidence.unsampled)}.")
     if evidence.chosen:
+        # In Markdown, what stands between two asterisks is emphasised, and 0.5*pass@1 has one.
+        sentences = "\n\n".join(evidence.chosen).replace("*", r"\*")
         parts.append(
-            "### How it was chosen\n\n" + "\n\n".join(evidence.chosen) + "\n\nThe figures above are over all problems, "
-            "those too by which it was chosen, and so flatter it a little; the line before this one does not."
+            f"### How it was chosen\n\n{sentences}\n\nThe figures above are over all problems, those too by which it "
+            "was chosen, and so flatter it a little; those on the other problems do not."
         )
     return parts
 
@@ -183,11 +219,15 @@ def _overview(evidence: Evidence, task: TaskEvidence) -> str:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     shots = shots_text(evidence)
-    limits = [row.outcome.max_tokens for row in task.rows if row.outcome.max_tokens is not None]
-    told = f"Completions of up to {max(limits):,} tokens{shots}." if limits else shots.removeprefix(", ").capitalize()
-    if any(row.outcome.limit is not None for row in task.rows):
-        told += f" Only the first {min(row.outcome.limit for row in task.rows if row.outcome.limit):,} problems."
-    return "\n".join(lines) + (f"\n\n{told}" if told else "")
+    longest = [row.outcome.max_tokens for row in task.rows if row.outcome.max_tokens is not None]
+    told = []
+    if longest or shots:
+        told.append(f"Completions of up to {max(longest):,} tokens{shots}." if longest else f"{shots[2:]}.")
+    limits = {row.outcome.limit for row in task.rows}
+    if limits != {None}:
+        some = " of some of these models" if len(limits) > 1 else ""
+        told.append(f"Not the whole task: only its first problems were sampled{some}.")
+    return "\n".join(lines) + (f"\n\n{' '.join(told)}" if told else "")
 
 
 def _curve_table(evidence: Evidence, task: TaskEvidence) -> str:
@@ -200,7 +240,7 @@ def _curve_table(evidence: Evidence, task: TaskEvidence) -> str:
     ]
     for k in sorted({k for row in rows for k in row.summary.reported}):
         lines.append(f"| {k} | {' | '.join(_cell(row, name, k) for name in names for row in rows)} |")
-    head = f"The curves at T = {evidence.temperature:g}, n = {rows[0].summary.problems:,} problems"
+    head = f"The curves at T = {evidence.temperature:g}, n = {problems_text(rows)} problems"
     return f"<details><summary>{head}</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
 
 
@@ -209,6 +249,8 @@ def _cell(row: Row, name: str, k: int) -> str:
     if curve is None or k not in curve.k:
         return ""
     estimate = curve.at(k)
+    if math.isnan(estimate.low):  # of a single problem
+        return f"{estimate.value:.3f}"
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
@@ -220,7 +262,7 @@ def _made_of(merged: Merged, privacy: Privacy) -> str:
         lines.append(f"| step of training | {' | '.join(_step(merged.step(role)) for role in ROLES)} |")
     lines.append("| share | 1 - alpha | alpha |")
     if merged.method == "bang" and all(merged.temperature(role) is not None for role in ROLES):
-        lines.append(f"| temperature | {' | '.join(f'{merged.temperature(role):g}' for role in ROLES)} |")
+        lines.append(f"| logits divided by | {' | '.join(f'{merged.temperature(role):g}' for role in ROLES)} |")
     for name in dict.fromkeys(name for role in ROLES for name in merged.sha256(role)):
         digests = [f"`{merged.sha256(role)[name]}`" if name in merged.sha256(role) else "" for role in ROLES]
         lines.append(f"| SHA-256 of {name} | {' | '.join(digests)} |")
@@ -231,7 +273,7 @@ def _made_of(merged: Merged, privacy: Privacy) -> str:
     versions: Mapping[str, str] = merged.record.get("versions") or {}
     if versions:
         facts.append("made with " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    if not all(any(map(is_hub_id, name.split("+"))) for name in names.values()):
+    if not all(is_hub_id(part) for name in names.values() for part in name.split("+")):
         facts.append("a checkpoint that is named without an organisation was not published")
     return "## What it is made of\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"- {fact}" for fact in facts)
 
@@ -241,7 +283,8 @@ def _link(name: str) -> str:
     for part in name.split("+"):
         repository, _, revision = part.partition("@")
         url = f"https://huggingface.co/{repository}" + (f"/tree/{revision}" if revision else "")
-        parts.append(f"[{part}]({url})" if is_hub_id(part) else f"`{part}`")
+        # In a table, a line stands between cells even within code.
+        parts.append(f"[{part}]({url})" if is_hub_id(part) else f"`{part}`".replace("|", r"\|"))
     return " + ".join(parts)
 
 
@@ -261,30 +304,6 @@ def _again(facts: Facts) -> str:
         f"mergekit-yaml {RECIPE} out/{lora}\n"
     )
     if facts.evidence is not None:
-        text += _sampled(facts, facts.evidence)
+        # A name without an organisation is that of a folder which others do not have.
+        text += sampling_command(facts.evidence, facts.name if "/" in facts.name else "out", facts.privacy) + "\n"
     return text + "```"
-
-
-def _sampled(facts: Facts, evidence: Evidence) -> str:
-    import json
-    import shlex
-
-    settings = evidence.settings
-    row = next(row for task in evidence.tasks for row in task.at(evidence.temperature) if row.role == "this model")
-    metadata = {**(settings.get("metadata") or {}), "repeats": row.summary.n_high}
-    options = {
-        key: value for key, value in (settings.get("gen_kwargs") or {}).items() if key not in ("temperature", "seed")
-    }
-    drawn = ",".join(f"{key}={value}" for key, value in {**options, "temperature": f"{row.temperature:g}"}.items())
-    command = (
-        f"lm_eval --model {settings.get('backend', 'hf')}-passk --model_args pretrained={facts.name} "
-        f"--tasks {','.join(task.task for task in evidence.tasks)} "
-        f"--metadata {shlex.quote(json.dumps(facts.privacy.value(metadata)))} --gen_kwargs {shlex.quote(drawn)}"
-    )
-    if settings.get("num_fewshot") is not None:
-        command += f" --num_fewshot {settings['num_fewshot']}"
-    if settings.get("apply_chat_template"):
-        command += " --apply_chat_template"
-    if settings.get("seed") is not None:
-        command += f" --seed {settings['seed']}"
-    return command + "\n"

@@ -1,23 +1,32 @@
 """The figures in the forms that the Hub reads: entries of registered benchmarks, the older model-index, and a file."""
 
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wise_merge import __version__
 from wise_merge.publish.evidence import Evidence, Row, TaskEvidence
-from wise_merge.results.summary import LEVEL, Curve
+from wise_merge.publish.privacy import Privacy
+from wise_merge.results.summary import LEVEL, Curve, Estimate
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, EvalResultEntry
 
 #: The results file of the repository.
 RESULTS = "wise_merge_results.json"
-#: Datasets that carry the Hub's "Benchmark" tag: dataset -> (task in its eval.yaml, problems).
-REGISTERED = {"openai/gsm8k": ("gsm8k", 1319)}
 _METRICS = ("pass@k", "maj@k")
+#: Arguments of a model that are for its owner alone.
+_SECRET = re.compile(r"(^|_)(token|key|password|secret)$", re.IGNORECASE)
+#: Of a sweep's settings.
+_SAMPLING = (
+    *("backend", "model_args", "seed", "metadata", "gen_kwargs", "num_fewshot"),
+    *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "include_path"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +42,10 @@ class Dataset:
     id: str | None
     config: str | None = None
     split: str | None = None
+
+
+#: Datasets that carry the Hub's "Benchmark" tag, as it evaluates them -> (task in its eval.yaml, problems).
+REGISTERED = {Dataset("openai/gsm8k", "main", "test"): ("gsm8k", 1319)}
 
 
 def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
@@ -61,8 +74,11 @@ def _facts(path: Path) -> dict[str, Any]:
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
     found = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    included = found.pop("include", None)
-    return {**(_facts(path.parent / included) if included else {}), **found}
+    included = found.pop("include", None) or []
+    facts: dict[str, Any] = {}
+    for name in included if isinstance(included, list) else [included]:
+        facts |= _facts(path.parent / name)
+    return {**facts, **found}
 
 
 def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResultEntry]]":
@@ -77,27 +93,28 @@ def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResu
     """
     from huggingface_hub import EvalResultEntry
 
-    entries = {}
+    entries: dict[str, list[EvalResultEntry]] = {}
     for task in evidence.tasks:
         dataset = dataset_of(task.task, evidence.settings)
-        if dataset.id not in REGISTERED:
+        if dataset not in REGISTERED:
             continue
-        name, problems = REGISTERED[dataset.id]
+        name, problems = REGISTERED[dataset]
         for row in task.at(evidence.temperature):
             whole = row.outcome.limit is None and row.summary.problems == problems
             if row.role != "this model" or not whole:
                 continue
             one = _curve(row, "pass@k").at(1)
             notes = (
-                f"Pass@1: mean over {samples_text(row)} samples of each of {problems:,} problems at temperature "
+                f"Pass@1: mean over {samples_text(row)} sample{'s' if row.summary.n_high > 1 else ''} of each of "
+                f"{problems:,} problems at temperature "
                 f"{row.temperature:g}, {LEVEL:.0%} interval [{100 * one.low:.1f}, {100 * one.high:.1f}]"
                 f"{shots_text(evidence)}"
             )
-            entries[name] = [
+            entries.setdefault(name, []).append(
                 EvalResultEntry(
-                    dataset_id=dataset.id, task_id=name, value=round(100 * one.value, 2), date=date, notes=notes
+                    dataset_id=str(dataset.id), task_id=name, value=round(100 * one.value, 2), date=date, notes=notes
                 )
-            ]
+            )
     return entries
 
 
@@ -106,8 +123,12 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
     from huggingface_hub import EvalResult
 
     found = []
+    datasets = {task.task: dataset_of(task.task, evidence.settings) for task in evidence.tasks}
+    # The Hub's form has one list of metrics per dataset, under the name of the first task.
+    several = {dataset for dataset, count in Counter(datasets.values()).items() if dataset.id and count > 1}
     for task in evidence.tasks:
-        dataset = dataset_of(task.task, evidence.settings)
+        dataset = datasets[task.task]
+        of_task = f", {task.task}" if dataset in several else ""
         for row in task.at(evidence.temperature):
             if row.role != "this model":
                 continue
@@ -125,44 +146,55 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
                             dataset_config=dataset.config,
                             dataset_split=dataset.split,
                             metric_type=name,
-                            metric_name=f"{name[:-1]}{k}",
+                            metric_name=f"{name[:-1]}{k}{of_task}",
                             metric_value=round(estimate.value, 4),
                             metric_args={
                                 "k": k,
                                 "problems": row.summary.problems,
                                 "samples_per_problem": row.summary.n_low,
                                 "temperature": row.temperature,
-                                "interval": [round(estimate.low, 4), round(estimate.high, 4)],
-                                "level": LEVEL,
+                                **_interval(estimate),
                             },
                         )
                     )
     return found
 
 
-def results_file(evidence: Evidence, names: Mapping[str, str]) -> bytes:
+def _interval(estimate: Estimate) -> dict[str, Any]:
+    """Return the interval of a figure; nothing of a single problem, from which nothing is known of others."""
+    if math.isnan(estimate.low):
+        return {}
+    return {"interval": [round(estimate.low, 4), round(estimate.high, 4)], "level": LEVEL}
+
+
+def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy) -> bytes:
     """Return the results file: every figure at every k, and the verdicts from which each can be made again.
 
     Args:
         evidence: of the model.
         names: of the roles, as they may be published.
+        privacy: keeps the machine's paths out of the settings.
     """
     document = {
         "wise_merge": __version__,
         "level": LEVEL,
-        "sampling": {
-            key: evidence.settings.get(key)
-            for key in (
-                *("backend", "seed", "metadata", "gen_kwargs", "num_fewshot"),
-                *("apply_chat_template", "system_instruction", "fewshot_as_multiturn"),
-            )
-        },
+        "sampling": published_settings(evidence, privacy),
         "models": {role: names[role] for role in ("early", "late")},
         "chosen": list(evidence.chosen),
         "temperature": evidence.temperature,
         "tasks": {task.task: [_row(row, names) for row in task.rows] for task in evidence.tasks},
+        "unsampled": list(evidence.unsampled),
     }
     return (json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+
+
+def published_settings(evidence: Evidence, privacy: Privacy) -> dict[str, Any]:
+    """Return the settings of sampling, with no path in them and nothing that opens a door."""
+    found = {key: evidence.settings.get(key) for key in _SAMPLING}
+    arguments = evidence.settings.get("model_args") or {}
+    found["model_args"] = {key: value for key, value in arguments.items() if not _SECRET.search(key)}
+    published: dict[str, Any] = privacy.value(found)
+    return published
 
 
 def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
@@ -200,8 +232,17 @@ def _number(value: float) -> float | None:
 
 def samples_text(row: Row) -> str:
     """Return how many samples there are of each problem: "32", or "8 to 32" where they differ."""
-    low, high = row.summary.n_low, row.summary.n_high
-    return f"{low}" if low == high else f"{low} to {high}"
+    return _range_text([row.summary.n_low, row.summary.n_high])
+
+
+def problems_text(rows: Sequence[Row]) -> str:
+    """Return how many problems these figures are means over: "500", or "100 to 500" where they differ."""
+    return _range_text([row.summary.problems for row in rows])
+
+
+def _range_text(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def shots_text(evidence: Evidence) -> str:

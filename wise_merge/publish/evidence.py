@@ -61,6 +61,7 @@ class Evidence:
         settings: of the sweep, see `wise_merge.points.Results`.
         temperature: at which its figures are shown first: that of `wise-merge best`, or as asked.
         tasks: figures by task.
+        unsampled: tasks of the sweep on which it has not sampled the model.
         chosen: how `wise-merge best` chose it, in its own sentences; empty if it did not.
         runs: in the sweep's journal, of this model at that temperature: task -> fingerprint.
         journal: the folder of these.
@@ -69,6 +70,7 @@ class Evidence:
     settings: Mapping[str, Any]
     temperature: float
     tasks: tuple[TaskEvidence, ...]
+    unsampled: tuple[str, ...]
     chosen: tuple[str, ...]
     runs: Mapping[str, str]
     journal: Path
@@ -106,7 +108,7 @@ def evidence_of(
     first = _temperature(sampled, temperature, chosen)
     seen = {id(outcome): outcome for _, outcome in wanted}
     figures = {id(outcome): _figures(outcome) for outcome in watch(list(seen.values()))}
-    tasks = []
+    tasks, unsampled = [], []
     for task in results.tasks:
         rows = [Row(role, outcome, figures[id(outcome)]) for role, outcome in wanted if outcome.task == task]
         # A temperature at which this model was not sampled says nothing of it.
@@ -114,12 +116,22 @@ def evidence_of(
         rows.sort(key=lambda row: (row.temperature, SHOWN.index(row.role)))
         if any(row.role == "this model" for row in rows):
             tasks.append(TaskEvidence(task, tuple(rows)))
+        else:
+            unsampled.append(task)
     runs = {
         outcome.task: outcome.run
         for role, outcome in wanted
         if role == "this model" and outcome.point.temperature == first
     }
-    return Evidence(results.settings, first, tuple(tasks), chosen[0] if chosen else (), runs, results.journal)
+    return Evidence(
+        results.settings,
+        first,
+        tuple(tasks),
+        tuple(unsampled),
+        chosen[0] if chosen else (),
+        runs,
+        results.journal,
+    )
 
 
 def _points(results: Results, merged: Merged, role: str) -> list[Point]:

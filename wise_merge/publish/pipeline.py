@@ -124,8 +124,7 @@ def _written(
     merged: Merged, privacy: Privacy, name: str | None, settings: Settings, evidence: Evidence | None, warn: Say
 ) -> dict[str, bytes]:
     """Return the card and the files that it consists of, by their names in the repository."""
-    path = merged.folder / "README.md"
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    before = _earlier_card(merged.folder / "README.md")
     parents = inherited(merged, privacy, settings.licence)
     for warning in parents.warnings:
         warn(f"warning: {warning}")
@@ -145,11 +144,21 @@ def _written(
     return files
 
 
+def _earlier_card(path: Path) -> str | None:
+    """Return the card that is there, with its line ends as they are; None if there is none."""
+    if not path.is_file():
+        return None
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WiseMergeError(f"{path} cannot be read ({error}); save it as UTF-8, or delete it") from error
+
+
 def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dict[str, bytes]:
     from huggingface_hub import eval_result_entries_to_yaml
 
     names = {"this model": "this model", **{role: privacy.names[merged.name(role)] for role in ROLES}}
-    files = {FIGURE: draw(evidence), RESULTS: privacy.text(results_file(evidence, names).decode()).encode()}
+    files = {FIGURE: draw(evidence), RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for name, entries in benchmark_entries(evidence, date).items():
         content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
