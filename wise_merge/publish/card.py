@@ -182,7 +182,7 @@ def _evaluation(evidence: Evidence) -> list[str]:
         f"## Evaluation\n\n![Pass@k of early, late and this model]({FIGURE})\n\nPass@k is the unbiased estimate from "
         f"all samples, Maj@k that of a majority vote over k of them; in brackets the {LEVEL:.0%} interval over "
         "problems. "
-        f"Every figure at every k, and the verdicts it is made of, are in [{RESULTS}]({RESULTS})."
+        f"Every figure at every k, and how many samples of each problem were correct, are in [{RESULTS}]({RESULTS})."
     ]
     for task in evidence.tasks:
         parts.append(f"### {task.task}\n\n{_overview(evidence, task)}")

@@ -168,7 +168,7 @@ def _interval(estimate: Estimate) -> dict[str, Any]:
 
 
 def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy) -> bytes:
-    """Return the results file: every figure at every k, and the verdicts from which each can be made again.
+    """Return the results file: every figure at every k, and how many samples of each problem were correct.
 
     Args:
         evidence: of the model.
