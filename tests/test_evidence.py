@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from test_best import problem
 
 from wise_merge.best.pipeline import Settings, run
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Outcome, Point, ProblemOutcome, Results
+from wise_merge.points import Checkpoint, Outcome, Point, Results
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.publish.evidence import SHOWN, evidence_of
 from wise_merge.publish.merged import Merged
@@ -44,22 +45,8 @@ def outcome(point, *, problems=12, samples=4, task=TASK, limit=None, max_tokens=
 
 def of_verdicts(point, rows, *, task=TASK, limit=None, max_tokens=16):
     """What came of a point, from whether each sample of each problem is correct."""
-    found = [
-        ProblemOutcome(
-            id=str(number),
-            prompt=f"prompt {number}",
-            gold="7",
-            correct=tuple(row),
-            answers=tuple("7" if right else str(100 + place) for place, right in enumerate(row)),
-            logprobs=(-1.0,) * len(row),
-            distinct=len(row),
-            operations=(len(row),),
-            cut_off=0,
-            tokens=10 * len(row),
-        )
-        for number, row in enumerate(rows)
-    ]
-    return Outcome(point, task, f"{point.model}-{task}-{point.temperature:g}", max_tokens, None, tuple(found), limit)
+    found = tuple(problem(number, row) for number, row in enumerate(rows))
+    return Outcome(point, task, f"{point.model}-{task}-{point.temperature:g}", max_tokens, None, found, limit)
 
 
 def leave(folder, points, outcomes=None, *, tasks=(TASK,), samples=4, **settings):

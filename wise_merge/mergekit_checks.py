@@ -23,7 +23,7 @@ from wise_merge.checkpoints.adapters import check_adapter, read_adapter
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
 from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.mergekit_lora import merged_by_content
 from wise_merge.recipe import Pair, check_settings, idle_filters, pairs
 
@@ -94,7 +94,7 @@ def _check_checkpoint(role: str, model: ModelReference) -> None:
     try:
         config_of(model)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise WiseMergeError(
             f"the {role} checkpoint {model.model} is neither a directory here nor a model on the Hub ({reason}); "
             "correct the path"
@@ -175,7 +175,7 @@ def _adapter(model: ModelPath) -> Path:
             ):
                 break
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise WiseMergeError(
             f"the adapter {model} is neither a directory here nor on the Hub ({reason}); correct the path"
         ) from error

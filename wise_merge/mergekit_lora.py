@@ -16,7 +16,7 @@ from pathlib import Path
 from mergekit.common import ModelPath, ModelReference
 
 from wise_merge.checkpoints.headers import read_headers, weight_files
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.fingerprint import of_folder
 
 #: The tokenizer that training saved beside the adapter, which is the base's with the run's chat template.
@@ -71,7 +71,7 @@ def _merged_by_peft(
     try:
         return merge(model, scratch, trust_remote_code, dtype)
     except (ValueError, RuntimeError, TypeError, KeyError, NotImplementedError, ImportError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise WiseMergeError(f"PEFT cannot add {model.lora} to {model.model}: {reason}") from error
 
 

@@ -14,7 +14,7 @@ from wise_merge.calibrate.checkpoints import Checkpoint, find_checkpoint, load_c
 from wise_merge.calibrate.data import Encoded, Example, encode, read_examples, task_examples
 from wise_merge.calibrate.result import Calibrated, Data, calibrate
 from wise_merge.calibrate.table import recipe, table
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.final_norms import folds
 from wise_merge.ranges import check_alpha
 from wise_merge.results.export import write_whole
@@ -123,7 +123,7 @@ def _check_device(name: str) -> None:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise WiseMergeError(f"--device {name} cannot be used: {reason}") from error
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from wise_merge.checkpoints.headers import TensorHeader, file_headers, read_config, read_json
 from wise_merge.checkpoints.pairs import same_weights
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 
 #: Initialisations that PEFT repeats on loading, with another result or not without its data.
 _UNREPEATABLE = re.compile(r"pissa_niter.*|loftq|corda|lora_ga")
@@ -163,7 +163,7 @@ def _check_fit(adapter: Adapter, base: str, base_directory: Path) -> list[str]:
             try:
                 injected = peft.PeftModel(model, lora)
             except ValueError as error:
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
                 raise WiseMergeError(f"{adapter.directory} is not an adapter for {base} ({reason})") from error
         tensors = {name: torch.empty(header.shape, device="meta") for name, header in adapter.headers.items()}
         try:
@@ -186,7 +186,7 @@ def _first_misfit(error: Exception) -> str:
         r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)", str(error)
     )
     if found is None:
-        return f"{error} is missing" if isinstance(error, KeyError) else str(error).strip().splitlines()[0]
+        return f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
     name = found.group(1).replace(".default", "").removeprefix("base_model.model.")
     return f"{name} has shape {found.group(2)} where the base needs {found.group(3)}"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 
 #: How safetensors spells the dtypes of torch.
 _DTYPES = {
@@ -169,21 +169,33 @@ def _safetensors_headers(path: Path) -> dict[str, TensorHeader]:
     return headers
 
 
+def load_pickled(path: Path, device: str) -> Any:
+    """Return what is in a file of torch's format, mapped where that can be; no code in it runs.
+
+    Args:
+        path: of the file.
+        device: where its tensors are to be; "meta" = nowhere, for their shapes and dtypes alone.
+    """
+    import torch
+
+    settings: Any = {"map_location": device, "weights_only": True}
+    try:
+        return torch.load(path, mmap=True, **settings)
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        return torch.load(path, **settings)  # the format of torch before 1.6, which cannot be mapped
+
+
 def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
     import pickle
 
     import torch
 
-    settings: Any = {"map_location": "meta", "weights_only": True}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                content = torch.load(path, mmap=True, **settings)
-            except RuntimeError as error:
-                if "mmap" not in str(error):
-                    raise
-                content = torch.load(path, **settings)  # the format of torch before 1.6, which cannot be mapped
+            content = load_pickled(path, "meta")
     except pickle.UnpicklingError as error:
         needs = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks for {needs.group(1)}" if needs else "it does not hold tensors alone"
@@ -192,8 +204,9 @@ def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
             "Save the checkpoint as safetensors"
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WiseMergeError(f"{path} is not a whole file of tensors ({reason}); copy or save it again") from error
+        raise WiseMergeError(
+            f"{path} is not a whole file of tensors ({first_line(error)}); copy or save it again"
+        ) from error
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise WiseMergeError(
             f"{path} must hold a dictionary of tensors, as transformers saves it; save it again with save_pretrained"

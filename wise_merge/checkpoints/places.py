@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 
 #: What a merge needs of a repository.
 _PATTERNS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"]
@@ -42,7 +42,7 @@ def folder_of(role: str, name: str) -> Path:
                 patterns.append("*.bin")  # only what the cache holds is found, then
             return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
     raise WiseMergeError(
         f"the {role} checkpoint {name} is neither a directory here nor a model on the Hub ({reason}); correct the path"
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wise_merge.checkpoints.headers import weight_files
+from wise_merge.checkpoints.headers import load_pickled, weight_files
 from wise_merge.errors import WiseMergeError
 
 if TYPE_CHECKING:
@@ -35,12 +35,7 @@ def _open_safetensors(path: Path) -> "dict[str, Tensor]":
 def _open_pickled(path: Path) -> "dict[str, Tensor]":
     import torch
 
-    try:
-        found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except RuntimeError:
-        # The format of before torch 1.6 cannot be mapped.
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    tensors = {name: tensor.detach() for name, tensor in found.items()}
+    tensors = {name: tensor.detach() for name, tensor in load_pickled(path, "cpu").items()}
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided:
             raise WiseMergeError(f"tensor {name} of {path} is sparse; save it as an ordinary tensor")

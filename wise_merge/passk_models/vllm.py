@@ -15,7 +15,7 @@ from lm_eval.models.utils import maybe_truncate, postprocess_generated_text
 
 from wise_merge import fingerprint, seeds
 from wise_merge.completion import Completion
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.passk_models.sampler import Deliver, Pending, Sampler
 from wise_merge.passk_task.host import TaskInputError, log
 
@@ -264,7 +264,7 @@ def _digest(model: str, revision: str | None) -> str:
         return fingerprint.of_folder(path)
     # Whatever the Hub's library or the folder has against it.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise TaskInputError(
             f"journal: the files of {model} are not found, so its weights cannot be told from others ({reason}); "
             "give a local folder, or leave journal= out"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.contents import Contents, Entry
 
 #: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
@@ -44,7 +44,7 @@ def check_target(target: Target) -> None:
         validate_repo_id(target.repository)
     except HFValidationError as error:
         raise WiseMergeError(
-            f"{target.repository} is no name of a repository on the Hub: {_first_line(error)}"
+            f"{target.repository} is no name of a repository on the Hub: {first_line(error)}"
         ) from error
     if target.repository.count("/") != 1:
         raise WiseMergeError(f"give the repository as USER/NAME or ORGANISATION/NAME; got {target.repository}")
@@ -106,7 +106,7 @@ def _validate(card: Any) -> None:
         card.validate()
     except ValueError as error:
         raise WiseMergeError(
-            f"the Hub refuses the card's YAML ({_first_line(error)}), and nothing was sent; correct README.md"
+            f"the Hub refuses the card's YAML ({first_line(error)}), and nothing was sent; correct README.md"
         ) from error
 
 
@@ -153,12 +153,12 @@ def _explained(target: Target, remedy: str) -> Iterator[None]:
                 raise WiseMergeError(_status(cause, target, remedy)) from error
         if not any(map(_is_of_transport, chain)):
             raise
-        raise WiseMergeError(f"the connection to the Hub broke off ({_first_line(error)}); {remedy}") from error
+        raise WiseMergeError(f"the connection to the Hub broke off ({first_line(error)}); {remedy}") from error
 
 
 def _status(error: Any, target: Target, remedy: str) -> str:
     code = error.response.status_code if error.response is not None else None
-    said = _first_line(getattr(error, "server_message", None) or error)
+    said = first_line(getattr(error, "server_message", None) or error)
     if code == 401:
         return f"the Hub does not know this token (401); run `hf auth login`, or correct HF_TOKEN; {remedy}"
     if code == 403:
@@ -203,7 +203,3 @@ def _origin(error: BaseException) -> str:
         found = trace.tb_frame.f_code.co_filename
         trace = trace.tb_next
     return found
-
-
-def _first_line(error: object) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

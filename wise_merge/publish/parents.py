@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.merged import ROLES, Merged
 from wise_merge.publish.privacy import Privacy, is_hub_id
 
@@ -93,7 +93,7 @@ def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
             try:
                 card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
             except (OSError, ValueError, yaml.YAMLError) as error:
-                return {}, f"{path} cannot be read ({_line(error)})"
+                return {}, f"{path} cannot be read ({first_line(error)})"
             return card.data.to_dict(), None
     return {}, "it has no card"
 
@@ -107,13 +107,9 @@ def _hub_metadata(identity: str) -> tuple[dict[str, Any], str | None]:
         path = hf_hub_download(repository, "README.md", revision=revision or None)
         return ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), None
     except EntryNotFoundError as error:
-        return {}, f"{identity} has no card that could be read ({_line(error)})"
+        return {}, f"{identity} has no card that could be read ({first_line(error)})"
     except (HfHubHTTPError, HFValidationError, OSError, ValueError, yaml.YAMLError) as error:
-        return {}, f"the card of {identity} cannot be read ({_line(error)})"
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return {}, f"the card of {identity} cannot be read ({first_line(error)})"
 
 
 def _languages(metadata: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import COMPUTED, read_config, read_headers, read_json, weight_files
-from wise_merge.errors import WiseMergeError
+from wise_merge.checkpoints.headers import COMPUTED, load_pickled, read_config, read_headers, read_json, weight_files
+from wise_merge.errors import WiseMergeError, first_line
 
 #: Of a tensor that is looked at in one go, in elements.
 _BLOCK = 1 << 24
@@ -90,12 +90,10 @@ def _check_complete(folder: Path, config: Mapping[str, Any]) -> None:
 def _reason(error: Exception) -> str:
     """Return the first line of an error; the text of some is a name alone."""
     text = str(error).strip()
-    return f"{type(error).__name__} {text}".strip() if " " not in text else text.splitlines()[0]
+    return f"{type(error).__name__} {text}".strip() if " " not in text else first_line(error)
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
-    import torch
-
     if path.suffix == ".safetensors":
         from safetensors import safe_open
 
@@ -103,13 +101,7 @@ def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 yield name, file.get_tensor(name)
     else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError as error:
-            if "mmap" not in str(error):
-                raise
-            content = torch.load(path, map_location="cpu", weights_only=True)  # of torch before 1.6
-        yield from content.items()
+        yield from load_pickled(path, "cpu").items()
 
 
 def _check_finite(path: Path, name: str, tensor: Any) -> None:
