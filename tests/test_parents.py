@@ -34,7 +34,7 @@ def card(folder, metadata):
     (folder / "README.md").write_text(f"---\n{metadata}\n---\n\n# A model\n")
 
 
-def of(early="sft/checkpoint-1", late="sft/checkpoint-2", *, licence=None, sources=()):
+def of(early="sft/checkpoint-1", late="sft/checkpoint-2", *, licence=None, sources=(), earlier=None):
     """What the average of two checkpoints inherits."""
     recipe = {
         "merge_method": "wise_ft",
@@ -43,7 +43,7 @@ def of(early="sft/checkpoint-1", late="sft/checkpoint-2", *, licence=None, sourc
         "parameters": {"alpha": 0.5},
     }
     merged = Merged(Path("out"), recipe, pairs(recipe)[0], {}, "LlamaForCausalLM", None)
-    return inherited(merged, privacy_of(merged, dict(sources), ())[0], licence)
+    return inherited(merged, privacy_of(merged, dict(sources), ())[0], licence, earlier)
 
 
 def test_parents_that_agree(run):
@@ -122,6 +122,20 @@ def test_one_parent_that_says_nothing(run):
         "early: it has no card, so neither its licence nor its languages are known",
         "the licence, apache-2.0, is that of late; that of the other is not known",
     )
+
+
+def test_an_earlier_card_says_it_where_the_parents_do_not(run):
+    """Where they do, theirs holds, with a warning; and --license overrules both."""
+    earlier = {"license": "other", "license_name": "llama3"}
+    silent = of(earlier=earlier)
+    assert silent.licence == earlier
+    assert not [warning for warning in silent.warnings if "no licence" in warning]
+    card(run, APACHE)
+    changed = of(earlier=earlier)
+    assert changed.licence == {"license": "apache-2.0"}
+    assert changed.warnings == ("the card had the licence other, and now has apache-2.0; --license other keeps it",)
+    assert of(earlier={"license": "apache-2.0"}).warnings == ()
+    assert of(earlier=earlier, licence="mit") == Inherited({"license": "mit"}, ("en",), ())
 
 
 @pytest.mark.parametrize(
@@ -247,7 +261,7 @@ def test_cards_of_the_hub(asked, run):
     assert sources == {"licence": {"license": "apache-2.0"}, "languages": ["fr"], "warnings": []}
     assert bare["licence"] == {"license": "apache-2.0"}
     assert bare["warnings"][0].startswith("early: anna/bare has no card that could be read (")
-    assert [warning.partition(" (")[0] for warning in nobody["warnings"][:2]] == [
-        "early: the card of anna/nobody cannot be read",
-        "late: the card of anna/late@nothing cannot be read",
+    assert nobody["warnings"][:2] == [
+        "early: the Hub shows no anna/nobody, so neither its licence nor its languages are known",
+        "late: the Hub shows no anna/late@nothing, so neither its licence nor its languages are known",
     ]

@@ -209,13 +209,23 @@ def test_checkpoints_are_called_as_the_hub_knows_them(pushed):
 
 
 def test_a_finished_push_sends_nothing_twice(pushed):
-    """The same command again finds every file there, down to the card that it writes anew."""
+    """Again, every file is found there, down to the card, which is written anew and knows names and licence still."""
     before = pushed.hub.commits("anna/model")
     pushed.hub.requests.clear()
-    again = wise_merge(*pushed.command, cwd=pushed.place, **pushed.environment)
+    again = wise_merge(*pushed.command[: -len(SOURCES)], cwd=pushed.place, **pushed.environment)
     assert again.returncode == 0, again.stderr
     assert not pushed.hub.sent("xorbs|^PUT|/commit/")
     assert pushed.hub.commits("anna/model") == before
+
+
+@pytest.mark.parametrize("option", [SOURCES[:2], SOURCES[-2:], ("--temperature", "1")], ids=lambda option: option[0])
+def test_a_card_that_is_sent_as_it_is_cannot_be_asked_for_otherwise(option, pushed):
+    """Without results, a card with evidence is not written anew."""
+    done = wise_merge("push", "out", "anna/model", *option, cwd=pushed.place, **pushed.environment)
+    assert one_line(done).endswith(
+        "the card in out has evidence and is sent as it is; give --results too, for a card with other --source, "
+        "--license or --temperature"
+    )
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(pushed):

@@ -99,8 +99,6 @@ def _citations() -> str:
 
 def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
     """Return what a person wrote into a card: the marked part, and keys of the YAML."""
-    from huggingface_hub import ModelCard
-
     if before is None:
         return "\n", {}
     kept = _KEPT.search(before)
@@ -115,15 +113,34 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
             "the README.md that is there was written by somebody; to keep its text, put these two lines around it: "
             f"{BEGIN} and {END}. Otherwise delete it"
         )
-    try:
-        found = ModelCard(before, ignore_metadata_errors=True).data.to_dict()
-    except (ValueError, yaml.YAMLError) as error:
-        raise WiseMergeError(f"the YAML at the head of README.md cannot be read ({error}); correct it") from error
     # Anew each time, or gone with what they told of.
     ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE}
     if kept is None:
         ours |= {"tags", "library_name"}
-    return ("\n" if kept is None else kept[1]), {key: value for key, value in found.items() if key not in ours}
+    return ("\n" if kept is None else kept[1]), {key: value for key, value in _head(before).items() if key not in ours}
+
+
+def _head(before: str) -> dict[str, Any]:
+    from huggingface_hub import ModelCard
+
+    try:
+        found: dict[str, Any] = ModelCard(before, ignore_metadata_errors=True).data.to_dict()
+    except (ValueError, yaml.YAMLError) as error:
+        raise WiseMergeError(f"the YAML at the head of README.md cannot be read ({error}); correct it") from error
+    return found
+
+
+def is_ours(before: str | None) -> bool:
+    """Return whether a card has been written here, and not by a person or mergekit."""
+    return before is not None and BEGIN in before
+
+
+def earlier_licence(before: str | None) -> dict[str, str]:
+    """Return what an earlier card of ours says of the licence; empty if there is none or it says nothing."""
+    if before is None or not is_ours(before):
+        return {}
+    found = _head(before)
+    return {key: str(found[key]) for key in LICENCE if found.get(key)} if found.get("license") else {}
 
 
 def _texts(found: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """What the cards of the two checkpoints say that holds for their average too: licence and languages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,34 @@ class Inherited:
     warnings: tuple[str, ...]
 
 
-def inherited(merged: Merged, privacy: Privacy, licence: str | None) -> Inherited:
-    """Return licence and languages of a model, from the cards of its parents; `licence` overrules theirs."""
+def inherited(
+    merged: Merged, privacy: Privacy, licence: str | None, earlier: Mapping[str, str] | None = None
+) -> Inherited:
+    """Return licence and languages of a model, from the cards of its parents.
+
+    Args:
+        merged: the model.
+        privacy: knows where its parents are on the Hub.
+        licence: overrules theirs.
+        earlier: keys of the licence in an earlier card of this model, which hold where the parents say nothing.
+    """
     metadata, warnings = {}, []
     for role in ROLES:
         found, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
         metadata[role] = found
         if reason:
             warnings.append(f"{role}: {reason}, so neither its licence nor its languages are known")
+    languages = _languages(list(metadata.values()))
     if licence is not None:
-        return Inherited({"license": licence}, _languages(list(metadata.values())), tuple(warnings))
+        return Inherited({"license": licence}, languages, tuple(warnings))
+    found, doubts = _common_licence(metadata, earlier or {})
+    return Inherited(found, languages, (*warnings, *doubts))
+
+
+def _common_licence(
+    metadata: Mapping[str, dict[str, Any]], earlier: Mapping[str, str]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the licence of both parents, and warnings about it."""
     licences = {role: _licence(role, found) for role, found in metadata.items()}
     known = {role: found for role, found in licences.items() if "license" in found}
     if len(known) == 2 and known["early"] != known["late"]:
@@ -48,11 +66,16 @@ def inherited(merged: Merged, privacy: Privacy, licence: str | None) -> Inherite
             f"early has the licence {early}, late {late}; decide which holds for their average, and say so by --license"
         )
     if not known:
-        warnings.append("no licence is known, and the card has none; say which by --license, such as --license mit")
-    elif len(known) == 1:
+        nothing = "no licence is known, and the card has none; say which by --license, such as --license mit"
+        return dict(earlier), [] if earlier else [nothing]
+    licence, warnings = next(iter(known.values())), []
+    if len(known) == 1:
         (role,) = known
-        warnings.append(f"the licence, {known[role]['license']}, is that of {role}; that of the other is not known")
-    return Inherited(next(iter(known.values()), {}), _languages(list(metadata.values())), tuple(warnings))
+        warnings.append(f"the licence, {licence['license']}, is that of {role}; that of the other is not known")
+    if earlier and earlier != licence:
+        was = earlier["license"]
+        warnings.append(f"the card had the licence {was}, and now has {licence['license']}; --license {was} keeps it")
+    return licence, warnings
 
 
 def _licence(role: str, metadata: dict[str, Any]) -> dict[str, str]:
@@ -100,12 +123,20 @@ def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
 
 def _hub_metadata(identity: str) -> tuple[dict[str, Any], str | None]:
     from huggingface_hub import ModelCard, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     repository, _, revision = identity.partition("@")
     try:
         path = hf_hub_download(repository, "README.md", revision=revision or None)
         return ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), None
+    except (RepositoryNotFoundError, RevisionNotFoundError):
+        return {}, f"the Hub shows no {identity}"
     except EntryNotFoundError as error:
         return {}, f"{identity} has no card that could be read ({first_line(error)})"
     except (HfHubHTTPError, HFValidationError, OSError, ValueError, yaml.YAMLError) as error:

@@ -1,6 +1,5 @@
 """The order of work of `wise-merge card` and `wise-merge push`."""
 
-import dataclasses
 import datetime
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +11,7 @@ import yaml
 
 from wise_merge.checkpoints.headers import read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.card import BEGIN, FIGURE, Facts, card
+from wise_merge.publish.card import FIGURE, Facts, card, earlier_licence, is_ours
 from wise_merge.publish.contents import Contents, contents_of
 from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
 from wise_merge.publish.evidence import Evidence, evidence_of
@@ -51,9 +50,10 @@ def write_card(out: Path, name: str | None, settings: Settings, *, say: Say = pr
         warn: prints a line on stderr.
     """
     merged = read_merged(out)
-    privacy = _privacy(merged, settings, warn)
+    before = _earlier_card(out)
+    privacy = _privacy(merged, before, settings, warn)
     evidence = _evidence(merged, settings)
-    for path in _write(merged, _written(merged, privacy, name, settings, evidence, warn)):
+    for path in _write(merged, _written(merged, privacy, name, before, settings, evidence, warn)):
         say(str(path))
 
 
@@ -83,13 +83,12 @@ def push(
     if not dry_run:
         check_login(target)  # before what takes minutes on a large model
     check_whole(out, watch=_bar)
-    if settings.results is None:
-        settings = dataclasses.replace(settings, sources={**_earlier_sources(out), **settings.sources})
-    privacy = _privacy(merged, settings, warn)
+    before = _earlier_card(out)
+    privacy = _privacy(merged, before, settings, warn)
     evidence = _evidence(merged, settings)
-    written = _kept(merged, privacy) if evidence is None else None
+    written = _kept(merged, before, settings, privacy) if evidence is None else None
     if written is None:
-        written = _written(merged, privacy, target.repository, settings, evidence, warn)
+        written = _written(merged, privacy, target.repository, before, settings, evidence, warn)
         if not dry_run:
             _write(merged, written)
     samples = _samples(evidence, privacy) if evidence is not None and settings.include_samples else {}
@@ -101,14 +100,15 @@ def push(
     say(send(target, contents))
 
 
-def _privacy(merged: Merged, settings: Settings, warn: Say) -> Privacy:
+def _privacy(merged: Merged, before: str | None, settings: Settings, warn: Say) -> Privacy:
     for role, source in settings.sources.items():
         if role not in ROLES or not is_hub_id(source):
             raise WiseMergeError(
                 f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {role}={source}"
             )
     folders = [merged.folder, *([settings.results] if settings.results is not None else [])]
-    privacy, warnings = privacy_of(merged, settings.sources, tuple(folders))
+    earlier = _earlier_sources(merged.folder) if is_ours(before) else {}
+    privacy, warnings = privacy_of(merged, {**earlier, **settings.sources}, tuple(folders))
     for warning in warnings:
         warn(f"warning: {warning}")
     return privacy
@@ -121,11 +121,16 @@ def _evidence(merged: Merged, settings: Settings) -> Evidence | None:
 
 
 def _written(
-    merged: Merged, privacy: Privacy, name: str | None, settings: Settings, evidence: Evidence | None, warn: Say
+    merged: Merged,
+    privacy: Privacy,
+    name: str | None,
+    before: str | None,
+    settings: Settings,
+    evidence: Evidence | None,
+    warn: Say,
 ) -> dict[str, bytes]:
     """Return the card and the files that it consists of, by their names in the repository."""
-    before = _earlier_card(merged.folder / "README.md")
-    parents = inherited(merged, privacy, settings.licence)
+    parents = inherited(merged, privacy, settings.licence, earlier_licence(before))
     for warning in parents.warnings:
         warn(f"warning: {warning}")
     facts = Facts(
@@ -144,8 +149,9 @@ def _written(
     return files
 
 
-def _earlier_card(path: Path) -> str | None:
+def _earlier_card(out: Path) -> str | None:
     """Return the card that is there, with its line ends as they are; None if there is none."""
+    path = out / "README.md"
     if not path.is_file():
         return None
     try:
@@ -175,16 +181,18 @@ def _earlier_sources(out: Path) -> dict[str, str]:
     return {role: found[role] for role in ROLES if isinstance(found.get(role), str) and is_hub_id(found[role])}
 
 
-def _kept(merged: Merged, privacy: Privacy) -> dict[str, bytes] | None:
+def _kept(merged: Merged, before: str | None, settings: Settings, privacy: Privacy) -> dict[str, bytes] | None:
     """Return the card that `wise-merge card` has written with its evidence; None if there is none."""
-    path = merged.folder / "README.md"
-    if not path.is_file() or not (merged.folder / RESULTS).is_file():
+    if before is None or not is_ours(before) or not (merged.folder / RESULTS).is_file():
         return None
-    text = path.read_text(encoding="utf-8")
-    if BEGIN not in text:
-        return None
-    privacy.refuse("README.md", text)
-    paths = [path, *(merged.folder / name for name in (FIGURE, RESULTS)), *(merged.folder / ENTRIES).glob("*.yaml")]
+    if settings.sources or settings.licence or settings.temperature is not None:
+        raise WiseMergeError(
+            f"the card in {merged.folder} has evidence and is sent as it is; give --results too, for a card with other "
+            "--source, --license or --temperature"
+        )
+    privacy.refuse("README.md", before)
+    paths = [merged.folder / name for name in ("README.md", FIGURE, RESULTS)]
+    paths += (merged.folder / ENTRIES).glob("*.yaml")
     return {path.relative_to(merged.folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
 
 
