@@ -20,7 +20,7 @@ from test_evidence import EARLY, LATE, TASK, grid, leave, merged_of, of_verdicts
 from test_mergekit_methods import merge, wise_ft
 
 from wise_merge.cli import main
-from wise_merge.plots import COLOURS
+from wise_merge.drawing import COLOURS
 from wise_merge.publish.card import BEGIN, END
 from wise_merge.publish.entries import RESULTS
 from wise_merge.publish.evidence import SHOWN, evidence_of
@@ -629,9 +629,9 @@ def test_every_task_has_a_panel_that_can_be_read():
     """Two beside each other, and as many below as it takes."""
     png = drawn(tasks=("a", "b", "c"))
     height, width = imread(io.BytesIO(png)).shape[:2]
-    assert (width, height) == (2 * 960, 2 * 660)
+    assert (width, height) == (2 * 1152, 2 * 792)
     this_model = pixels(png, COLOURS[1])
-    panels = [this_model[top : top + 660, left : left + 960].any() for top in (0, 660) for left in (0, 960)]
+    panels = [this_model[top : top + 792, left : left + 1152].any() for top in (0, 792) for left in (0, 1152)]
     assert panels == [True, True, True, False]
 
 

@@ -14,7 +14,7 @@ ROWS = [
     {"cli"},
     {"demo"},
     {"doctor", "score", "merge", "calibrate", "sweep", "best", "report", "publish"},
-    {"plots"},
+    {"drawing"},
     {"points"},
     {"mergekit_methods", "passk_models", "autoload", "training"},
     {"passk_task"},

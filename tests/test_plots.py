@@ -5,9 +5,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from wise_merge.plots import COLOURS, MARKERS, _look, draw
+from wise_merge.drawing import COLOURS, MARKERS
 from wise_merge.results.summary import check_k, metrics, summarize
 from wise_merge.results.verdicts import Facts
+from wise_merge.score.plots import _look, draw
 
 
 def summary(skill, n=8, problems=20, scorer=None, more=0):

@@ -1,6 +1,5 @@
 """The reliability diagram: how often the likeliest token came, against how likely it was said to be."""
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 from wise_merge.calibrate.result import Calibrated, Quality
 from wise_merge.calibration import BINS
+from wise_merge.drawing import COLOURS, INK, drawing_style, encoded, frame
 from wise_merge.errors import WiseMergeError
-from wise_merge.plots import COLOURS, INK
 from wise_merge.results.export import write_whole
 from wise_merge.results.names import cut
 
@@ -35,20 +34,9 @@ def check_suffix(path: Path) -> None:
 
 def draw(calibrated: Sequence[Calibrated], path: Path) -> None:
     """Draw a panel per checkpoint, before and after its temperature, over the share of tokens in each bin."""
-    from matplotlib import rc_context
-
     check_suffix(path)
-    suffix = path.suffix.lower()[1:]
-    # The same figures give the same file.
-    settings: dict[str, Any] = {
-        "png": {"dpi": 200},
-        "svg": {"metadata": {"Date": None}},
-        "pdf": {"metadata": {"CreationDate": None}},
-    }
-    drawn = io.BytesIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "pdf.fonttype": 42, "font.size": 10}):
-        _figure(calibrated).savefig(drawn, format=suffix, **settings[suffix])
-    write_whole(path, drawn.getvalue())
+    with drawing_style():
+        write_whole(path, encoded(_figure(calibrated), path.suffix.lower()[1:]))
 
 
 def _figure(calibrated: Sequence[Calibrated]) -> Any:
@@ -75,9 +63,7 @@ def _figure(calibrated: Sequence[Calibrated]) -> Any:
         lower.stairs(*_shares(one.before), color=_BEFORE["color"], linestyle=_BEFORE["linestyle"], linewidth=1.2)
         lower.set_xlabel("confidence: probability of the likeliest token")
     for panel in panels.ravel():
-        panel.grid(color="#dddddd", linewidth=0.6)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
+        frame(panel)
         # Short ends: those of neighbouring panels would touch.
         panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
     panels[0, 0].set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy: how often that token came")

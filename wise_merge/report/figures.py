@@ -1,6 +1,5 @@
 """The figures of a report for papers, as PNG and SVG, from the numbers that the page shows, too."""
 
-import io
 import math
 import re
 import textwrap
@@ -9,9 +8,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from wise_merge.plots import COLOURS, DASHES, INK, MARKERS
+from wise_merge.drawing import COLOURS, DASHES, INK, MARKERS, add_legend, drawing_style, make_panels, save
 from wise_merge.report.numbers import Figure, Numbers, PointNumbers, TaskNumbers
-from wise_merge.results.export import write_whole
 
 #: From early to late: the dark four fifths of `plasma`, told apart by colour-blind readers and in grey, too.
 ALPHA_COLOURS = ("#0d0887", "#6a00a8", "#b12a90", "#e16462", "#f89540")
@@ -30,19 +28,11 @@ def draw(numbers: Numbers, directory: Path) -> list[Path]:
     bias, variance and diversity; `histogram`: problems by share of correct samples. All but the plane are drawn for
     each temperature. What needs two samples per problem is left out where there is one.
     """
-    from matplotlib import rc_context
-
     paths = []
-    # Text stays text in the SVG, and the same results give the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "font.size": 10, "axes.titlesize": 11}):
+    with drawing_style():
         for task in numbers.tasks:
             before = f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', task.name)}-" if len(numbers.tasks) > 1 else ""
-            for name, figure in _pictures(task):
-                for suffix, settings in (("png", {"dpi": 180}), ("svg", {"metadata": {"Date": None}})):
-                    drawn = io.BytesIO()
-                    figure.savefig(drawn, format=suffix, **settings)
-                    paths.append(directory / f"{before}{name}.{suffix}")
-                    write_whole(paths[-1], drawn.getvalue())
+            paths += save(((f"{before}{name}", figure) for name, figure in _pictures(task)), directory)
     return paths
 
 
@@ -72,7 +62,9 @@ def _plane(task: TaskNumbers) -> Any:
     shown = _paths([point for point in task.points if point.n >= task.k])
     pairs = sorted({path[0].pair for path in shown})
     several = len(shown) > _PATHS
-    figure, panels = _panels(len(pairs) if several else 1, width=4.2 if several else 5.6, height=4.4, alike=True)
+    figure, panels = make_panels(
+        len(pairs) if several else 1, width=4.2 if several else 5.6, height=4.4, sharex=True, sharey=True
+    )
     for number, path in enumerate(shown):
         panel = panels[pairs.index(path[0].pair)] if several else panels[0]
         style = sorted({one[0].temperature for one in shown}).index(path[0].temperature) if several else number
@@ -99,14 +91,14 @@ def _plane(task: TaskNumbers) -> Any:
         panel.margins(0.12)
     short = sum(point.n < task.k for point in task.points)
     left_out = f"; points with n < {task.k:,}, left out: {short}" if short else ""
-    _legend(figure, panels, f"alpha from early (hollow) to late; {_size(task)}{left_out}; bars: {_OVER_PROBLEMS}")
+    add_legend(figure, panels, f"alpha from early (hollow) to late; {_size(task)}{left_out}; bars: {_OVER_PROBLEMS}")
     return figure
 
 
 def _curves(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
     shown = _paths(points)
     longest = max(point.n for point in points)
-    figure, panels = _panels(len(shown), sharey=True)
+    figure, panels = make_panels(len(shown), sharey=True)
     alphas = sorted({point.alpha for point in points})
     # Of many curves, bands are those of the ends and of one between.
     banded = alphas if len(alphas) <= _BANDS else [0, *_halfway(points), 1]
@@ -131,7 +123,7 @@ def _curves(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
         panel.set_xlabel("k")
     panels[0].set_ylabel("Pass@k")
     of = "" if banded == alphas else f" for alpha {', '.join(f'{alpha:g}' for alpha in banded)}"
-    _legend(figure, panels, f"{_size(task, points)}; bands: {_OVER_PROBLEMS}{of}")
+    add_legend(figure, panels, f"{_size(task, points)}; bands: {_OVER_PROBLEMS}{of}")
     return figure
 
 
@@ -144,7 +136,7 @@ def _along(task: TaskNumbers, points: Sequence[PointNumbers], what: str) -> Any:
         (f"operation diversity at k = {task.k}", lambda point: _at_or_none(point, "operation diversity", task.k)),
     ]
     known = [(title, of) for title, of in quantities if any(of(point) is not None for point in points)]
-    figure, panels = _panels(len(known), across=2)
+    figure, panels = make_panels(len(known), across=2)
     lines: list[tuple[str, list[tuple[float, PointNumbers]]]]
     if what == "alpha":
         lines = [(task.pairs[path[0].pair].label, [(point.alpha, point) for point in path]) for path in _paths(points)]
@@ -163,7 +155,7 @@ def _along(task: TaskNumbers, points: Sequence[PointNumbers], what: str) -> Any:
                 panel.fill_between(x, low, high, color=COLOURS[style % len(COLOURS)], alpha=0.13, linewidth=0)
         panel.set_title(title)
         panel.set_xlabel("alpha (0 = early, 1 = late)" if what == "alpha" else "step of training")
-    _legend(figure, panels, f"{_size(task, points)}; bands: {_OVER_PROBLEMS}")
+    add_legend(figure, panels, f"{_size(task, points)}; bands: {_OVER_PROBLEMS}")
     return figure
 
 
@@ -185,7 +177,7 @@ def _training(task: TaskNumbers, points: Sequence[PointNumbers]) -> list[tuple[f
 
 def _histograms(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
     path = [point for point in points if point.pair == max(point.pair for point in points)]
-    figure, panels = _panels(len(path), sharey=True, width=3.4, height=2.9)
+    figure, panels = make_panels(len(path), sharey=True, width=3.4, height=2.9)
     bins = len(path[0].histogram)
     for panel, point in zip(panels, path, strict=True):
         lefts = [index / bins for index in range(bins)]
@@ -260,41 +252,3 @@ def _look(style: int) -> dict[str, Any]:
         "markersize": 4.5,
         "linewidth": 1.6,
     }
-
-
-def _panels(
-    count: int, *, alike: bool = False, sharey: bool = False, width: float = 4.2, height: float = 3.5, across: int = 3
-) -> tuple[Any, list[Any]]:
-    # The object interface: no global state of pyplot, and no display is looked for.
-    from matplotlib.figure import Figure
-
-    across = 2 if count == 4 else min(count, across)
-    down = -(-count // across)
-    figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, sharex=alike, sharey=alike or sharey).ravel())
-    for panel in panels[count:]:
-        panel.remove()
-    for panel in panels[:count]:
-        panel.grid(color="#dddddd", linewidth=0.6)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, panels[:count]
-
-
-def _legend(figure: Any, panels: Sequence[Any], title: str) -> None:
-    """Put one legend for all panels below them, where no data is."""
-    found: dict[str, Any] = {}
-    for panel in panels:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    # About 0.07 inches per character at this size, and a handle before each text.
-    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * max(map(len, found)) + 0.6))))
-    title = textwrap.fill(title, int(figure.get_figwidth() / 0.08))
-    # Matplotlib fills column by column, and people read row by row.
-    labels = [label for column in range(columns) for label in list(found)[column::columns]]
-    handles = [found[label] for label in labels]
-    legend = figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
-    )
-    legend.get_title().set(fontsize=9, multialignment="center")
-    legend.get_title().set_color(INK)

@@ -91,7 +91,7 @@ def run(
     if csv is not None:
         write_csv(csv, scored)
     if plots is not None:
-        from wise_merge.plots import draw
+        from wise_merge.score.plots import draw
 
         draw([(one.name, one.summary) for one in scored], plots)
     rejected = sum(_report_rejected(one.samples) for one in scored)

@@ -1,21 +1,14 @@
 """Pictures of the figures, as PNG and SVG; plots read results and compute nothing."""
 
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.results.export import write_whole
+from wise_merge.drawing import COLOURS, DASHES, INK, MARKERS, add_legend, drawing_style, make_panels, save
 from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.summary import Curve, Summary
 
-# Okabe and Ito's palette without its yellow, which is too pale for lines on white; told apart by colour-blind
-# readers too, and markers and dashes differ as well.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
-INK = "#444444"
 _CURVES = ("pass@k", "maj@k", "best@k")
 _LONGEST = 38
 
@@ -32,8 +25,6 @@ def draw(files: Sequence[Named], directory: Path) -> list[Path]:
     their Pass@1; `reliability`: how often the vote is right by the share that won it. The last three are
     left out where there is but one sample per problem.
     """
-    from matplotlib import rc_context
-
     labels = cut([name for name, _ in files], _LONGEST)
     files = [(label, summary) for label, (_, summary) in zip(labels, files, strict=True)]
     several = [(style, *file) for style, file in enumerate(files) if file[1].n_low > 1]
@@ -44,17 +35,8 @@ def draw(files: Sequence[Named], directory: Path) -> list[Path]:
         pictures["histogram"] = lambda: _histograms(several)
     if voted:
         pictures["reliability"] = lambda: _reliability(voted)
-    paths = []
-    # Text stays text in the SVG, and the same results give the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "font.size": 10, "axes.titlesize": 11}):
-        for name, picture in pictures.items():
-            figure = picture()
-            for suffix, settings in (("png", {"dpi": 180}), ("svg", {"metadata": {"Date": None}})):
-                drawn = io.BytesIO()
-                figure.savefig(drawn, format=suffix, **settings)
-                paths.append(directory / f"{name}.{suffix}")
-                write_whole(paths[-1], drawn.getvalue())
-    return paths
+    with drawing_style():
+        return save(((name, picture()) for name, picture in pictures.items()), directory)
 
 
 def _curves(files: Sequence[Named]) -> Any:
@@ -68,14 +50,14 @@ def _curves(files: Sequence[Named]) -> Any:
     # Side by side, as bars would cover each other.
     places = [beyond * 2 ** (min(0.08, 0.5 / count) * (style - (count - 1) / 2)) for style in range(count)]
     if len(files) == 1:
-        figure, (panel,) = _panels(1, width=6.4, height=4.4)
+        figure, (panel,) = make_panels(1, width=6.4, height=4.4)
         for style, curve in enumerate(drawn[0]):
             _curve(panel, curve, files[0][1].reported, style, _title(curve, " "), places[style])
         panel.set_title(files[0][0])
         panel.set_ylabel("mean over problems")
         panels = [panel]
     else:
-        figure, panels = _panels(len(titles), sharey=True)
+        figure, panels = make_panels(len(titles), sharey=True, height=3.7)
         for panel, (whole, title) in zip(panels, titles.items(), strict=True):
             for style, ((name, summary), curves) in enumerate(zip(files, drawn, strict=True)):
                 for curve in curves:
@@ -87,7 +69,7 @@ def _curves(files: Sequence[Named]) -> Any:
     for panel in panels:
         _k_axis(panel, longest, beyond if differs else None)
     shown = "bands and bars" if differs else "bands"
-    _legend(figure, panels, f"{shown}: 95 % interval over problems")
+    add_legend(figure, panels, f"{shown}: 95 % interval over problems")
     return figure
 
 
@@ -136,7 +118,7 @@ def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
 
 def _plane(files: Sequence[_Styled]) -> Any:
     last = min(summary.n_low for *_, summary in files)
-    figure, (panel,) = _panels(1, width=5.6, height=4.6)
+    figure, (panel,) = make_panels(1, width=5.6, height=4.6)
     for style, name, summary in files:
         curve = summary.curve("pass@k")
         assert curve is not None
@@ -155,7 +137,7 @@ def _plane(files: Sequence[_Styled]) -> Any:
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")
     panel.margins(0.15)
-    _legend(figure, [panel], "bars: one standard error over problems")
+    add_legend(figure, [panel], "bars: one standard error over problems")
     return figure
 
 
@@ -164,7 +146,7 @@ def _known(error: float) -> float:
 
 
 def _histograms(files: Sequence[_Styled]) -> Any:
-    figure, panels = _panels(len(files), sharey=True)
+    figure, panels = make_panels(len(files), sharey=True, height=3.7)
     bins = len(files[0][2].histogram)
     for panel, (style, name, summary) in zip(panels, files, strict=True):
         lefts = [index / bins for index in range(bins)]
@@ -180,7 +162,7 @@ def _histograms(files: Sequence[_Styled]) -> Any:
 
 
 def _reliability(files: Sequence[_Styled]) -> Any:
-    figure, (panel,) = _panels(1, width=5.6, height=4.9)
+    figure, (panel,) = make_panels(1, width=5.6, height=4.9)
     panel.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="share = accuracy")
     most = max(bin_.problems for *_, summary in files for bin_ in summary.reliability)
     for style, name, summary in files:
@@ -194,38 +176,5 @@ def _reliability(files: Sequence[_Styled]) -> Any:
     panel.set_ylim(-0.03, 1.03)
     panel.set_xlabel("share of the votes that the most frequent answer has")
     panel.set_ylabel("share of problems where it is correct")
-    _legend(figure, [panel], "larger marks: more problems")
+    add_legend(figure, [panel], "larger marks: more problems")
     return figure
-
-
-def _panels(count: int, *, sharey: bool = False, width: float = 4.2, height: float = 3.7) -> tuple[Any, list[Any]]:
-    # The object interface: no global state of pyplot, and no display is looked for.
-    from matplotlib.figure import Figure
-
-    across = min(count, 3)
-    down = -(-count // across)
-    figure = Figure(figsize=(width * across, height * down), layout="constrained")
-    panels = list(figure.subplots(down, across, squeeze=False, sharey=sharey).ravel())
-    for panel in panels[count:]:
-        panel.remove()
-    for panel in panels[:count]:
-        panel.grid(color="#dddddd", linewidth=0.6)
-        panel.set_axisbelow(True)
-        panel.spines[["top", "right"]].set_visible(False)
-    return figure, panels[:count]
-
-
-def _legend(figure: Any, panels: Sequence[Any], title: str) -> None:
-    """Put one legend for all panels below them, where no data is."""
-    found: dict[str, Any] = {}
-    for panel in panels:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    longest = max(map(len, found))
-    # About 0.07 inches per character at this size, and a handle before each text.
-    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * longest + 0.6))))
-    legend = figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
-    )
-    legend.get_title().set_fontsize(9)
-    legend.get_title().set_color(INK)

@@ -1,0 +1,98 @@
+"""What all pictures share: their look, panels side by side, one legend below them, and files that do not change."""
+
+import io
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from wise_merge.results.export import write_whole
+
+# Okabe and Ito's palette without its yellow, which is too pale for lines on white; told apart by colour-blind
+# readers too, and markers and dashes differ as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
+INK = "#444444"
+#: By suffix; with these the same figures give the same file.
+_FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"dpi": 180, "metadata": {"Software": None}},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
+
+
+def drawing_style() -> Any:
+    """Return the context in which a picture is made and encoded."""
+    from matplotlib import rc_context
+
+    # Text stays text in the SVG and the PDF.
+    texts = {"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "pdf.fonttype": 42}
+    return rc_context({**texts, "font.size": 10, "axes.titlesize": 11})
+
+
+def encoded(figure: Any, suffix: str) -> bytes:
+    """Return a picture as the content of a file: `png`, `svg` or `pdf`."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=suffix, **_FORMATS[suffix])
+    return drawn.getvalue()
+
+
+def save(pictures: Iterable[tuple[str, Any]], directory: Path) -> list[Path]:
+    """Return the paths of pictures, given by name, that have been written as PNG and SVG."""
+    paths = []
+    for name, figure in pictures:
+        for suffix in ("png", "svg"):
+            paths.append(directory / f"{name}.{suffix}")
+            write_whole(paths[-1], encoded(figure, suffix))
+    return paths
+
+
+def make_panels(
+    count: int,
+    *,
+    width: float = 4.2,
+    height: float = 3.5,
+    across: int = 3,
+    sharex: bool = False,
+    sharey: bool = False,
+) -> tuple[Any, list[Any]]:
+    """Return a figure and so many panels of it, each `width` x `height` inches, at most `across` in a row."""
+    # The object interface: no global state of pyplot, and no display is looked for.
+    from matplotlib.figure import Figure
+
+    across = 2 if count == 4 else min(count, across)
+    down = -(-count // across)
+    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    made = list(figure.subplots(down, across, squeeze=False, sharex=sharex, sharey=sharey).ravel())
+    for panel in made[count:]:
+        panel.remove()
+    for panel in made[:count]:
+        frame(panel)
+    return figure, made[:count]
+
+
+def frame(panel: Any) -> None:
+    """Give a panel its grid, and no more lines around it than its axes."""
+    panel.grid(color="#dddddd", linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(figure: Any, panels: Sequence[Any], title: str) -> None:
+    """Put one legend for all panels below them, where no data is."""
+    found: dict[str, Any] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    # About 0.07 inches per character at this size, and a handle before each text.
+    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * max(map(len, found)) + 0.6))))
+    title = textwrap.fill(title, int(figure.get_figwidth() / 0.08))
+    # Matplotlib fills column by column, and people read row by row.
+    labels = [label for column in range(columns) for label in list(found)[column::columns]]
+    handles = [found[label] for label in labels]
+    below = figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
+    )
+    below.get_title().set(fontsize=9, multialignment="center")
+    below.get_title().set_color(INK)
