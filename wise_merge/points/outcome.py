@@ -9,7 +9,7 @@ from wise_merge.completion import Completion
 from wise_merge.estimators.diversity import operations
 from wise_merge.journal.records import finite
 from wise_merge.points.point import Point
-from wise_merge.results.samples import Problem
+from wise_merge.results.problem import Problem
 from wise_merge.results.verdicts import Facts, facts_of
 
 #: The scorer whose scores are the mean log-probabilities of the samples under the model itself.

@@ -12,7 +12,7 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.samples import Samples
+from wise_merge.results.problem import Samples
 from wise_merge.results.summary import LEVEL, Compared, Summary
 from wise_merge.results.verdicts import Facts, Verdicts
 

@@ -14,8 +14,9 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.results.columns import parse_fields
 from wise_merge.results.export import Comparison, Scored, write_csv, write_json
 from wise_merge.results.names import names
+from wise_merge.results.problem import Samples
 from wise_merge.results.rows import printable, sample_files, shortened
-from wise_merge.results.samples import Samples, choose_benchmarks, read_samples
+from wise_merge.results.samples import choose_benchmarks, read_samples
 from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
