@@ -175,6 +175,7 @@ def test_workers_end_with_their_parent(how):
     code = f"""
         import os, signal, time
         from wise_merge.answers import workers
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start what is in its background without
         original = workers.Worker.judge
         def judge(self, *arguments):
             {"os.kill(self._process.pid, signal.SIGSTOP)" if how == "interrupt" else ""}
