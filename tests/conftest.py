@@ -26,16 +26,24 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def console_script():
-    """Runs a console script of this environment as a user would, and returns the finished process."""
-    scripts = Path(sysconfig.get_path("scripts"))
+    """Runs a console script of this environment: `run_script`."""
+    return run_script
 
-    def run(name: str, *arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
-        command = [str(scripts / name), *map(str, arguments)]
-        return subprocess.run(
-            command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment}, check=False
-        )
 
-    return run
+def run_script(
+    name: str, *arguments: object, cwd: Path, timeout: float | None = None, **environment: str
+) -> subprocess.CompletedProcess:
+    """Run a console script of this environment, or its Python, as a user would, and return the finished process."""
+    command = [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=timeout,
+        check=False,
+    )
 
 
 def make_checkpoint(directory: Path, *, seed: int, config=None, dtype="float32", max_shard_size="1GB") -> Path:

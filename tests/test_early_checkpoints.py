@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import character_tokenizer, make_checkpoint, tiny_llama
@@ -276,11 +277,13 @@ def test_a_kill_never_leaves_half_a_checkpoint(run, tmp_path):
 
 
 def replace_each_other(sources, early):
-    """Start a process that keeps one checkpoint after the other, without end; return it, and how long both take it."""
+    """Start a run that keeps one checkpoint after the other, without end; return process and seconds for both."""
     read, write = os.pipe()
     child = os.fork()
     if not child:
         try:
+            args = SimpleNamespace(should_save=True, output_dir=early.parent)
+            KeepEarlyCheckpoints().on_train_begin(args, SimpleNamespace(global_step=8), None)
             for number in itertools.count():
                 begun = time.perf_counter()
                 for source in sources:

@@ -1,9 +1,6 @@
 """`lm_eval --hf_hub_log_args` with a task of ours: what lm-eval itself publishes of an evaluation, as a dataset."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from conftest import character_tokenizer, make_checkpoint
@@ -80,7 +77,7 @@ def test_the_pushed_samples_give_the_same_figures_again(published, tmp_path, con
         assert curves[name] == pytest.approx(pushed[name], abs=1e-9)
 
 
-def test_the_dataset_loads_as_its_card_says(published):
+def test_the_dataset_loads_as_its_card_says(published, console_script):
     """By `load_dataset`, in a process of its own, with the configuration that lm-eval's card names."""
     folder, _, hub, environment = published
     files = hub.files(DATASET, type="dataset")
@@ -91,15 +88,7 @@ import json
 from datasets import load_dataset
 print(json.dumps(load_dataset({DATASET!r}, {CONFIGURATION!r}, split="latest")["resps"][:]))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = console_script("python", "-c", code, cwd=folder, timeout=300, **environment)
     assert done.returncode == 0, done.stderr
     rows = only(files, "run__checkpoint-2/samples_gsm8k_passk_", ".jsonl").decode().splitlines()
     assert json.loads(done.stdout.splitlines()[-1]) == [json.loads(row)["resps"] for row in rows]

@@ -5,10 +5,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from wise_merge.drawing import COLOURS, MARKERS
+from wise_merge.drawing import COLOURS, MARKERS, look
 from wise_merge.results.summary import check_k, metrics, summarize
 from wise_merge.results.verdicts import Facts
-from wise_merge.score.plots import _look, draw
+from wise_merge.score.plots import draw
 
 
 def summary(skill, n=8, problems=20, scorer=None, more=0):
@@ -60,7 +60,7 @@ def test_several_files_are_told_apart_without_colour(count, tmp_path):
 
 def test_no_two_of_many_files_look_alike():
     """As many marks as colours: after each round the marks are shifted, so that both together never repeat."""
-    looks = [_look(i) for i in range(len(COLOURS) * len(MARKERS))]
+    looks = [look(i, 1.8) for i in range(len(COLOURS) * len(MARKERS))]
     assert len({(look["color"], look["marker"]) for look in looks}) == len(looks)
     assert {look["color"] for look in looks} == {*COLOURS}
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from conftest import make_checkpoint
+from conftest import make_checkpoint, run_script
 from hub.server import HubServer
 from huggingface_hub import HfApi, constants
 from safetensors.torch import load_file, save_file
@@ -36,16 +35,7 @@ SOURCES = ("--source", "early=anna/run@step-10", "--source", "late=anna/run@step
 
 def wise_merge(*arguments, cwd, **environment):
     """Run the command in a process of its own, and return it finished."""
-    script = str(Path(sysconfig.get_path("scripts")) / "wise-merge")
-    return subprocess.run(
-        [script, *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_script("wise-merge", *arguments, cwd=cwd, timeout=300, **environment)
 
 
 @pytest.fixture(scope="module")

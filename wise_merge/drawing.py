@@ -72,6 +72,18 @@ def make_panels(
     return figure, made[:count]
 
 
+def look(style: int, linewidth: float) -> dict[str, Any]:
+    """Return the settings of a line, unlike those of every other number from 0 to 48."""
+    return {
+        "color": COLOURS[style % len(COLOURS)],
+        "linestyle": DASHES[style % len(DASHES)],
+        # Shifted after each round, as there are as many markers as colours.
+        "marker": MARKERS[(style + style // len(MARKERS)) % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": linewidth,
+    }
+
+
 def frame(panel: Any) -> None:
     """Give a panel its grid, and no more lines around it than its axes."""
     panel.grid(color="#dddddd", linewidth=0.6)

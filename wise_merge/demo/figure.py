@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's palette, told apart by colour-blind readers too; shapes and dashes differ as well.
-EARLY, LATE, WISE = "#0072B2", "#D55E00", "#009E73"
-INK = "#444444"
+from wise_merge.drawing import COLOURS, INK, encoded, frame
+from wise_merge.results.export import write_whole
+
+EARLY, LATE, WISE = COLOURS[:3]
 
 
 def draw(results: Path, figure: Path) -> None:
@@ -17,17 +18,13 @@ def draw(results: Path, figure: Path) -> None:
     gathered = json.loads(results.read_text())
     models = gathered["models"]
     samples = models[0]["samples"]
-    drawing = Figure(figsize=(10, 4.3), dpi=180, layout="constrained")
+    drawing = Figure(figsize=(10, 4.3), layout="constrained")
     left, right = drawing.subplots(1, 2)
     _draw_curves(left, models, gathered["verdict"]["best"])
     _draw_plane(right, models, samples)
     for axes in (left, right):
-        axes.grid(color="#dddddd", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    partial = figure.with_name("partial." + figure.name)
-    drawing.savefig(partial)
-    partial.replace(figure)
+        frame(axes)
+    write_whole(figure, encoded(drawing, "png"))
 
 
 def _draw_curves(axes: Any, models: list[dict[str, Any]], best: str) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import yaml
 
@@ -130,14 +130,14 @@ def _head(before: str) -> dict[str, Any]:
     return found
 
 
-def is_ours(before: str | None) -> bool:
+def is_ours(before: str | None) -> TypeGuard[str]:
     """Return whether a card has been written here, and not by a person or mergekit."""
     return before is not None and BEGIN in before
 
 
 def earlier_licence(before: str | None) -> dict[str, str]:
     """Return what an earlier card of ours says of the licence; empty if there is none or it says nothing."""
-    if before is None or not is_ours(before):
+    if not is_ours(before):
         return {}
     found = _head(before)
     return {key: str(found[key]) for key in LICENCE if found.get(key)} if found.get("license") else {}

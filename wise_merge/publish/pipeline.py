@@ -183,7 +183,7 @@ def _earlier_sources(out: Path) -> dict[str, str]:
 
 def _kept(merged: Merged, before: str | None, settings: Settings, privacy: Privacy) -> dict[str, bytes] | None:
     """Return the card that `wise-merge card` has written with its evidence; None if there is none."""
-    if before is None or not is_ours(before) or not (merged.folder / RESULTS).is_file():
+    if not is_ours(before) or not (merged.folder / RESULTS).is_file():
         return None
     if settings.sources or settings.licence or settings.temperature is not None:
         raise WiseMergeError(

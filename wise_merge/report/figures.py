@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from wise_merge.drawing import COLOURS, DASHES, INK, MARKERS, add_legend, drawing_style, make_panels, save
+from wise_merge.drawing import COLOURS, DASHES, INK, add_legend, drawing_style, look, make_panels, save
 from wise_merge.report.numbers import Figure, Numbers, PointNumbers, TaskNumbers
 
 #: From early to late: the dark four fifths of `plasma`, told apart by colour-blind readers and in grey, too.
@@ -18,6 +18,7 @@ _PATHS = 4
 #: And so many bands over each other.
 _BANDS = 5
 _ENDS: dict[float, str] = {0: "early", 1: "late"}
+_LINE = 1.6  # points
 _OVER_PROBLEMS = "95 % interval over problems"
 
 
@@ -73,10 +74,10 @@ def _plane(task: TaskNumbers) -> Any:
         x, y = [one.value for one in across], [one.value for one in up]
         panel.errorbar(x, y, xerr=_bars(across), yerr=_bars(up), ecolor=colour, elinewidth=0.8, alpha=0.35, fmt="none")
         label = f"T {path[0].temperature:g}" if several else _path_label(task, path)
-        panel.plot(x, y, label=label, **_look(style))
+        panel.plot(x, y, label=label, **look(style, _LINE))
         if path[0].alpha == 0:
             # Hollow, as in the page.
-            panel.plot(x[:1], y[:1], **{**_look(style), "markerfacecolor": "white", "linestyle": "none"})
+            panel.plot(x[:1], y[:1], **{**look(style, _LINE), "markerfacecolor": "white", "linestyle": "none"})
         for point, *place in zip(path, x, y, strict=True):
             if point.alpha in (0, 1) or len(shown) == 1:
                 name = _ENDS.get(point.alpha, f"{point.alpha:g}")
@@ -149,7 +150,7 @@ def _along(task: TaskNumbers, points: Sequence[PointNumbers], what: str) -> Any:
         for style, (label, places) in enumerate(lines):
             found = [(x, one) for x, point in places if (one := of(point)) is not None]
             x, y = [x for x, _ in found], [one.value for _, one in found]
-            panel.plot(x, y, label=label, **_look(style))
+            panel.plot(x, y, label=label, **look(style, _LINE))
             if all(one.low is not None for _, one in found):
                 low, high = [one.low for _, one in found], [one.high for _, one in found]
                 panel.fill_between(x, low, high, color=COLOURS[style % len(COLOURS)], alpha=0.13, linewidth=0)
@@ -241,14 +242,3 @@ def _alpha_colour(alpha: float) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("alpha", ALPHA_COLOURS)(alpha)
-
-
-def _look(style: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[style % len(COLOURS)],
-        "linestyle": DASHES[style % len(DASHES)],
-        # Shifted after each round, as there are as many markers as colours.
-        "marker": MARKERS[(style + style // len(MARKERS)) % len(MARKERS)],
-        "markersize": 4.5,
-        "linewidth": 1.6,
-    }

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.drawing import COLOURS, DASHES, INK, MARKERS, add_legend, drawing_style, make_panels, save
+from wise_merge.drawing import COLOURS, INK, add_legend, drawing_style, look, make_panels, save
 from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.summary import Curve, Summary
 
 _CURVES = ("pass@k", "maj@k", "best@k")
 _LONGEST = 38
+_LINE = 1.8  # points
 
 #: A file's name and its figures.
 Named = tuple[str, Summary]
@@ -86,21 +87,10 @@ def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label:
     if len(curve.k) == 1:
         # A band of one k has no width.
         panel.vlines(curve.k, curve.low, curve.high, color=colour, linewidth=1.2)
-    panel.plot(curve.k, curve.value, markevery=[k - 1 for k in reported], label=label, **_look(style))
+    panel.plot(curve.k, curve.value, markevery=[k - 1 for k in reported], label=label, **look(style, _LINE))
     if curve.of_all is not None:
         panel.vlines(of_all, curve.of_all.low, curve.of_all.high, color=colour, linewidth=1.2)
-        panel.plot(of_all, curve.of_all.value, **{**_look(style), "linestyle": "none"})
-
-
-def _look(style: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[style % len(COLOURS)],
-        "linestyle": DASHES[style % len(DASHES)],
-        # Shifted after each round, as there are as many markers as colours.
-        "marker": MARKERS[(style + style // len(MARKERS)) % len(MARKERS)],
-        "markersize": 4.5,
-        "linewidth": 1.8,
-    }
+        panel.plot(of_all, curve.of_all.value, **{**look(style, _LINE), "linestyle": "none"})
 
 
 def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
@@ -133,7 +123,7 @@ def _plane(files: Sequence[_Styled]) -> Any:
             fmt="none",
         )
         # By itself, so that the legend shows the mark without its bars.
-        panel.plot(*point, label=name, **{**_look(style), "markersize": 7.5, "linestyle": "none"})
+        panel.plot(*point, label=name, **{**look(style, _LINE), "markersize": 7.5, "linestyle": "none"})
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")
     panel.margins(0.15)
@@ -168,10 +158,10 @@ def _reliability(files: Sequence[_Styled]) -> Any:
     for style, name, summary in files:
         shares = [bin_.share for bin_ in summary.reliability]
         accuracies = [bin_.accuracy for bin_ in summary.reliability]
-        look = _look(style)
-        panel.plot(shares, accuracies, **look, label=name)
+        line = look(style, _LINE)
+        panel.plot(shares, accuracies, **line, label=name)
         sizes = [20 + 180 * bin_.problems / most for bin_ in summary.reliability]
-        panel.scatter(shares, accuracies, s=sizes, color=look["color"], marker=look["marker"], alpha=0.45, linewidths=0)
+        panel.scatter(shares, accuracies, s=sizes, color=line["color"], marker=line["marker"], alpha=0.45, linewidths=0)
     panel.set_xlim(-0.03, 1.03)
     panel.set_ylim(-0.03, 1.03)
     panel.set_xlabel("share of the votes that the most frequent answer has")

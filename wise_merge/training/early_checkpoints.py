@@ -134,7 +134,6 @@ def keep_checkpoint(checkpoint: Path, early: Path) -> Path | None:
             # Not linked: the Trainer rewrites these in place when it comes to the same step again.
             shutil.copy2(path, target)
     if kept.exists():
-        shutil.rmtree(old, ignore_errors=True)  # left by a process that was killed here
         kept.rename(old)
     partial.rename(kept)
     shutil.rmtree(old, ignore_errors=True)
