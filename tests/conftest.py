@@ -1,5 +1,6 @@
 """Tiny checkpoints, made once, and the one way to the real evaluation data."""
 
+import logging
 import os
 import subprocess
 import sysconfig
@@ -11,6 +12,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+#: In every line that says that a host is not what this package was made for.
+HOST_CHANGED = "is not as expected inside"
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -24,6 +28,20 @@ def shared_data() -> Path:
     return directory.resolve()
 
 
+@pytest.fixture(autouse=True)
+def no_host_has_changed_inside(request):
+    """Fails a test in which drawing was left to lm-eval's own class, unless the test is about that."""
+    lines = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("lm_eval.wise_merge")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+    if request.node.get_closest_marker("hosts_changed") is None:
+        assert not [line for line in lines if HOST_CHANGED in line]
+
+
 @pytest.fixture(scope="session")
 def console_script():
     """Runs a console script of this environment: `run_script`."""
@@ -35,7 +53,7 @@ def run_script(
 ) -> subprocess.CompletedProcess:
     """Run a console script of this environment, or its Python, as a user would, and return the finished process."""
     command = [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)]
-    return subprocess.run(
+    run = subprocess.run(
         command,
         cwd=cwd,
         capture_output=True,
@@ -44,6 +62,8 @@ def run_script(
         timeout=timeout,
         check=False,
     )
+    assert HOST_CHANGED not in run.stderr, run.stderr
+    return run
 
 
 def make_checkpoint(directory: Path, *, seed: int, config=None, dtype="float32", max_shard_size="1GB") -> Path:

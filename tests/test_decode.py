@@ -1,6 +1,7 @@
 """The loop over tokens against transformers' own `generate`, and against its definition."""
 
 import copy
+import sys
 from functools import partial
 
 import numpy as np
@@ -91,9 +92,20 @@ def some_rows(copies=3, limit=24):
     ]
 
 
+def has_cache_of_its_own(model):
+    """Whether rows of its cache cannot be picked: in the first transformers 5 some models have a kind of their own."""
+    module = sys.modules[type(model).__module__]
+    return any(name.endswith("Cache") and kind.__module__ == module.__name__ for name, kind in classes(module))
+
+
+def classes(module):
+    return [(name, kind) for name, kind in vars(module).items() if isinstance(kind, type)]
+
+
 def draw(model, rows, *, strings=(), share=True, **settings):
     """Draw rows in one batch and return what came of each, in their order."""
     results = {}
+    share = share and not (has_cache_of_its_own(model) and model.config.model_type in FAMILIES)
 
     def finished(row, drawn):
         assert row not in results

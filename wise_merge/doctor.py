@@ -1,7 +1,8 @@
 """Does this environment's `mergekit-yaml` see the merge methods, and its `lm_eval` the tasks and the models?
 
 Asks the hosts themselves: each is imported by the very Python that its console
-script runs, because that may belong to another environment than this one.
+script runs, because that may belong to another environment than this one. Then compares
+the versions that are here with those that were tested, and looks for what is taken from inside the hosts.
 """
 
 import json
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import wise_merge
+from wise_merge.hosts import lm_eval_parts, mergekit_parts, transformers_parts, versions, vllm_parts
+from wise_merge.hosts.part import Part, first_fault
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,25 @@ class Finding:
     sees: bool
     message: str
 
+
+#: What is taken from inside each host, and what follows where it is not as expected.
+_INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
+    ("transformers", "hf-passk samples in the way of hf", transformers_parts.LOOP),
+    ("transformers", "hf-passk reads a prompt once per sample", transformers_parts.SHARED_PREFILL),
+    ("transformers", "hf-passk copies the cache at every token", transformers_parts.ROOM),
+    ("transformers", "bang_trainer does not train", transformers_parts.TRAINING),
+    ("lm_eval", "the tasks need --include_path", lm_eval_parts.TASKS),
+    ("lm_eval", "the tasks do not run", lm_eval_parts.TASK_CLASS),
+    ("lm_eval", "hf-passk and vllm-passk are not found", lm_eval_parts.MODELS),
+    ("lm_eval", "the table is not sorted by k", lm_eval_parts.TABLE),
+    ("lm_eval", "the audit lacks what the model knows", lm_eval_parts.LOOP),
+    ("lm_eval", "hf-passk samples in the way of hf", lm_eval_parts.HF),
+    ("mergekit", "wise_ft and bang are not found", mergekit_parts.METHODS),
+    ("mergekit", "merges by wise_ft and bang are refused", mergekit_parts.PLAN),
+    ("vllm", "vllm-passk samples in the way of vllm", (*lm_eval_parts.VLLM, *vllm_parts.ENGINE)),
+    ("vllm", "data_parallel_size is refused", vllm_parts.REPLICAS),
+    ("vllm", "sweeps with vLLM are refused", vllm_parts.RELOAD),
+)
 
 _PROBE_MERGEKIT = """
 import importlib.metadata, json
@@ -49,6 +71,28 @@ def examine() -> list[Finding]:
         _ask("mergekit-yaml", _PROBE_MERGEKIT),
         _ask("lm_eval", _PROBE_LM_EVAL),
     ]
+
+
+def compare_versions() -> list[str]:
+    """Return a line per host: the version that is here, the tested ones, and how they compare."""
+    rows = []
+    for row in versions.TESTED:
+        here = versions.installed(row.name)
+        span = row.oldest if row.oldest == row.newest else f"{row.oldest} to {row.newest}"
+        beyond = None if here is None else versions.beyond(row, here)
+        remark = f", {beyond} than tested" if beyond else ""
+        rows.append(f"{row.name:<16} {here or 'not installed':<14} tested: {span}{remark}")
+    return rows
+
+
+def look_inside() -> list[str]:
+    """Return a line per thing that a host which is here lacks inside: what it is, and what follows."""
+    lines = []
+    for host, consequence, parts in _INSIDE:
+        fault = first_fault(parts) if versions.installed(host) is not None else None
+        if fault is not None:
+            lines.append(f"{versions.described(host)} is not as expected inside, so {consequence}: {fault}")
+    return lines
 
 
 def _ask(script: str, probe: str) -> Finding:

@@ -23,6 +23,8 @@ from pydantic import Field
 from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import folds
+from wise_merge.hosts import mergekit_parts, versions
+from wise_merge.hosts.part import Part, first_fault
 from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
 from wise_merge.mergekit_plan import cannot_plan, check_plan
 
@@ -90,9 +92,13 @@ METHODS: dict[str, MergeMethod] = {"wise_ft": _wise_ft, "bang": _bang}
 
 
 def register() -> None:
-    """Make the methods known to mergekit and have it check their configurations first."""
+    """Make the methods known to mergekit and have it check their configurations first.
+
+    Raises a `WiseMergeError` where mergekit is not as expected inside: without the checks it could write wrong models.
+    """
     from mergekit.merge_methods import registry
 
+    _check_parts(mergekit_parts.METHODS)
     for method in METHODS.values():
         if method not in registry.registered_methods():
             registry.register(method)
@@ -101,6 +107,15 @@ def register() -> None:
         ExecuteMergeMethodTask.arguments = _without_cast(ExecuteMergeMethodTask.arguments)
         ExecuteMergeMethodTask.execute = _with_buffers(ExecuteMergeMethodTask.execute)
         SaveTensor.execute = _saving_buffers(SaveTensor.execute)
+
+
+def _check_parts(parts: Sequence[Part]) -> None:
+    fault = first_fault(parts)
+    if fault is not None:
+        raise WiseMergeError(
+            f"{versions.described('mergekit')} is not as expected inside ({fault}); install a tested version, or use "
+            "`wise-merge merge`, which averages two full checkpoints without mergekit"
+        )
 
 
 def _checking_first(referenced_models: Any) -> Any:
@@ -119,6 +134,8 @@ def _checking_first(referenced_models: Any) -> Any:
 
 def _guard_plan() -> None:
     """Have plans for our methods checked, once: mergekit goes on where it knows only some of the tensors."""
+    with one_line_errors():
+        _check_parts(mergekit_parts.PLAN)
     from mergekit.plan import MergePlanner  # which imports the registry, that is, us
 
     plan = MergePlanner._plan

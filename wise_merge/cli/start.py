@@ -27,16 +27,22 @@ def demo(directory: Path) -> None:
 def doctor() -> None:
     """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.
 
-    Exit code 0 if both do, 1 otherwise.
+    Also which versions of the programs it works with are here and which were
+    tested, and what of their insides is not as expected. Exit code 0 if both
+    hosts see it, 1 otherwise.
     """
     import platform
 
-    from wise_merge.doctor import examine
+    from wise_merge.doctor import compare_versions, examine, look_inside
 
     click.echo(f"wise-merge {__version__} on Python {platform.python_version()}")
     findings = examine()
     for finding in findings:
         click.echo(f"{'ok ' if finding.sees else 'NOT'}  {finding.message}")
+    for line in compare_versions():
+        click.echo(f"     {line}")
+    for line in look_inside():
+        click.echo(f"NOTE {line}")
     if not all(finding.sees for finding in findings):
         raise SystemExit(1)
     click.echo("All is well: `merge_method: wise_ft` and `--tasks gsm8k_passk` work as typed.")

@@ -4,12 +4,27 @@ transformers can pick rows of a cache (`reorder_cache`), for beam search; here a
 K rows of its samples. What cannot be picked is refused, never guessed at.
 """
 
+import functools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
-from transformers import Cache, DynamicCache
-from transformers.cache_utils import DynamicLayer, StaticLayer
+from transformers import Cache, DynamicCache, cache_utils
+
+from wise_merge.hosts import transformers_parts, versions
+from wise_merge.hosts.part import first_fault
+
+log = logging.getLogger("lm_eval.wise_merge")
+
+
+class _Absent:
+    """Stands for a class that this transformers does not have."""
+
+
+# `transformers_parts` asks for both before they are used.
+DynamicLayer: Any = getattr(cache_utils, "DynamicLayer", _Absent)
+StaticLayer: Any = getattr(cache_utils, "StaticLayer", _Absent)
 
 #: Tokens for which a cache has room beyond those that it holds.
 _ROOM = 128
@@ -65,10 +80,13 @@ def check_expanded(model_kwargs: Mapping[str, Any], before: int, after: int) -> 
 class _RoomyLayer(DynamicLayer):
     """A `DynamicLayer` with room for tokens to come, so that not every token costs a copy of all before it."""
 
-    def __init__(self, layer: DynamicLayer) -> None:
+    keys: Tensor
+    values: Tensor
+
+    def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.dtype, self.device, self.is_initialized = layer.dtype, layer.device, True
-        self.keys, self.values = layer.keys, layer.values
+        # All of its fields, whichever this transformers has: dtype is one until 5.23, not from 5.24 on.
+        self.__dict__.update(layer.__dict__)
         # [rows, heads, tokens and room, channels]; what is in use are views of them.
         self._room = self.keys, self.values
 
@@ -103,12 +121,23 @@ def _wider(states: Tensor, tokens: int) -> Tensor:
 
 def make_room(model_kwargs: Mapping[str, Any]) -> None:
     """Give the caches room for tokens to come; see `_RoomyLayer`, which takes the place of each `DynamicLayer`."""
+    if not _room_is_possible():
+        return
     for cache in (value for value in model_kwargs.values() if isinstance(value, Cache)):
         if not getattr(cache, "offloading", False):
             cache.layers = [
                 _RoomyLayer(layer) if type(layer) is DynamicLayer and layer.get_seq_length() else layer
                 for layer in cache.layers
             ]
+
+
+@functools.cache
+def _room_is_possible() -> bool:
+    fault = first_fault(transformers_parts.ROOM)
+    if fault is not None:
+        here = versions.described("transformers")
+        log.warning("%s: every token copies the cache, which is slower, for %s", here, fault)
+    return fault is None
 
 
 def filled(done: Sequence[bool]) -> list[int]:

@@ -4,8 +4,7 @@ transformers prepares everything (logits processors, stopping criteria, cache) a
 as its `custom_generate`, so what is drawn from is what `generate` itself would draw from. Two things
 are different: rows of one prompt share its prefill, and a row that is finished leaves the batch.
 
-Used of transformers beyond its public interface: `_prefill`, `_update_model_kwargs_for_generation` and
-`_optimize_model_for_decode`.
+What it uses of transformers beyond its public interface is listed in `hosts.transformers_parts`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers.generation import GenerationMode
 
 from wise_merge import seeds
 from wise_merge.errors import WiseMergeError
@@ -281,7 +279,7 @@ class _Loop:
 
 def _check_mode(generation_config: Any) -> None:
     mode = generation_config.get_generation_mode()
-    if mode not in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH) or generation_config.num_return_sequences != 1:
+    if mode.value not in ("sample", "greedy_search") or generation_config.num_return_sequences != 1:
         raise WiseMergeError(
             f"generation settings ask for {mode.value.replace('_', ' ')} with num_return_sequences="
             f"{generation_config.num_return_sequences}; hf-passk draws each sample by itself, greedily or at random: "

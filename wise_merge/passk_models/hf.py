@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from lm_eval.models import utils as lm_eval_utils
 from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
 from wise_merge import fingerprint, seeds
 from wise_merge.completion import Completion
+from wise_merge.hosts import lm_eval_parts, transformers_parts, versions
+from wise_merge.hosts.part import first_fault
 from wise_merge.passk_models import decode
 from wise_merge.passk_models.cache_rows import NotShareableError
 from wise_merge.passk_models.sampler import Deliver, Pending, Sampler
@@ -46,6 +48,8 @@ class HFPassK(Sampler, HFLM):
     model does not mask padding to the last bit.
     """
 
+    _host, _parent = "transformers", "hf"
+
     def __init__(
         self, *args: Any, journal: str | Path | None = None, seed: int | str | None = None, **kwargs: Any
     ) -> None:
@@ -73,6 +77,10 @@ class HFPassK(Sampler, HFLM):
             broadcast_object_list(values)
         return values[0]
 
+    def _fault(self) -> str | None:
+        """Return what of the hosts is not as the loop over tokens needs it, None = all is."""
+        return first_fault((*lm_eval_parts.HF, *transformers_parts.LOOP))
+
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         groups: dict[str, list[Pending]] = {}
         for one in pending:
@@ -97,7 +105,10 @@ class HFPassK(Sampler, HFLM):
             one, index = asked.pop(row)
             deliver(one, index, self._completion(row, drawn, until))
 
-        share = True
+        fault = first_fault(transformers_parts.SHARED_PREFILL)
+        share = fault is None
+        if fault is not None:
+            self._tell_once(f"{versions.described('transformers')}: a prompt is read once per sample, for {fault}")
         waiting = sorted(asked, key=lambda row: (-len(row.prompt), asked[row][0].prompt))
         while waiting:
             batch = self._batch(waiting)
@@ -185,14 +196,14 @@ class HFPassK(Sampler, HFLM):
 
     def _settings(self, one: Pending) -> tuple[dict[str, Any], list[str], int]:
         """Return what goes to transformers, the strings that end a completion, and the most new tokens."""
-        settings = dict(normalize_gen_kwargs(one.settings, self.max_gen_toks))
+        settings = dict(lm_eval_utils.normalize_gen_kwargs(one.settings, self.max_gen_toks))
         if settings.get("seed") is not None:
             raise TaskInputError(
                 f"generation setting seed of task {one.task}: every sample has a seed of its own; remove it and give "
                 "--seed, or seed in --model_args"
             )
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
-        until = handle_stop_sequences(settings.pop("until"), eos=eos)
+        until = lm_eval_utils.handle_stop_sequences(settings.pop("until"), eos=eos)
         return settings, until, settings.pop("max_gen_toks")
 
     def _prompt(self, one: Pending, longest: int) -> tuple[int, ...]:
@@ -242,8 +253,8 @@ class HFPassK(Sampler, HFLM):
         if isinstance(self.think_end_token, int):
             text = text.lstrip()
         think_end = self.think_end_token if isinstance(self.think_end_token, str) else None
-        whole = postprocess_generated_text(text, None, think_end)
-        text = postprocess_generated_text(text, list(until), think_end)
+        whole = lm_eval_utils.postprocess_generated_text(text, None, think_end)
+        text = lm_eval_utils.postprocess_generated_text(text, list(until), think_end)
         return Completion(
             text,
             finish_reason="stop" if drawn.stopped or text != whole else "length",

@@ -11,6 +11,8 @@ from typing import Any
 
 from wise_merge.checkpoints.headers import read_config
 from wise_merge.errors import WiseMergeError
+from wise_merge.hosts import versions, vllm_parts
+from wise_merge.hosts.part import first_fault
 from wise_merge.passk_models import vllm, vllm_engine, vllm_worker
 from wise_merge.passk_models.sampler import Deliver, Pending
 from wise_merge.recipe import Recipe
@@ -35,6 +37,12 @@ class MergedVLLM(vllm.VLLMPassK):
         for name, why in _REFUSED.items():
             if model_args.get(name):
                 raise WiseMergeError(f"model_args {name} cannot be used in a sweep ({why}); leave it out")
+        fault = first_fault(vllm_parts.RELOAD)
+        if fault is not None:
+            raise WiseMergeError(
+                f"{versions.described('vllm')} is not as expected inside ({fault}), so the weights of its engine "
+                "cannot be replaced; take --backend hf, or a tested version"
+            )
         if read_config(early).get("quantization_config"):
             raise WiseMergeError(
                 f"{early} is quantised (quantization_config in its config.json), and integers cannot be averaged; take "

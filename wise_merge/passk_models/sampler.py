@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.api.instance import Instance
 from tqdm import tqdm
 
 from wise_merge import seeds
 from wise_merge.completion import Completion
-from wise_merge.errors import WiseMergeError
+from wise_merge.errors import WiseMergeError, first_line
+from wise_merge.hosts import versions
 from wise_merge.journal import Journal, Run, Sample, problem_id
 from wise_merge.passk_task.host import TaskInputError, log
 
@@ -79,9 +80,9 @@ class _Problem:
 
     @cached_property
     def greedy(self) -> bool:
-        settings = normalize_gen_kwargs(self.settings)
-        # Without a temperature: the backend says what it makes of it.
-        return not settings["do_sample"] or settings.get("temperature") == 0
+        # As lm-eval understands them: a temperature above 0 asks for sampling, unless do_sample forbids it.
+        temperature, do_sample = self.settings.get("temperature"), self.settings.get("do_sample")
+        return not (temperature or 0) > 0 if do_sample is None else not do_sample or temperature == 0
 
 
 class Sampler:
@@ -91,6 +92,8 @@ class Sampler:
     """
 
     cache_hook: Any
+    tokenizer: Any
+    max_gen_toks: int
     rank: int
     world_size: int
     barrier: Callable[[], None]
@@ -100,6 +103,16 @@ class Sampler:
     patience = 0.0
     #: Whether the bar of an evaluation stays on the screen when it is over.
     _bar_stays = True
+    #: The program whose insides `_draw` uses, and the name of lm-eval's own class for --model.
+    _host = _parent = ""
+    #: How many samples the parent is asked for at a time; those in work are lost with the process.
+    _parents_share = 64
+    #: What kept `_draw` from drawing, None = nothing has.
+    _left_to_parent: str | None = None
+
+    def _fault(self) -> str | None:
+        """Return what of the hosts is not as `_draw` needs it, None = all is."""
+        raise NotImplementedError
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         """Draw all missing samples of all problems and deliver each as soon as it exists."""
@@ -162,7 +175,7 @@ class Sampler:
                     progress.add(completion.tokens)
 
                 # In one go: problems of several tasks may share a batch.
-                self._draw([one for one in pending if one.missing], deliver)
+                self._draw_somehow([one for one in pending if one.missing], deliver)
                 if self.world_size > 1:
                     # Until all are done no other process may take this run for its own.
                     self.barrier()
@@ -176,6 +189,71 @@ class Sampler:
         for request, completion in zip(requests, completions, strict=True):
             self.cache_hook.add_partial("generate_until", request.args, completion)
         return list(completions)
+
+    def _draw_somehow(self, pending: Sequence[Pending], deliver: Deliver) -> None:
+        """Draw all missing samples: in our way, or in the parent's where the hosts have changed inside."""
+        drawn: dict[Pending, set[int]] = {}
+
+        def note(one: Pending, index: int, completion: Completion) -> None:
+            deliver(one, index, completion)
+            drawn.setdefault(one, set()).add(index)
+
+        if not pending:
+            return
+        if self._left_to_parent is None:
+            try:
+                fault = self._fault()
+                if fault is None:
+                    self._draw(pending, note)
+                    return
+                self._leave_to_parent(fault)
+            # Of the task, the disk or the memory: the parent could do no better.
+            except (WiseMergeError, OSError, MemoryError, torch.OutOfMemoryError):
+                raise
+            # Whatever a host that has changed inside may raise. What is wrong with the model, the parent meets, too.
+            except Exception as error:
+                self._leave_to_parent(f"{type(error).__name__}: {first_line(error)}")
+                log.debug("what was raised", exc_info=True)
+        for one in pending:
+            self._draw_as_parent(one, [index for index in one.missing if index not in drawn.get(one, ())], deliver)
+
+    def _leave_to_parent(self, fault: str) -> None:
+        self._left_to_parent = fault
+        log.warning(
+            "%s is not as expected inside (%s): going on in the way of --model %s, slower; samples are drawn as "
+            "they should be, but are not the same when they are drawn again. `wise-merge doctor` tells more",
+            versions.described(self._host),
+            fault,
+            self._parent,
+        )
+
+    def _draw_as_parent(self, one: Pending, missing: Sequence[int], deliver: Deliver) -> None:
+        """Have lm-eval's own class draw samples of a problem, a share at a time."""
+        generate: Callable[..., list[str]] = super().generate_until  # type: ignore[misc]
+        limit = int(one.settings.get("max_gen_toks") or self.max_gen_toks)
+        for start in range(0, len(missing), self._parents_share):
+            indices = missing[start : start + self._parents_share]
+            requests = [
+                Instance("generate_until", {}, (one.prompt, self._parents_settings(one, index)), 0, (one.task, 0, 1))
+                for index in indices
+            ]
+            # Ours alone: lm-eval's --seed is known from torch's.
+            with torch.random.fork_rng():
+                torch.manual_seed(seeds.sample_seed(one.seed, indices[0]))
+                texts = generate(requests, disable_tqdm=True)
+            for index, text in zip(indices, texts, strict=True):
+                tokens = len(self.tokenizer.encode(text, add_special_tokens=False))
+                completion = Completion(
+                    text,
+                    finish_reason="length" if tokens >= limit else "stop",
+                    tokens=tokens,
+                    seed=seeds.sample_seed(one.seed, index),
+                )
+                deliver(one, index, completion)
+
+    def _parents_settings(self, one: Pending, index: int) -> dict[str, Any]:
+        """Return the generation settings with which the parent draws a sample."""
+        return dict(one.settings)
 
     def _consult_journal(self, problems: Sequence[_Problem], run_seed: int, stack: ExitStack) -> None:
         """Give every problem its journal and what that holds of it; the journals stay open as long as `stack`."""

@@ -16,6 +16,8 @@ from lm_eval.models.utils import maybe_truncate, postprocess_generated_text
 from wise_merge import fingerprint, seeds
 from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError, first_line
+from wise_merge.hosts import lm_eval_parts, versions, vllm_parts
+from wise_merge.hosts.part import first_fault
 from wise_merge.passk_models.sampler import Deliver, Pending, Sampler
 from wise_merge.passk_task.host import TaskInputError, log
 
@@ -27,9 +29,10 @@ try:
 
     from wise_merge.passk_models import vllm_engine
 except ImportError as cause:
-    raise TaskInputError(
-        f'--model vllm-passk needs vLLM, which cannot be imported ({cause}); pip install "lm-eval[vllm]"'
-    ) from cause
+    remedy = 'pip install "lm-eval[vllm]"'
+    if versions.installed("vllm") is not None:
+        remedy = f"{versions.described('vllm')}: install a tested one, or use --model vllm"
+    raise TaskInputError(f"--model vllm-passk needs vLLM, which cannot be imported ({cause}); {remedy}") from cause
 
 #: The most samples of one request: VLLM_MAX_N_SEQUENCES is 16384 unless set.
 LARGEST_REQUEST = 8192
@@ -61,6 +64,9 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
       evaluations; data_parallel_backend=ray (vLLM's own Ray backend) spreads them over several machines.
     """
 
+    _host, _parent = "vllm", "vllm"
+    _parents_share = 1024
+
     def __init__(
         self,
         *args: Any,
@@ -71,6 +77,12 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         **kwargs: Any,
     ) -> None:
         self._note(journal, seed)
+        fault = first_fault(vllm_parts.REPLICAS) if int(data_parallel_size) > 1 else None
+        if fault is not None:
+            raise TaskInputError(
+                f"--model_args data_parallel_size={data_parallel_size}: {versions.described('vllm')} is not as "
+                f"expected inside ({fault}); leave it out, or use --model vllm"
+            )
         if self._run_seed is not None:
             # vLLM seeds numpy too, which takes 32 bits; no sample depends on this.
             kwargs["seed"] = self._run_seed % 2**32
@@ -110,6 +122,14 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
     def _weights(self) -> str | None:
         """Return a digest of the checkpoint that the engine has loaded."""
         return _digest(self.model_args["model"], self.model_args["revision"])
+
+    def _fault(self) -> str | None:
+        """Return what of the hosts is not as drawing sample by sample needs it, None = all is."""
+        return first_fault((*lm_eval_parts.VLLM, *vllm_parts.ENGINE))
+
+    def _parents_settings(self, one: Pending, index: int) -> dict[str, Any]:
+        """Return the generation settings with which the parent draws a sample: with the seed that it has anyway."""
+        return {**one.settings, "seed": seeds.sample_seed(one.seed, index)}
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
         parts: dict[tuple[vllm_engine.Request, int], list[Any]] = {}

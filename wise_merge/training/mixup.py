@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.hosts import transformers_parts, versions
+from wise_merge.hosts.part import first_fault
 from wise_merge.training.label_smoothing import check_smoothing, next_tokens, summed_loss, token_count
 
 #: Where a batch has one of these, its rows are packed, or hold more than text.
@@ -47,6 +49,13 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
     check_smoothing(label_smoothing)
     if not (0.0 <= mixup < float("inf")):
         raise WiseMergeError(f"mixup must be a finite number of at least 0 (0 = none, Beta(a, a) else); got {mixup}")
+
+    fault = first_fault(transformers_parts.TRAINING)
+    if fault is not None:
+        raise WiseMergeError(
+            f"{versions.described('transformers')} is not as expected inside ({fault}), so bang_trainer cannot give it "
+            "another loss; install a tested version"
+        )
 
     class BangTrainer(trainer_class):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, **kwargs: Any) -> None:
