@@ -168,6 +168,44 @@ def test_files_with_other_seeds_are_put_together(weak, tmp_path):
     assert "it holds completions, the other completions, labels" in refused.stderr
 
 
+@pytest.mark.parametrize("n", [1, 4])
+def test_of_one_problem_nothing_is_said_of_others(n, tmp_path):
+    """A dash and its reason where an error, an interval or a difference would need a second problem; NaN nowhere."""
+    paths = [made(tmp_path / f"{name}.jsonl", skill, problems=1, n=n) for name, skill in (("one", 0.5), ("other", 1))]
+    outputs = ("--json", tmp_path / "x.json", "--csv", tmp_path / "x.csv", "--plots", tmp_path / "plots")
+    result = score(*paths, *outputs, "--embeddings", "wording")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^ +1  [01]\.\d{3} ±   -   \[     -     \]", result.stdout, re.MULTILINE)
+    assert result.stdout.count("- unknown: one problem does not tell what others give") == 2
+    assert re.search(r"^ +1  .*±   -   \[      -      \] p=1\.000   -", result.stdout, re.MULTILINE)
+    assert "- unknown, as one problem does not tell how far others differ" in result.stdout
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    document = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    curves = [curve for file in document["files"] for curve in file["summary"]["curves"]]
+    assert {value for curve in curves for key in ("low", "high") for value in curve[key]} == {None}
+    drawn = [picture.read_text() for picture in (tmp_path / "plots").glob("*.svg")]
+    assert all(not re.search(r"\bnan\b", text, re.IGNORECASE) for text in (result.stdout, *drawn))
+    rows = list(csv.DictReader((tmp_path / "x.csv").open()))
+    assert {row[key] for row in rows for key in ("standard_error", "low", "high")} == {""}
+
+
+def test_equal_rates_and_equal_differences_are_not_certainty(tmp_path):
+    """2 of 4 and 3 of 4 on each of ten problems: intervals with a width, and none of the difference."""
+    for name, right in (("even", 2), ("better", 3)):
+        texts = ["It is 1."] * right + ["It is 2."] * (4 - right)
+        write(tmp_path / f"{name}.jsonl", [{"id": i, "gold": "1", "completions": texts} for i in range(10)])
+    result = score(tmp_path / "even.jsonl", tmp_path / "better.jsonl", "--json", tmp_path / "x.json")
+    for summary in figures(tmp_path / "x.json").values():
+        for curve in summary["curves"]:
+            assert all(high - low > 0.05 for low, high in zip(curve["low"], curve["high"], strict=True)), curve["name"]
+    assert "0.500 ± 0.000 [0.352,0.648]" in result.stdout  # Wilson's of 20 heads in 40 tosses
+    assert re.search(r"^ +1  \+0\.250 ± 0\.000 \[      -      \] p=0\.00\d   -", result.stdout, re.MULTILINE)
+    assert "as all problems differ by the same" in result.stdout
+
+
 def test_order_of_samples_and_rows_is_irrelevant(weak, tmp_path):
     """Shuffled, scores and all: the same JSON but for the path."""
     rng = random.Random(0)
