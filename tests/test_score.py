@@ -263,9 +263,66 @@ def test_rejected_rows_are_counted_and_decide_the_exit_code(weak):
     assert result.exit_code == 1
     assert f"{weak}: line 31: completions is empty: there must be at least one sample" in result.stderr
     assert f"{weak}: line 32: not JSON" in result.stderr
-    assert "2 rows were rejected" in result.stderr
+    assert "2 rows were rejected and the figures are without them; --skip-bad makes this exit" in result.stderr
     assert "30 problems, n = 8" in result.stdout
-    assert score(weak, "--skip-bad").exit_code == 0
+    assert "note: 2 rows rejected, and the figures are without them" in result.stdout
+    skipped = score(weak, "--skip-bad")
+    assert skipped.exit_code == 0
+    assert skipped.stdout == result.stdout
+    assert skipped.stderr.endswith("2 rows were rejected and the figures are without them\n")
+
+
+def with_nulls(rows, form):
+    """Rows of `made` with 2 of 20 completions gone, in one of the forms of files."""
+    for i, j in ((3, 1), (7, 0)):
+        rows[i]["completions"][j] = None
+    if form == "row":
+        return [{**row, "completions": text} for row in rows for text in row["completions"]]
+    if form == "lm-eval":
+        return [
+            {"doc_id": row["id"], "doc": row, "target": row["gold"], "resps": [row["completions"]], "filter": "none"}
+            for row in rows
+        ]
+    return rows
+
+
+@pytest.mark.parametrize("more", [[], ["--pool"], ["--embeddings", "wording"]])
+def test_completions_that_are_not_there_count_as_wrong_in_every_form(more, tmp_path):
+    """18 of 20 right and two null: .9 and never 1, told in table and JSON, in each form; left out when asked for."""
+    found, skipped = [], []
+    for form in ("list", "row", "lm-eval"):
+        texts = ["It is 18."] * 2
+        rows = [{"id": i, "question": f"{i}?", "gold": "18", "completions": [*texts]} for i in range(10)]
+        path = write(tmp_path / f"{form}.jsonl", with_nulls(rows, form))
+        result = score(path, "--benchmark", "gsm8k", "--json", tmp_path / "x.json", *more)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "note: 2 samples without a completion count as wrong (--skip-bad leaves them out)" in result.stdout
+        (file,) = json.loads((tmp_path / "x.json").read_text())["files"]
+        assert file["missing"] == {"completion": 2}
+        assert (sum(one["n"] for one in file["problems"]), sum(one["c"] for one in file["problems"])) == (20, 18)
+        assert value(file["summary"], "pass@k", 1) == pytest.approx(0.9)
+        assert file["summary"]["unanswered"] == pytest.approx(0.1)
+        found.append(file["summary"])
+        result = score(path, "--benchmark", "gsm8k", "--json", tmp_path / "x.json", "--skip-bad", *more)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "note: 2 samples without a completion left out (--skip-bad)" in result.stdout
+        skipped.append(figures(tmp_path / "x.json")[form])
+        assert value(skipped[-1], "pass@k", 1) == 1
+    assert found[0] == found[1] == found[2]
+    assert skipped[0] == skipped[1] == skipped[2]
+
+
+def test_a_file_with_a_row_per_sample_is_pooled_as_a_whole(tmp_path):
+    """Lists of one with ids that repeat: all samples with --pool, and the way to it without."""
+    rows = [{"id": i, "gold": "18", "completions": [f"It is {n}."]} for n in (18, 17, 18, 16) for i in range(5)]
+    path = write(tmp_path / "x.jsonl", rows)
+    pooled = score("--pool", path)
+    assert (pooled.exit_code, pooled.stderr) == (0, "")
+    assert "5 problems, n = 4 samples each" in pooled.stdout
+    assert re.search(r"^ +1  0\.500 ", pooled.stdout, re.MULTILINE)
+    refused = score(path)
+    assert refused.exit_code == 1
+    assert "line 6: id '0' is there twice, first in line 1; if both rows have samples of it, --pool" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ def of_file(one: Scored) -> str:
     lines = [middle_cut(one.name, _WIDTH), f"{count(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
     columns = _columns(one)
     lines += [f"columns: {', '.join(columns)}"] * bool(columns)
+    if samples.rejected:
+        lines.append(f"note: {count(len(samples.rejected), 'row')} rejected, and the figures are without them")
     lines += [f"note: {note}" for note in (*samples.notes, *one.verdicts.notes, *summary.notes)]
     if summary.n_low != summary.n_high:
         lines.append(
