@@ -776,6 +776,7 @@ def test_a_model_that_never_answered_has_samples_all_the_same(layout, rows, tmp_
         assert [problem.n for problem in samples.problems] == [n] * rows + [n] * further
         assert sum(fact.c for fact in judge(samples).problems) == further
         assert samples.missing == {"completion": n * rows}
+        assert {problem.cut_off for problem in samples.problems} == {None}
         # With a completion after the first rows the answer is the same.
         found.append({**found[0], ("doc_id" if layout == "lm-eval" else "id"): rows, name: there})
     with pytest.raises(WiseMergeError, match="no sample has a completion, so none is left"):
@@ -791,7 +792,10 @@ def test_an_empty_column_of_completions_does_not_hide_answers_and_verdicts(tmp_p
     path = write(tmp_path / "x.jsonl", rows)
     assert facts_of(path) == facts_of(path, file_verdicts=True) == expected
     assert read_samples(path).missing == {}
-    # Nor do nulls in most lists hide the column.
+    # Verdicts that are all null are none; nor do nulls in most lists hide the column.
+    empty = [{**row, "labels": [None] * 4} for row in rows]
+    with pytest.raises(WiseMergeError, match="--verdicts file needs the file's own verdicts"):
+        read_samples(write(tmp_path / "empty.jsonl", empty), file_verdicts=True)
     rows = [{"id": i, "gold": "18", "completions": ["18", None]} for i in range(20)]
     assert [problem.n for problem in read_samples(write(tmp_path / "y.jsonl", rows)).problems] == [2] * 20
 

@@ -275,7 +275,7 @@ class _Finder:
                 for name in self.names
                 if self._is_called(name, accepted) and name != without and name not in self.claimed
             ]
-            if role == "completions":
+            if role in ("completions", "labels"):
                 called = [name for name in called if self._holds(name)]
             found = [name for name in called if self.fits(name, shape)]
             for name in called:

@@ -293,7 +293,10 @@ class Reader:
 
     def _ends(self, row: Row, n: int, silent: set[int]) -> list[bool] | None:
         """Return which of the n samples were cut, None if that is not known of all that are there."""
-        reasons = dig(row, self.columns["finish_reason"] or "")
+        column = self.columns["finish_reason"]
+        if column is None:
+            return None
+        reasons = dig(row, column)
         if not isinstance(reasons, list):
             reasons = [reasons]
         if len(reasons) != n or not all(isinstance(reason, str) or i in silent for i, reason in enumerate(reasons)):
