@@ -4,7 +4,7 @@ An entry that is not there is None, and so is each entry of a list that is not t
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
@@ -27,30 +27,43 @@ def lists_of(row: Row, columns: Columns, roles: Sequence[str], steps: str | None
         roles: that are wanted, the one that says how many samples there are first.
         steps: which of `columns.STEPS` makes one score of a list.
     """
-    lists = {role: _values(columns, columns[role] or "", row, chats=role == "completions") for role in roles}
-    completions = lists.get("completions")
+    found: dict[str, list[Any] | None] = {}
+    for role in roles:
+        found[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
+    completions = found.get("completions")
     if columns.lm_eval and completions:
-        lists["completions"] = completions[: _drawn(row, columns)]
-    scores = {column: _scores(columns, column, row, steps) for column in columns.scores}
+        found["completions"] = completions[: _drawn(row, columns)]
+    ranks = {column: _scores(columns, column, row, steps) for column in columns.scores}
     main = columns[roles[0]]
-    named = [*((columns[role], values) for role, values in lists.items()), *scores.items()]
-    # A list that is not there as a whole has as many entries as what stands beside it.
-    beside = (dig(row, columns[role] or "") for role in ("labels", "finish_reason"))
-    sizes = (len(values) for values in (*(values for _, values in named), *beside) if isinstance(values, list))
-    n = next(sizes, None)
-    if n is None:
-        raise WiseMergeError(
-            f"{main} is missing, so nothing says how many samples there are; wanted is a list with an entry for "
-            "each, null where a sample has none"
-        )
+    first = next((values for values in (*found.values(), *ranks.values()) if values is not None), None)
+    n = _beside(row, columns, main) if first is None else len(first)
     if not n:
         raise WiseMergeError(f"{main} is empty: there must be at least one sample")
-    for column, values in named:
-        if values is not None and len(values) != n:
-            raise WiseMergeError(f"{column} has {_entries(len(values))} for {n} {main}")
-    nothing = [None] * n
-    whole, ranks = ({key: values or nothing for key, values in found.items()} for found in (lists, scores))
-    return n, whole, ranks
+    return n, _filled(found, n, main, columns.roles), _filled(ranks, n, main, {})
+
+
+def _filled(found: Mapping[str, list[Any] | None], n: int, main: str | None, names: Mapping[str, str]) -> Lists:
+    """Return lists that all have n entries; raises a `WiseMergeError` with the name of one that has not."""
+    lists = {}
+    for key, values in found.items():
+        if values is None:
+            values = [None] * n
+        elif len(values) != n:
+            raise WiseMergeError(f"{names.get(key, key)} has {_entries(len(values))} for {n} {main}")
+        lists[key] = values
+    return lists
+
+
+def _beside(row: Row, columns: Columns, main: str | None) -> int:
+    """Return how many samples a row has by the lists that stand beside those that are not there."""
+    for role in ("labels", "finish_reason"):
+        values = dig(row, columns[role] or "")
+        if isinstance(values, list):
+            return len(values)
+    raise WiseMergeError(
+        f"{main} is missing, so nothing says how many samples there are; wanted is a list with an entry for each, "
+        "null where a sample has none"
+    )
 
 
 def missing_texts(completions: Sequence[Any]) -> set[int]:

@@ -162,7 +162,7 @@ class Reader:
                 )
         n, missing, fill = self._samples(row)
         if not n:
-            self.missing.update(Missing(missing, {identity}))
+            self.missing.update(Missing(Counter(missing), {identity}))
             return
         if known is None:
             known = self._new(identity, place, row)
@@ -171,7 +171,8 @@ class Reader:
         self.collected[identity] = known
         known.file, known.place, known.filter = self.file, place, str(row.get("filter"))
         fill(known)
-        self.missing.samples.update(missing)
+        if missing:
+            self.missing.samples.update(missing)
 
     def _id(self, place: str, row: Row) -> str:
         column = self.columns["id"] or self.columns["problem"]
@@ -227,7 +228,7 @@ class Reader:
                 document[column] = boxes[0][2] if boxes and boxes[0][2] else value
         return document
 
-    def _samples(self, row: Row) -> tuple[int, Counter[str], Callable[[Collected], None]]:
+    def _samples(self, row: Row) -> tuple[int, dict[str, int], Callable[[Collected], None]]:
         """Check the samples of a row; return how many count, what is missing, and what adds them to their problem."""
         n, lists, scores = lists_of(row, self.columns, self.roles, self.steps)
         completions, answers, labels = map(lists.get, ("completions", "answers", "labels"))
@@ -241,12 +242,14 @@ class Reader:
             # Nobody has judged them: wrong, and no vote.
             verdicts = list(map(bool, verdicts))
             read = read and [None if number in undecided else answer for number, answer in enumerate(read)]
-        missing = Counter({"completion": len(silent), "verdict": len(undecided) if labels is not None else 0})
+        missing = {"completion": len(silent)} if silent else {}
+        if labels is not None and undecided:
+            missing["verdict"] = len(undecided)
         ranks = {}
         for column, values in scores.items():
             ranks[column], unknown = numbers(column, values)
             # That of the model that sampled may be unknown, and nobody expects one of what is not there.
-            if column != self.columns.own_logprob:
+            if unknown - silent and column != self.columns.own_logprob:
                 missing[f"score in {column}"] = len(unknown - silent)
         ends = self._ends(row, n, silent)
         if self.skip_bad and undecided:
@@ -277,7 +280,7 @@ class Reader:
                 if self.keep_texts:
                     problem.completions.extend(texts)
 
-        return n, +missing, fill
+        return n, missing, fill
 
     def _answers(self, completions: list[str | None] | None, answers: list[Any] | None) -> list[str | None] | None:
         benchmark = self.benchmark
