@@ -182,7 +182,7 @@ def test_tasks_count_alike():
     values = np.random.default_rng(0).random(36)
     expected = (values[:30].mean() + values[30:].mean()) / 2
     assert values @ task_weights(tasks) == pytest.approx(expected)
-    assert estimate(values, tasks, seed=0).value == pytest.approx(expected)
+    assert estimate(values, 8, tasks, seed=0).value == pytest.approx(expected)
     assert difference(np.zeros(36), values, tasks, seed=0, resamples=100).difference == pytest.approx(expected)
 
 
@@ -192,7 +192,7 @@ def test_the_standard_error_is_that_within_tasks():
     tasks = np.array(["a"] * 200 + ["b"] * 50)
     values = np.where(tasks == "a", 0.1, 0.8) + 0.1 * rng.normal(size=250)
     expected = np.sqrt(sum(values[tasks == task].var() / (tasks == task).sum() for task in "ab")) / 2
-    found = estimate(values, tasks, seed=0)
+    found = estimate(values, 8, tasks, seed=0)
     assert found.standard_error == pytest.approx(expected, rel=0.01)  # n - 1 is counted once, not per task
     apart = difference(np.zeros(250), values, tasks, seed=0)
     assert apart.standard_error == pytest.approx(expected, rel=0.01)
@@ -200,3 +200,14 @@ def test_the_standard_error_is_that_within_tasks():
     assert (apart.high - apart.low) / (2 * 1.96 * expected) == pytest.approx(1, abs=0.05)
     # The negative control: problems thrown together would seem far less sure.
     assert np.std(values) / np.sqrt(250) > 2 * expected
+
+
+def test_rates_that_happen_to_be_equal_are_not_certainty():
+    """A mean of two tasks varies as the mean of two coins' shares, each from as many tosses as the task has samples."""
+    tasks = np.array(["a"] * 30 + ["b"] * 6)
+    found = estimate(np.full(36, 0.5), 4, tasks, seed=0)
+    z2, variance = 1.959963984540054**2, (1 / (30 * 4) + 1 / (6 * 4)) / 4
+    assert (found.value - found.low) ** 2 == pytest.approx(z2 * found.low * (1 - found.low) * variance)
+    # Of one task that is Wilson's interval of 144 tosses.
+    alone = estimate(np.full(36, 0.5), 4, np.array(["a"] * 36), seed=0)
+    assert (alone.value - alone.low) ** 2 == pytest.approx(z2 * alone.low * (1 - alone.low) / 144)

@@ -87,7 +87,7 @@ def test_the_histogram_counts_problems_by_their_share_of_correct_samples():
 
 
 def test_the_interval_of_the_variance_is_the_jackknifes():
-    """Left out one by one, problems give the same standard error; with few problems or samples it is unknown."""
+    """Left out one by one, problems give the same standard error; of few, or of equal ones, it is unknown."""
     rng = np.random.default_rng(4)
     n, c = rng.integers(2, 9, 20), rng.integers(0, 3, 20)
     low, high = variance_interval(n, c)
@@ -95,7 +95,7 @@ def test_the_interval_of_the_variance_is_the_jackknifes():
     error = np.sqrt(19 / 20 * np.sum((without - np.mean(without)) ** 2))
     estimate = bias_and_variance(n, c).variance
     assert (low, high) == pytest.approx((estimate - 1.959964 * error, estimate + 1.959964 * error), rel=1e-6)
-    for size, correct in ((8, [1, 2]), (1, [0, 1, 1])):
+    for size, correct in ((8, [1, 2]), (1, [0, 1, 1]), (4, [2, 2, 2, 2])):
         assert np.isnan(variance_interval(size, np.array(correct))).all()
 
 

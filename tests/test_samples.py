@@ -424,8 +424,9 @@ def test_columns_that_are_not_needed_reject_no_row(tmp_path):
     assert [samples.problems[i].labels for i in (51, 52, 53)] == [(None, True), (None, None), (None, False)]
     assert samples.notes[:2] == ("no scores in reward: it is empty", "no scores in score: it is empty")
     assert samples.notes[2].startswith("3 entries of labels not true or false, so not compared with our verdicts")
-    refused = read_samples(tmp_path / "x.jsonl", file_verdicts=True).rejected
-    assert [place for place, _ in refused] == ["line 52", "line 53", "line 54", "line 55"]
+    decided = read_samples(tmp_path / "x.jsonl", file_verdicts=True)
+    assert [place for place, _ in decided.rejected] == ["line 52", "line 53", "line 55"]
+    assert decided.missing == {"verdict": 1}
 
 
 def test_scores_can_be_left_out_and_be_verdicts(tmp_path):
@@ -456,11 +457,16 @@ GOOD = {"id": "good", "gold": "18", "completions": ["18", "17"], "reward": [1.0,
         ({k: v for k, v in GOOD.items() if k != "gold"}, "it has no gold"),
         ({**GOOD, "completions": []}, "completions is empty"),
         ({**GOOD, "completions": "18"}, "completions must be a list"),
-        ({**GOOD, "completions": ["18", None]}, "completion 2 must be a text; got None"),
-        ({**GOOD, "id": "good"}, "id 'good' is there twice, first in line 1"),
+        (
+            {**GOOD, "completions": None, "reward": None},
+            "completions is missing, so nothing says how many samples there are; wanted is",
+        ),
+        ({**GOOD, "completions": ["18", 7]}, "completion 2 must be a text; got 7; if the texts stand elsewhere, name"),
+        ({**GOOD, "completions": ["18", ["17"]]}, "completion 2 must be a text; got ['17']"),
+        ({**GOOD, "id": "good"}, "id 'good' is there twice, first in line 1; if both rows have samples of it, --pool"),
         ({**GOOD, "reward": [1.0]}, "reward has 1 entry for 2 completions"),
-        ({**GOOD, "reward": [1.0, float("nan")]}, "reward must be finite numbers; entry 2 is nan"),
-        ({**GOOD, "reward": [1.0, None]}, "reward must be finite numbers; entry 2 is None"),
+        ({**GOOD, "reward": [1.0, float("inf")]}, "reward must be finite numbers; entry 2 is inf"),
+        ({**GOOD, "reward": [1.0, "best"]}, "reward must be finite numbers; entry 2 is 'best'"),
         ("[" * 100_000, "not JSON"),
     ],
 )
@@ -668,6 +674,248 @@ def lm_eval_row(number, texts, **more):
 def told(**lists):
     """What a model says of its samples, as the rows of an evaluation and as those of a journal have it."""
     return [{"curve": {"answers": [], **lists}}, lists]
+
+
+NAN = float("nan")
+
+
+def message(text, role="assistant", **more):
+    return {"role": role, "content": text, **more}
+
+
+#: How a completion that is not there (None) may stand in a file, beside others: as an entry of a column.
+LISTED = {
+    "null": ("completions", lambda text: text),
+    "NaN": ("completions", lambda text: NAN if text is None else text),
+    "lists of one, and null": ("completions", lambda text: text and [text]),
+    "lists of one, and of null": ("completions", lambda text: [text]),
+    "lists of one, and an empty one": ("completions", lambda text: [text] if text else []),
+    "messages, one of null": ("completions", message),
+    "messages, one without content": ("completions", lambda text: message(text) if text else {"role": "assistant"}),
+    "messages, and null": ("completions", lambda text: text and message(text)),
+    "chats, one without an answer": (
+        "completions",
+        lambda text: [message("?", "user"), *([message(text)] if text else [])],
+    ),
+    "objects, and null": ("responses", lambda text: text and {"text": text}),
+    "objects, one without the key": ("responses", lambda text: {"text": text} if text else {}),
+    "objects, one of null": ("responses", lambda text: {"text": text}),
+    "choices, one of null": ("choices", lambda text: {"message": text and message(text)}),
+    "choices, one of a message of null": ("choices", lambda text: {"message": message(text)}),
+}
+#: The same where a row holds one sample.
+SINGLE = {
+    "null": lambda text: {"completion": text},
+    "no key": lambda text: {"completion": text} if text else {},
+    "NaN": lambda text: {"completion": text or NAN},
+    "no message": lambda text: {"completion": [message(text)] if text else []},
+    "a chat without an answer": lambda text: {
+        "completion": [message("?", "user"), *([message(text)] if text else [])],
+    },
+    "a refusal": lambda text: {"completion": [message(text, refusal=None if text else "no")]},
+    "no choice": lambda text: {"model_output": {"choices": [{"message": message(text)}] if text else []}},
+}
+
+
+def with_nothing(shape):
+    """Rows of TRUTH in which the sample without an answer is not there at all."""
+    layout, _, name = shape.partition(": ")
+    for identity, gold, numbers, texts, _ in problems():
+        shown = [None if number is None else text for number, text in zip(numbers, texts, strict=True)]
+        if layout == "a row per sample":
+            yield from ({"id": identity, "gold": gold, **SINGLE[name](text)} for text in shown)
+            continue
+        column, entry = LISTED.get(name, LISTED["null"])
+        entries = list(map(entry, shown))
+        if name == "one list within":
+            entries = [entries]
+        if layout == "lm-eval":
+            doc = {"question": "?", "answer": gold}
+            yield {"doc_id": int(identity), "doc": doc, "target": gold, "resps": entries, "filter": "none"}
+        else:
+            yield {"id": identity, "gold": gold, column: entries}
+
+
+SHAPES = [
+    *(f"a list per problem: {name}" for name in [*LISTED, "one list within"]),
+    *(f"lm-eval: {name}" for name, (column, _) in LISTED.items() if column == "completions"),
+    "lm-eval: one list within",
+    *(f"a row per sample: {name}" for name in SINGLE),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_completion_that_is_not_there_is_a_wrong_answer(shape, tmp_path, expected):
+    """As one without an answer is, in whatever way nothing is written; counted, and left out only when asked for."""
+    path = write(tmp_path / "x.jsonl", with_nothing(shape))
+    assert facts_of(path) == expected
+    samples = read_samples(path)
+    assert samples.missing == {"completion": 1}
+    assert samples.notes == ("1 sample without a completion counts as wrong (--skip-bad leaves it out)",)
+    (first, *others) = expected
+    assert facts_of(path, skip_bad=True) == [(first[0], first[1][:-1], first[2][:-1]), *others]
+    skipped = read_samples(path, skip_bad=True)
+    assert skipped.missing == {"completion": 1}
+    assert skipped.notes == ("1 sample without a completion left out (--skip-bad)",)
+
+
+@pytest.mark.parametrize("rows", [1, 60])
+@pytest.mark.parametrize("layout", ["list", "row", "lm-eval"])
+def test_a_model_that_never_answered_has_samples_all_the_same(layout, rows, tmp_path):
+    """Null everywhere, or in more rows than those by which columns are found: n wrong samples of each problem."""
+    name = {"list": "completions", "row": "completion", "lm-eval": "resps"}[layout]
+    there = {"list": ["18", "17"], "row": "18", "lm-eval": [["18", "17"]]}[layout]
+    nothing = {"list": [None, None], "row": None, "lm-eval": [[None, None]]}[layout]
+    facts = {"doc": {"question": "?", "answer": "18"}, "target": "18"} if layout == "lm-eval" else {"gold": "18"}
+    found = [{("doc_id" if layout == "lm-eval" else "id"): i, **facts, name: nothing} for i in range(rows)]
+    fields = {}
+    for further in range(2):
+        path = write(tmp_path / "x.jsonl", found)
+        samples = read_samples(path, fields=fields)
+        n = 1 if layout == "row" else 2
+        assert [problem.n for problem in samples.problems] == [n] * rows + [n] * further
+        assert sum(fact.c for fact in judge(samples).problems) == further
+        assert samples.missing == {"completion": n * rows}
+        assert {problem.cut_off for problem in samples.problems} == {None}
+        # With a completion after the first rows the answer is the same.
+        found.append({**found[0], ("doc_id" if layout == "lm-eval" else "id"): rows, name: there})
+    with pytest.raises(WiseMergeError, match="no sample has a completion, so none is left"):
+        read_samples(write(tmp_path / "y.jsonl", found[:1]), skip_bad=True)
+
+
+def test_an_empty_column_of_completions_does_not_hide_answers_and_verdicts(tmp_path, expected):
+    """Texts that were not published: what stands beside them counts, and nothing is missing."""
+    rows = [
+        {"id": i, "gold": gold, "completions": [None] * 4, "answers": ns, "labels": right}
+        for i, gold, ns, _, right in problems()
+    ]
+    path = write(tmp_path / "x.jsonl", rows)
+    assert facts_of(path) == facts_of(path, file_verdicts=True) == expected
+    assert read_samples(path).missing == {}
+    # Verdicts that are all null are none; nor do nulls in most lists hide the column.
+    empty = [{**row, "labels": [None] * 4} for row in rows]
+    with pytest.raises(WiseMergeError, match="--verdicts file needs the file's own verdicts"):
+        read_samples(write(tmp_path / "empty.jsonl", empty), file_verdicts=True)
+    rows = [{"id": i, "gold": "18", "completions": ["18", None]} for i in range(20)]
+    assert [problem.n for problem in read_samples(write(tmp_path / "y.jsonl", rows)).problems] == [2] * 20
+
+
+def test_a_list_that_is_not_there_is_as_long_as_what_stands_beside_it(tmp_path):
+    """Completions by verdicts, scores by completions; of a row with nothing at all nobody knows how many samples."""
+    row = {"gold": "18", "completions": ["18", "17"], "labels": [True, False], "reward": [0.5, 0.25]}
+    rows = [{**row, "id": i} for i in range(6)]
+    rows[1]["completions"] = None
+    del rows[2]["reward"]
+    rows[3] |= {"completions": None, "reward": None}
+    rows[4] |= {"completions": None, "reward": None, "labels": None}
+    rows[5]["labels"] = NAN
+    samples = read_samples(write(tmp_path / "x.jsonl", rows))
+    assert [(problem.id, problem.n) for problem in samples.problems] == [(str(i), 2) for i in (0, 1, 2, 3, 5)]
+    assert [place for place, _ in samples.rejected] == ["line 5"]
+    assert "completions is missing, so nothing says how many samples there are" in samples.rejected[0][1]
+    # Of a completion that is not there nobody expects a score.
+    assert samples.missing == {"completion": 4, "score in reward": 2}
+    assert samples.problems[2].scores == samples.problems[3].scores == {"reward": (float("-inf"), float("-inf"))}
+    by_file = read_samples(tmp_path / "x.jsonl", file_verdicts=True)
+    assert by_file.missing == {"completion": 4, "score in reward": 2, "verdict": 2}
+    assert [fact.c for fact in judge(by_file, file_verdicts=True).problems] == [1, 1, 1, 1, 0]
+    assert by_file.notes == (
+        "4 samples without a completion: the file's verdict counts",
+        "2 samples without a score in reward rank last",
+        "2 samples without a verdict count as wrong (--skip-bad leaves them out)",
+    )
+
+
+@pytest.mark.parametrize("layout", ["list", "row"])
+@pytest.mark.parametrize("nothing", [None, NAN], ids=["null", "NaN"])
+def test_a_verdict_or_a_score_that_is_not_there_keeps_its_sample(layout, nothing, tmp_path):
+    """Such a sample is wrong and no vote, or ranks last; the others of its problem are what they were."""
+    texts, labels, rewards = ["18", "18", "17"], [True, nothing, False], [0.5, nothing, 0.75]
+    rows = [{"id": 1, "gold": "18", "completions": texts, "labels": labels, "reward": rewards, "preds": texts}]
+    if layout == "row":
+        names = {"completions": "completion", "labels": "label", "reward": "reward", "preds": "pred"}
+        rows = [
+            {"id": 1, "gold": "18", **{name: rows[0][column][i] for column, name in names.items()}} for i in range(3)
+        ]
+    path = write(tmp_path / "x.jsonl", [*rows, *({**row, "id": 2} for row in rows)])
+    ours = read_samples(path)
+    assert ours.rejected == ()
+    assert [problem.scores["reward"] for problem in ours.problems] == [(0.5, float("-inf"), 0.75)] * 2
+    assert ours.missing == {"score in reward": 2}
+    assert judge(ours).agreement.samples == 4
+    theirs = read_samples(path, file_verdicts=True)
+    (one, _) = judge(theirs, file_verdicts=True).problems
+    assert (one.answers, one.correct) == (("17", "18", None), (False, True, False))
+    assert theirs.missing == {"score in reward": 2, "verdict": 2}
+    left = read_samples(path, file_verdicts=True, skip_bad=True)
+    assert [(problem.n, problem.labels, problem.scores["reward"]) for problem in left.problems] == [
+        (2, (True, False), (0.5, 0.75))
+    ] * 2
+
+
+def test_problems_of_which_nothing_is_left_are_told(tmp_path):
+    """Skipped with all their samples, and said; an answer of NaN is none and no vote."""
+    rows = [{"id": i, "gold": "18", "completions": [None if i else "18", None]} for i in range(3)]
+    samples = read_samples(write(tmp_path / "x.jsonl", rows), skip_bad=True)
+    assert [(problem.id, problem.n) for problem in samples.problems] == [("0", 1)]
+    assert samples.notes == (
+        "5 samples without a completion left out (--skip-bad), and 2 problems without any other sample",
+    )
+    rows = [{"id": 1, "gold": "18", "answers": ["18", NAN, NAN]}]
+    assert facts_of(write(tmp_path / "y.jsonl", rows)) == [("1", ("18", None, None), (True, False, False))]
+
+
+def test_the_end_of_what_is_not_there_need_not_be_known(tmp_path):
+    """A request that failed has no finish reason; the share of the others that were cut is known all the same."""
+    row = {"gold": "18", "completions": ["18", "1", None], "finish_reason": ["stop", "length", None]}
+    path = write(tmp_path / "x.jsonl", [{**row, "id": 1}, {**row, "id": 2}])
+    assert [problem.cut_off for problem in read_samples(path).problems] == [1, 1]
+    assert [(one.cut_off, one.n) for one in read_samples(path, skip_bad=True).problems] == [(1, 2), (1, 2)]
+
+
+POOLED = {
+    "texts": lambda i, text: {"id": i, "gold": "18", "completion": text},
+    "lists of one": lambda i, text: {"id": i, "gold": "18", "completions": [text]},
+    "objects": lambda i, text: {"id": i, "gold": "18", "responses": [{"text": text}]},
+    "lm-eval": lambda i, text: lm_eval_row(i, [text]),
+}
+
+
+@pytest.mark.parametrize("order", range(3))
+@pytest.mark.parametrize("shape", POOLED)
+def test_every_sample_that_is_pooled_counts_once(shape, order, tmp_path):
+    """One row per sample, in one file or in several, whose ids repeat in any order: the samples of all rows."""
+    texts = {1: ["18", "18", "17", "18"], 2: ["17", "17", "18", "16"]}
+    rows = [POOLED[shape](i, text) for i, some in texts.items() for text in some]
+    if order:
+        random.Random(order).shuffle(rows)
+    expected = [("1", ("17", "18", "18", "18"), 3), ("2", ("16", "17", "17", "18"), 1)]
+
+    def pooled(*parts):
+        paths = [write(tmp_path / f"{number}.jsonl", part) for number, part in enumerate(parts)]
+        for first in range(len(paths)):
+            turned = paths[first:] + paths[:first]
+            samples = read_samples(turned[0], more=turned[1:], pool=True)
+            assert samples.rejected == ()
+            assert [(one.id, one.answers, one.c) for one in judge(samples).problems] == expected
+
+    pooled(rows)
+    pooled(rows[:3], rows[3:])
+    pooled(rows[:2], rows[2:5], rows[5:])
+
+
+def test_filters_of_pooled_files_repeat_their_samples_in_each(tmp_path):
+    """A second file with its filters the other way round: each response once, from the filter that comes first."""
+
+    def rows(*filters):
+        return [{**lm_eval_row(i, ["18", "17"]), "filter": name} for i in (1, 2) for name in filters]
+
+    one = write(tmp_path / "one.jsonl", rows("strict", "flexible"))
+    other = write(tmp_path / "other.jsonl", rows("flexible", "strict"))
+    for paths in ((one, other), (other, one)):
+        samples = read_samples(paths[0], more=paths[1:], pool=True)
+        assert samples.rejected == ()
+        assert [problem.n for problem in samples.problems] == [4, 4]
 
 
 @pytest.mark.parametrize("layout", [0, 1], ids=["evaluation", "journal"])

@@ -168,6 +168,44 @@ def test_files_with_other_seeds_are_put_together(weak, tmp_path):
     assert "it holds completions, the other completions, labels" in refused.stderr
 
 
+@pytest.mark.parametrize("n", [1, 4])
+def test_of_one_problem_nothing_is_said_of_others(n, tmp_path):
+    """A dash and its reason where an error, an interval or a difference would need a second problem; NaN nowhere."""
+    paths = [made(tmp_path / f"{name}.jsonl", skill, problems=1, n=n) for name, skill in (("one", 0.5), ("other", 1))]
+    outputs = ("--json", tmp_path / "x.json", "--csv", tmp_path / "x.csv", "--plots", tmp_path / "plots")
+    result = score(*paths, *outputs, "--embeddings", "wording")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^ +1  [01]\.\d{3} ±   -   \[     -     \]", result.stdout, re.MULTILINE)
+    assert result.stdout.count("- unknown: one problem does not tell what others give") == 2
+    assert re.search(r"^ +1  .*±   -   \[      -      \] p=1\.000   -", result.stdout, re.MULTILINE)
+    assert "- unknown, as one problem does not tell how far others differ" in result.stdout
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    document = json.loads((tmp_path / "x.json").read_text(), parse_constant=refuse)
+    curves = [curve for file in document["files"] for curve in file["summary"]["curves"]]
+    assert {value for curve in curves for key in ("low", "high") for value in curve[key]} == {None}
+    drawn = [picture.read_text() for picture in (tmp_path / "plots").glob("*.svg")]
+    assert all(not re.search(r"\bnan\b", text, re.IGNORECASE) for text in (result.stdout, *drawn))
+    rows = list(csv.DictReader((tmp_path / "x.csv").open()))
+    assert {row[key] for row in rows for key in ("standard_error", "low", "high")} == {""}
+
+
+def test_equal_rates_and_equal_differences_are_not_certainty(tmp_path):
+    """2 of 4 and 3 of 4 on each of ten problems: intervals with a width, and none of the difference."""
+    for name, right in (("even", 2), ("better", 3)):
+        texts = ["It is 1."] * right + ["It is 2."] * (4 - right)
+        write(tmp_path / f"{name}.jsonl", [{"id": i, "gold": "1", "completions": texts} for i in range(10)])
+    result = score(tmp_path / "even.jsonl", tmp_path / "better.jsonl", "--json", tmp_path / "x.json")
+    for summary in figures(tmp_path / "x.json").values():
+        for curve in summary["curves"]:
+            assert all(high - low > 0.05 for low, high in zip(curve["low"], curve["high"], strict=True)), curve["name"]
+    assert "0.500 ± 0.000 [0.352,0.648]" in result.stdout  # Wilson's of 20 heads in 40 tosses
+    assert re.search(r"^ +1  \+0\.250 ± 0\.000 \[      -      \] p=0\.00\d   -", result.stdout, re.MULTILINE)
+    assert "as all problems differ by the same" in result.stdout
+
+
 def test_order_of_samples_and_rows_is_irrelevant(weak, tmp_path):
     """Shuffled, scores and all: the same JSON but for the path."""
     rng = random.Random(0)
@@ -225,9 +263,66 @@ def test_rejected_rows_are_counted_and_decide_the_exit_code(weak):
     assert result.exit_code == 1
     assert f"{weak}: line 31: completions is empty: there must be at least one sample" in result.stderr
     assert f"{weak}: line 32: not JSON" in result.stderr
-    assert "2 rows were rejected" in result.stderr
+    assert "2 rows were rejected and the figures are without them; --skip-bad makes this exit" in result.stderr
     assert "30 problems, n = 8" in result.stdout
-    assert score(weak, "--skip-bad").exit_code == 0
+    assert "note: 2 rows rejected, and the figures are without them" in result.stdout
+    skipped = score(weak, "--skip-bad")
+    assert skipped.exit_code == 0
+    assert skipped.stdout == result.stdout
+    assert skipped.stderr.endswith("2 rows were rejected and the figures are without them\n")
+
+
+def with_nulls(rows, form):
+    """Rows of `made` with 2 of 20 completions gone, in one of the forms of files."""
+    for i, j in ((3, 1), (7, 0)):
+        rows[i]["completions"][j] = None
+    if form == "row":
+        return [{**row, "completions": text} for row in rows for text in row["completions"]]
+    if form == "lm-eval":
+        return [
+            {"doc_id": row["id"], "doc": row, "target": row["gold"], "resps": [row["completions"]], "filter": "none"}
+            for row in rows
+        ]
+    return rows
+
+
+@pytest.mark.parametrize("more", [[], ["--pool"], ["--embeddings", "wording"]])
+def test_completions_that_are_not_there_count_as_wrong_in_every_form(more, tmp_path):
+    """18 of 20 right and two null: .9 and never 1, told in table and JSON, in each form; left out when asked for."""
+    found, skipped = [], []
+    for form in ("list", "row", "lm-eval"):
+        texts = ["It is 18."] * 2
+        rows = [{"id": i, "question": f"{i}?", "gold": "18", "completions": [*texts]} for i in range(10)]
+        path = write(tmp_path / f"{form}.jsonl", with_nulls(rows, form))
+        result = score(path, "--benchmark", "gsm8k", "--json", tmp_path / "x.json", *more)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "note: 2 samples without a completion count as wrong (--skip-bad leaves them out)" in result.stdout
+        (file,) = json.loads((tmp_path / "x.json").read_text())["files"]
+        assert file["missing"] == {"completion": 2}
+        assert (sum(one["n"] for one in file["problems"]), sum(one["c"] for one in file["problems"])) == (20, 18)
+        assert value(file["summary"], "pass@k", 1) == pytest.approx(0.9)
+        assert file["summary"]["unanswered"] == pytest.approx(0.1)
+        found.append(file["summary"])
+        result = score(path, "--benchmark", "gsm8k", "--json", tmp_path / "x.json", "--skip-bad", *more)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "note: 2 samples without a completion left out (--skip-bad)" in result.stdout
+        skipped.append(figures(tmp_path / "x.json")[form])
+        assert value(skipped[-1], "pass@k", 1) == 1
+    assert found[0] == found[1] == found[2]
+    assert skipped[0] == skipped[1] == skipped[2]
+
+
+def test_a_file_with_a_row_per_sample_is_pooled_as_a_whole(tmp_path):
+    """Lists of one with ids that repeat: all samples with --pool, and the way to it without."""
+    rows = [{"id": i, "gold": "18", "completions": [f"It is {n}."]} for n in (18, 17, 18, 16) for i in range(5)]
+    path = write(tmp_path / "x.jsonl", rows)
+    pooled = score("--pool", path)
+    assert (pooled.exit_code, pooled.stderr) == (0, "")
+    assert "5 problems, n = 4 samples each" in pooled.stdout
+    assert re.search(r"^ +1  0\.500 ", pooled.stdout, re.MULTILINE)
+    refused = score(path)
+    assert refused.exit_code == 1
+    assert "line 6: id '0' is there twice, first in line 1; if both rows have samples of it, --pool" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,10 @@ def test_the_width_is_that_of_the_interval_of_the_least_certain_task():
     assert standing([many], 1).half_width == pytest.approx(wilson(30, 100), rel=1e-6)
     assert standing([many, few], 1).half_width == standing([few], 1).half_width
     assert standing([np.array([2])], 4).half_width == np.inf
-    # Nothing solved is not taken for certainty.
+    # Rates that happen to be equal are no surer than as many tosses of a coin, and nothing solved is no certainty.
+    assert standing([np.full(10, 2)], 4).half_width == pytest.approx(wilson(20, 40), rel=1e-6)
+    assert not narrow({"equal": standing([np.full(10, 2)], 4)}, 0.14)
+    assert narrow({"equal": standing([np.full(1000, 2)], 4)}, 0.02)
     assert standing([np.zeros(10, int)], 4).half_width > 0.1
 
 

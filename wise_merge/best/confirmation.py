@@ -13,16 +13,19 @@ from wise_merge.results.summary import LEVEL, Estimate
 RESAMPLES = 10_000
 
 
-def estimate(values: np.ndarray, tasks: np.ndarray, *, seed: int) -> Estimate:
+def estimate(values: np.ndarray, n: int, tasks: np.ndarray, *, seed: int) -> Estimate:
     """Return the mean over tasks of the means over their problems.
 
     Args:
         values: (P,) of a point on each problem.
+        n: samples of each problem, the fewest where that differs.
         tasks: (P,) the task of each.
         seed: of the bootstrap, where one is needed.
     """
     levelled = _levelled(values, tasks)
-    low, high = mean_interval(levelled, rng=np.random.default_rng(seed), level=LEVEL)
+    # A problem of a small task weighs more, as if it had fewer samples.
+    sizes = n / np.square(task_weights(tasks) * len(tasks))
+    low, high = mean_interval(levelled, sizes, rng=np.random.default_rng(seed), level=LEVEL)
     return Estimate(*map(float, (levelled.mean(), standard_error(levelled), low, high)))
 
 

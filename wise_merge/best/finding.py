@@ -79,7 +79,7 @@ def find_best(
         tuple(map(int, np.flatnonzero(~electable))),
         selects,
         choice,
-        None if choice.winner is None else _read(candidates, values[choice.winner], selects, seed),
+        None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
         () if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
         tuple(checked),
         int(found[shown]),
@@ -97,12 +97,12 @@ def _bar(candidates: Candidates, number: int, constraint: Constraint, temperatur
     return candidates.end(candidates.points[number], constraint.end, temperature)
 
 
-def _read(candidates: Candidates, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
-    tasks = candidates.tasks
+def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
+    tasks, of_point, n = candidates.tasks, values[number], candidates.samples[number]
     return Reading(
-        float(values[selects] @ task_weights(tasks[selects])),
-        estimate(values[~selects], tasks[~selects], seed=seed),
-        estimate(values, tasks, seed=seed),
+        float(of_point[selects] @ task_weights(tasks[selects])),
+        estimate(of_point[~selects], n, tasks[~selects], seed=seed),
+        estimate(of_point, n, tasks, seed=seed),
     )
 
 
@@ -138,7 +138,7 @@ def _rivals(
             Rival(
                 tuple(named),
                 number,
-                _read(candidates, values[number], selects, seed),
+                _read(candidates, number, values, selects, seed),
                 bool(choice.meets[number]),
                 float(apart[selects] @ task_weights(tasks[selects])),
                 confirmed,

@@ -7,9 +7,8 @@ from wise_merge.best.candidates import listed, title
 from wise_merge.best.choice import ROUNDING
 from wise_merge.best.objective import ENDS
 from wise_merge.best.result import UNMERGED, Checked, Found, Rival
-from wise_merge.estimators.uncertainty import PairedDifference
+from wise_merge.results.cells import difference, with_interval
 from wise_merge.results.rows import printable
-from wise_merge.results.summary import Estimate
 
 _WIDTH = 100
 #: Below it a difference is called one.
@@ -41,11 +40,11 @@ def with_bars(found: Found) -> str:
 def confirmed(found: Found) -> str:
     """Return in a sentence what the confirmation half says of the chosen point."""
     assert found.chosen is not None
-    parts = [f"{found.objective} {_estimate(found.chosen.confirmation)}"]
+    parts = [f"{found.objective} {with_interval(found.chosen.confirmation)}"]
     for rival in found.rivals:
         if _tells(rival):
             test = rival.confirmation
-            parts.append(f"minus that of {_who(found, rival)} {_difference(test)} {_p(test.p_value)}")
+            parts.append(f"minus that of {_who(found, rival)} {difference(test)} {_p(test.p_value)}")
     for checked in found.checked:
         parts.append(f"{checked.constraint} {'holds' if checked.holds else 'does not hold'}")
     return "; ".join(parts) + "."
@@ -80,7 +79,7 @@ def _chosen(found: Found) -> list[str]:
     rows += [(_roles(one), title(found.candidates.points[one.candidate]), one.value) for one in found.rivals]
     values = [["", "", "selection", "confirmation", "all problems"]]
     values += [
-        [role, point, f"{one.selection:.3f}", _estimate(one.confirmation), f"{one.all_problems.value:.3f}"]
+        [role, point, f"{one.selection:.3f}", with_interval(one.confirmation), f"{one.all_problems.value:.3f}"]
         for role, point, one in rows
     ]
     lines = [f"best {objective}{with_bars(found)}: {title(winner)}", "", str(objective), *_table(values)]
@@ -90,7 +89,7 @@ def _chosen(found: Found) -> list[str]:
             [
                 _roles(one),
                 f"{one.selection:+.3f}",
-                _difference(one.confirmation),
+                difference(one.confirmation),
                 _p(one.confirmation.p_value),
                 f"{one.all_problems:+.3f}",
             ]
@@ -139,7 +138,7 @@ def _end(found: Found, checked: Checked) -> str:
 def _held(found: Found, checked: Checked) -> str:
     return (
         f"{checked.constraint} {'holds' if checked.holds else 'DOES NOT HOLD'} on the confirmation half: "
-        f"{checked.value[1]:.3f} against {checked.bar[1]:.3f}{_end(found, checked)}, {_difference(checked.margin)}; "
+        f"{checked.value[1]:.3f} against {checked.bar[1]:.3f}{_end(found, checked)}, {difference(checked.margin)}; "
         f"on the selection half {checked.value[0]:.3f} against {checked.bar[0]:.3f}."
     )
 
@@ -163,7 +162,7 @@ def _verdict(found: Found, rival: Rival) -> str:
     unmet = "" if rival.meets else ", which does not meet the constraints"
     if test.p_value >= _LEVEL:
         return (
-            f"Not shown: a difference in {objective} to {who}{unmet}. It is {_difference(test)}, {_p(test.p_value)}; "
+            f"Not shown: a difference in {objective} to {who}{unmet}. It is {difference(test)}, {_p(test.p_value)}; "
             f"so many problems would show one of {rival.detectable:.3f}."
         )
     word = "above" if test.difference > 0 else "BELOW"
@@ -190,14 +189,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows
     ]
-
-
-def _estimate(one: Estimate) -> str:
-    return f"{one.value:.3f} ± {one.standard_error:.3f} [{one.low:.3f},{one.high:.3f}]"
-
-
-def _difference(one: PairedDifference) -> str:
-    return f"{one.difference:+.3f} ± {one.standard_error:.3f} [{one.low:+.3f},{one.high:+.3f}]"
 
 
 def _p(value: float) -> str:

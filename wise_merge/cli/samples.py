@@ -42,10 +42,18 @@ from wise_merge.cli.group import command
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write facts and figures here.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write every point of every curve here.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as PNG and SVG.")
-@click.option("--pool", is_flag=True, help="Put all files together: further samples of one model, such as other seeds.")
+@click.option(
+    "--pool",
+    is_flag=True,
+    help="Put all rows of one id together, of all files: samples of one model, such as other seeds.",
+)
 @click.option("--min-n", metavar="N", type=click.IntRange(1), help="Leave out problems with fewer samples.")
 @click.option("--common", is_flag=True, help="Compare files on the problems that both have.")
-@click.option("--skip-bad", is_flag=True, help="Exit code 0 although rows were rejected.")
+@click.option(
+    "--skip-bad",
+    is_flag=True,
+    help="Leave out samples without a completion, and end with exit code 0 although rows were rejected.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of bootstrap and permutations.")
 def score(
     files: tuple[Path, ...],

@@ -57,7 +57,8 @@ def variance_interval(n: int | np.ndarray, c: np.ndarray, *, level: float = 0.95
     """Return the ends of an interval for Var(rho_x): the estimate of `bias_and_variance` ± z standard errors.
 
     The standard error is the jackknife's over problems: sqrt((P - 1) / P * sum (V_(i) - mean)^2), V_(i) the
-    estimate without problem i. NaN from fewer than three problems, or where a problem has one sample only.
+    estimate without problem i. NaN from fewer than three problems, where a problem has one sample only, and
+    where all problems are alike: leaving one out then tells nothing.
 
     Args:
         n: samples per problem, one number or (problems,) integers.
@@ -73,6 +74,8 @@ def variance_interval(n: int | np.ndarray, c: np.ndarray, *, level: float = 0.95
     others, other_squares = rates.sum() - rates, (rates**2).sum() - rates**2
     without = (both.sum() - both) / (problems - 1)
     without -= (others**2 - other_squares) / ((problems - 1) * (problems - 2))
+    if np.ptp(without) < 1e-12:
+        return float("nan"), float("nan")
     half = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt((problems - 1) * without.var())
     return float(estimate - half), float(estimate + half)
 

@@ -13,7 +13,7 @@ from wise_merge.errors import WiseMergeError
 
 #: Resamples that are held at once: bounds the memory at 10,000 problems to 40 MB.
 _BLOCK = 500
-#: How far a sum of probabilities may lie beyond 1 by rounding alone, at n = 10,000.
+#: How far sums of probabilities may lie apart, or beyond 1, by rounding alone, at n = 10,000.
 _ROUNDING = 1e-9
 
 
@@ -23,9 +23,9 @@ class PairedDifference:
 
     Attributes:
         difference: of the means over problems.
-        standard_error: of that difference.
-        low: lower end of the bootstrap interval.
-        high: upper end of the bootstrap interval.
+        standard_error: of that difference; NaN from a single problem.
+        low: lower end of the bootstrap interval; NaN from a single problem, or where all differ by the same.
+        high: upper end of the bootstrap interval, likewise.
         p_value: two-sided, of the sign-flip permutation test.
     """
 
@@ -48,7 +48,12 @@ def standard_error(values: np.ndarray) -> np.ndarray:
 
 
 def mean_interval(
-    values: np.ndarray, *, rng: np.random.Generator, level: float = 0.95, resamples: int = 2000
+    values: np.ndarray,
+    n: float | np.ndarray,
+    *,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    resamples: int = 2000,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of an interval for the mean over problems; NaN from a single problem.
 
@@ -57,10 +62,16 @@ def mean_interval(
     same mean and standard error (Korn and Graubard 1998 do so for clustered samples). Of 0/1 values
     it is Wilson's own, and no success at all is not taken for certainty. It covers the truth more often
     than the percentile bootstrap where few problems are ever solved (docs/score.md).
-    If any value lies beyond, it is the bootstrap's for all of them.
+
+    There are never more trials than samples, so values that happen to be equal are not taken for
+    certainty either. Where n differs, that is problems^2 / sum of 1 / n: of a mean over problems whose
+    samples are all tosses of one coin, the variance is p (1 - p) divided by it.
+
+    If any value lies beyond [0, 1], it is the bootstrap's for all of them, and NaN where a column has no spread.
 
     Args:
         values: (problems,) or (problems, K); the interval of each column.
+        n: samples of each problem, one number or (problems,).
         rng: of the bootstrap.
         level: confidence level in (0, 1).
         resamples: of the bootstrap.
@@ -70,13 +81,14 @@ def mean_interval(
     if problems < 2:
         return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
     if values.min() < -_ROUNDING or values.max() > 1 + _ROUNDING:
-        return bootstrap_interval(values, rng=rng, level=level, resamples=resamples)
+        return _known_spread(values, bootstrap_interval(values, rng=rng, level=level, resamples=resamples))
+    most = problems**2 / np.sum(1 / np.broadcast_to(_samples(n), problems))
     mean = values.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         trials = problems * mean * (1 - mean) / values.var(axis=0)
     # All 0 or all 1: as many tosses as problems.
     trials = np.where((mean <= 0) | (mean >= 1), problems, trials)
-    return _wilson(mean, trials, level)
+    return _wilson(mean, np.minimum(trials, most), level)
 
 
 def bootstrap_interval(
@@ -129,7 +141,8 @@ def paired_difference(
 
     Under the null hypothesis the two models are exchangeable on each problem, so the sign of each
     difference is a coin toss: the p-value is the share of tosses with a mean at least as far from 0,
-    the observed one counted among them.
+    the observed one counted among them. Drawn again, one problem, or problems that all differ by the
+    same, would always give that difference: their interval is unknown, unless the models are equal on all.
 
     Args:
         first: (problems,) value of the first model on each problem.
@@ -146,6 +159,8 @@ def paired_difference(
         )
     differences = second - first
     low, high = bootstrap_interval(differences, rng=rng, level=level, resamples=resamples)
+    if len(differences) < 2 or differences.any():
+        low, high = _known_spread(differences, (low, high))
     observed = abs(differences.sum())
     # Rounding must not decide whether a toss with the same sum counts as far.
     threshold = observed - 1e-9 * np.abs(differences).sum()
@@ -182,6 +197,20 @@ def _per_problem(values: np.ndarray) -> np.ndarray:
     if np.isnan(values).any():
         raise WiseMergeError("the value of a problem is NaN; every problem needs a value")
     return values
+
+
+def _samples(n: float | np.ndarray) -> np.ndarray:
+    n = np.asarray(n, dtype=np.float64)
+    if not (n > 0).all():
+        raise WiseMergeError(f"the interval of a problem without samples is not known; got n = {n.min()}")
+    return n
+
+
+def _known_spread(values: np.ndarray, ends: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of an interval, NaN where all values of a column are equal but for rounding."""
+    alike = np.ptp(values, axis=0) <= _ROUNDING
+    low, high = (np.where(alike, np.nan, end) for end in ends)
+    return low, high
 
 
 def _check_level(level: float) -> None:

@@ -3,7 +3,7 @@
 The accepted names are those of lm-eval's samples and of published files of samples; the
 page docs/score.md shows them. Names are compared without regard to case, and looked for within
 objects too if nothing on top has them. Nothing is guessed between two columns that differ:
-that is an error which lists the columns there are. Completions may be the messages of chats.
+that is an error which lists the columns there are.
 """
 
 import math
@@ -14,6 +14,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.rows import Row, shortened
+from wise_merge.results.texts import are_texts, as_texts, is_missing, is_one_message, statement
 
 #: Per role the accepted names. Columns of an earlier group win over those of a later one; within a group
 #: two columns may only be present together if they hold the same.
@@ -169,7 +170,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
     lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
     finder = _Finder([_as_seen(row) for row in rows] if lm_eval else rows, fields, lm_eval)
     roles = {
-        "completions": finder.find("completions", _is_texts),
+        "completions": finder.find("completions", are_texts),
         "gold": finder.find("gold", _is_gold),
         "id": finder.find("id", _is_id),
         "problem": finder.find("problem", lambda value: bool(statement(value))),
@@ -177,7 +178,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         "target": finder.find("target", _is_plain),
     }
     per_problem = finder.is_listed(roles["completions"])
-    if per_problem and finder.fits(roles["completions"] or "", _is_one_message) and (roles["id"] or roles["problem"]):
+    if per_problem and finder.fits(roles["completions"] or "", is_one_message) and (roles["id"] or roles["problem"]):
         # An answer as the interfaces of models give it: a list of one choice.
         per_problem = False
     for listed in (True, False) if per_problem is None else (per_problem,):
@@ -187,6 +188,9 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         if roles["answers"] or roles["labels"]:
             per_problem = listed
             break
+    if per_problem is None and (silent := finder.empty("completions")) is not None:
+        # A model that never answered: all its completions are null.
+        roles["completions"], per_problem = silent, bool(finder.values(silent))
     if per_problem is None:
         raise WiseMergeError(
             "no completions are found (nor a model's answers, nor verdicts)"
@@ -197,52 +201,6 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
     found = {role: name for role, name in roles.items() if name}
     return Columns(per_problem, lm_eval, found, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
-
-
-def as_texts(value: Any) -> Any:
-    """Return a list of completions, or one, as texts: of a chat what the assistant says last; else as it is.
-
-    [[a, b]] and [[a], [b]], as lm-eval has them, are [a, b].
-    """
-    if not isinstance(value, list) or (_is_chat(value) and any(turn["role"] != "assistant" for turn in value)):
-        return _last_words(value)
-    spoken = [_last_words(entry) for entry in value]
-    if spoken and all(isinstance(entry, list) for entry in spoken):
-        return [text for entry in spoken for text in entry]
-    return spoken
-
-
-def _last_words(value: Any) -> Any:
-    turns = value if _is_chat(value) else [value]
-    said = [turn for turn in turns if _is_message(turn) and turn["role"] == "assistant"]
-    return said[-1]["content"] if said else value
-
-
-def _is_chat(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(map(_is_message, value))
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and "role" in value and "content" in value
-
-
-def _is_one_message(value: Any) -> bool:
-    return _is_chat(value) and len(value) == 1
-
-
-def statement(value: Any) -> str | None:
-    """Return the text of a problem, be it a text or the messages of a chat; None if it is neither."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value and all(isinstance(message, dict) for message in value):
-        contents = [message.get("content") for message in value]
-        return "\n\n".join(contents) if all(isinstance(content, str) for content in contents) else None
-    return None
-
-
-def _is_texts(value: Any) -> bool:
-    value = as_texts(value)
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(text, str) for text in value))
 
 
 def is_verdict(value: Any) -> bool:
@@ -278,7 +236,13 @@ class _Finder:
         return ", ".join(self.names)
 
     def values(self, column: str) -> list[Any]:
-        return [value for row in self.rows if (value := dig(row, column)) is not None]
+        return [value for row in self.rows if not is_missing(value := dig(row, column))]
+
+    def empty(self, role: str) -> str | None:
+        """Return the first column with a name of the role in which nothing is but nulls, and lists of them."""
+        names = [name for group in NAMES[role] for accepted in group for name in self.names if name.lower() == accepted]
+        lists = [name for name in names if not self._holds(name)]
+        return lists[0] if lists and all(isinstance(value, list) for value in self.values(lists[0])) else None
 
     def fits(self, column: str, shape: Callable[[Any], bool]) -> bool:
         # Most, not all: a damaged row is reported by its line and must not hide the column.
@@ -291,7 +255,8 @@ class _Finder:
     def named(self, role: str) -> str | None:
         """Return the first column that the user gave for the role and that is there."""
         for column in self.fields[role]:
-            if self.values(column):
+            # That nobody answered in the first rows is possible; a gold that is nowhere is a mistake.
+            if self.values(column) or (role == "completions" and any(column in row for row in self.rows)):
                 return column
         raise WiseMergeError(
             f"there is no column {' or '.join(self.fields[role])} for --field {role}; the columns are {self.there()}"
@@ -310,6 +275,8 @@ class _Finder:
                 for name in self.names
                 if self._is_called(name, accepted) and name != without and name not in self.claimed
             ]
+            if role in ("completions", "labels"):
+                called = [name for name in called if self._holds(name)]
             found = [name for name in called if self.fits(name, shape)]
             for name in called:
                 if not found and self.values(name):
@@ -361,27 +328,29 @@ class _Finder:
         if self.lm_eval:
             # A metric called score would be lm-eval's; but what our models say of their samples is one per sample.
             own = (f"{above}logprob" for above in ("curve.", "") if self.values(f"{above}finish_reason"))
-            alike = [name for name in own if self._has_numbers(name)][:1]
+            alike = [name for name in own if self._holds(name)][:1]
         if named is not None:
             alike = list(named)
         is_score = is_number if named is None else lambda value: isinstance(value, (int, float))
-        plain = [name for name in alike if self.fits(name, fits(is_score)) and self._has_numbers(name)]
+        plain = [name for name in alike if self.fits(name, fits(is_score)) and self._holds(name)]
         nested = [name for name in alike if name not in plain and self.fits(name, fits(_listed(is_score)))]
-        nested = [name for name in nested if self._has_numbers(name)]
+        nested = [name for name in nested if self._holds(name)]
         usable = tuple(name for name in alike if name in plain or (steps and name in nested))
         left_out = tuple(f"{name}: {self._not_scores(name, nested)}" for name in alike if name not in usable)
         if named and left_out:
             raise WiseMergeError(f"--field scores={left_out[0]}")
         return usable, tuple(name for name in usable if name in nested), left_out
 
-    def _has_numbers(self, column: str) -> bool:
+    def _holds(self, column: str) -> bool:
+        """Return whether anything is there but nulls."""
+
         def holds(value: Any) -> bool:
-            return any(map(holds, value)) if isinstance(value, list) else value is not None
+            return any(map(holds, value)) if isinstance(value, list) else not is_missing(value)
 
         return any(map(holds, self.values(column)))
 
     def _not_scores(self, column: str, nested: Collection[str]) -> str:
-        if not self._has_numbers(column):
+        if not self._holds(column):
             return "it is empty"
         if column in nested:
             return "a list per completion (of its steps?); --steps last, min or product makes each list one number"
@@ -396,7 +365,7 @@ def _as_seen(row: Row) -> Row:
 
 
 def _listed(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(entry is None or shape(entry) for entry in value)
+    return lambda value: isinstance(value, list) and all(is_missing(entry) or shape(entry) for entry in value)
 
 
 def _single(shape: Callable[[Any], bool]) -> Callable[[Any], bool]:

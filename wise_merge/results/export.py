@@ -101,6 +101,7 @@ def _file(one: Scored) -> dict[str, Any]:
         "benchmark": samples.benchmark and samples.benchmark.name,
         "columns": {**samples.columns.roles, "scores": samples.columns.scores},
         "rejected": [{"place": place, "reason": reason} for place, reason in samples.rejected],
+        "missing": samples.missing,
         "agreement": one.verdicts.agreement and asdict(one.verdicts.agreement),
         "problems": [_problem(problem) for problem in one.verdicts.problems],
         "summary": {"notes": summary.pop("notes"), **summary},

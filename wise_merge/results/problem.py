@@ -52,6 +52,7 @@ class Samples:
         problems: in the order of their ids.
         rejected: (place, reason) of every row that could not be used.
         notes: sentences that the reader of the figures should see.
+        missing: how many samples lack a `completion`, a `verdict` or a score (`score in COLUMN`).
     """
 
     path: Path
@@ -62,3 +63,4 @@ class Samples:
     problems: tuple[Problem, ...]
     rejected: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    missing: Mapping[str, int]

@@ -1,6 +1,5 @@
 """Rows of a file become problems: each is checked, its answers are read at once, and its texts let go."""
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -12,9 +11,12 @@ from wise_merge.answers.benchmarks import Benchmark, Gold
 from wise_merge.answers.completions import last_boxes
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.diversity import operations
-from wise_merge.results.columns import STEPS, Columns, as_texts, dig, is_verdict, statement
+from wise_merge.results.columns import Columns, dig, is_verdict
+from wise_merge.results.lists import lists_of, missing_texts, numbers
+from wise_merge.results.missing import Missing, notes_of
 from wise_merge.results.problem import Problem
 from wise_merge.results.rows import Row, read_rows, shortened
+from wise_merge.results.texts import is_missing, statement
 
 #: The role of each column that a benchmark may need of a problem.
 _ROLES = {"answer": "gold", "question": "problem", "problem": "problem", "puzzle": "problem"}
@@ -74,15 +76,29 @@ class Reader:
         self.has_gold, self.file_verdicts = has_gold, file_verdicts
         self.keep_texts = False
         self.steps: str | None = None
+        #: Whether samples without a completion (or verdict) are left out, and whether a file may have several rows
+        #: for the samples of a problem.
+        self.skip_bad = self.pool = False
         self.collected: dict[str, Collected] = {}
         self.rejected: list[tuple[str, str]] = []
         self.filters: set[str] = set()
         self.statements: set[int] = set()
         #: How many labels are no verdicts.
         self.no_verdicts = 0
+        self.missing = Missing()
         self.reads_completions = (
             columns["completions"] is not None and benchmark is not None and not (file_verdicts and columns["answers"])
         )
+        #: What a sample is made of; what no figure needs rejects no row.
+        self.roles = [
+            role
+            for role, needed in (
+                ("completions", True),
+                ("answers", not self.reads_completions),
+                ("labels", file_verdicts),
+            )
+            if needed and columns[role]
+        ]
         # Read here, so that an answer is kept once however many samples give it.
         self.texts: dict[str, str] = {}
 
@@ -113,6 +129,7 @@ class Reader:
             yield f"no scores in {left_out}"
         if self.columns.of_steps:
             yield f"scores of steps: of each list in {', '.join(self.columns.of_steps)} the {self.steps} (--steps)"
+        yield from notes_of(self.missing, self.collected, file_verdicts=self.file_verdicts, skip_bad=self.skip_bad)
         if self.no_verdicts:
             labels = self.columns["labels"]
             yield (
@@ -138,15 +155,24 @@ class Reader:
         if known is not None and self.columns.per_problem and known.file == self.file:
             if self.columns.lm_eval and str(row.get("filter")) != known.filter:
                 return
-            raise WiseMergeError(f"id {shortened(identity)} is there twice, first in {known.place}")
-        samples = self._samples(row)
+            if not self.pool:
+                raise WiseMergeError(
+                    f"id {shortened(identity)} is there twice, first in {known.place}; "
+                    "if both rows have samples of it, --pool puts them together"
+                )
+        n, missing, fill = self._samples(row)
+        if not n:
+            self.missing.update(Missing(Counter(missing), {identity}))
+            return
         if known is None:
             known = self._new(identity, place, row)
         elif self._raw_gold(row) != known.raw_gold:
             raise WiseMergeError(f"its gold differs from that of the same id in {known.place}")
         self.collected[identity] = known
-        known.file, known.place = self.file, place
-        samples(known)
+        known.file, known.place, known.filter = self.file, place, str(row.get("filter"))
+        fill(known)
+        if missing:
+            self.missing.samples.update(missing)
 
     def _id(self, place: str, row: Row) -> str:
         column = self.columns["id"] or self.columns["problem"]
@@ -202,97 +228,89 @@ class Reader:
                 document[column] = boxes[0][2] if boxes and boxes[0][2] else value
         return document
 
-    def _samples(self, row: Row) -> Callable[[Collected], None]:
-        """Check the samples of a row and return what adds them to its problem: all of them or none."""
-        completions = self._list("completions", row, as_texts)
-        if completions is not None and self.columns.lm_eval:
-            completions = completions[: self._drawn(row)]
-        # What no figure needs rejects no row.
-        answers = None if self.reads_completions else self._list("answers", row)
-        labels = self._list("labels", row) if self.file_verdicts else None
-        scores = {column: self._scores(column, row) for column in self.columns.scores}
-        main, samples = next(
-            (role, values)
-            for role, values in (("completions", completions), ("answers", answers), ("labels", labels))
-            if values is not None
-        )
-        n = len(samples)
-        if not n:
-            raise WiseMergeError(f"{self.columns[main]} is empty: there must be at least one sample")
-        parallel = [(self.columns["answers"], answers), (self.columns["labels"], labels), *scores.items()]
-        for column, values in parallel:
-            if values is not None and len(values) != n:
-                raise WiseMergeError(f"{column} has {_entries(len(values))} for {n} {self.columns[main]}")
-        if completions is not None:
-            for number, text in enumerate(completions, start=1):
-                if not isinstance(text, str):
-                    raise WiseMergeError(f"completion {number} must be a text; got {shortened(text)}")
-        verdicts = self._own_verdicts(row, n) if labels is None else list(map(self._verdict, labels, range(1, n + 1)))
-        numbers = {column: list(map(_number, values)) for column, values in scores.items()}
-        own = self.columns.own_logprob
-        if own in numbers:
-            # The model that sampled could not say, so it ranks last.
-            pairs = zip(numbers[own], scores[own], strict=True)
-            numbers[own] = [-math.inf if logprob is None else number for number, logprob in pairs]
-        for column, values in numbers.items():
-            if None in values:
-                number = values.index(None)
-                raise WiseMergeError(
-                    f"{column} must be finite numbers; entry {number + 1} is {shortened(scores[column][number])}; "
-                    "--field scores= goes without scores"
-                )
+    def _samples(self, row: Row) -> tuple[int, dict[str, int], Callable[[Collected], None]]:
+        """Check the samples of a row; return how many count, what is missing, and what adds them to their problem."""
+        n, lists, scores = lists_of(row, self.columns, self.roles, self.steps)
+        completions, answers, labels = map(lists.get, ("completions", "answers", "labels"))
+        silent = missing_texts(completions or ())
         read = self._answers(completions, answers)
-        cut_off = self._cut_off(row, n)
+        if labels is None:
+            verdicts, undecided = self._own_verdicts(row, n), silent
+        else:
+            verdicts = [self._verdict(label, number) for number, label in enumerate(labels, start=1)]
+            undecided = {number for number, verdict in enumerate(verdicts) if verdict is None}
+            # Nobody has judged them: wrong, and no vote.
+            verdicts = list(map(bool, verdicts))
+            read = read and [None if number in undecided else answer for number, answer in enumerate(read)]
+        missing = {"completion": len(silent)} if silent else {}
+        if labels is not None and undecided:
+            missing["verdict"] = len(undecided)
+        ranks = {}
+        for column, values in scores.items():
+            ranks[column], unknown = numbers(column, values)
+            # That of the model that sampled may be unknown, and nobody expects one of what is not there.
+            if unknown - silent and column != self.columns.own_logprob:
+                missing[f"score in {column}"] = len(unknown - silent)
+        ends = self._ends(row, n, silent)
+        if self.skip_bad and undecided:
+            kept = [number for number in range(n) if number not in undecided]
+            n = len(kept)
 
-        def add(problem: Collected) -> None:
+            def only(values: list[Any] | None) -> list[Any] | None:
+                return values and [values[number] for number in kept]
+
+            completions, read, verdicts, ends = only(completions), only(read), only(verdicts), only(ends)
+            ranks = {column: [values[number] for number in kept] for column, values in ranks.items()}
+        cut_off = None if ends is None else sum(ends)
+
+        def fill(problem: Collected) -> None:
             problem.n += n
             problem.cut_off = None if problem.cut_off is None or cut_off is None else problem.cut_off + cut_off
             if read is not None:
                 problem.answers.extend(read)
             if verdicts is not None:
                 problem.labels.extend(verdicts)
-            for column, values in numbers.items():
-                problem.scores.setdefault(column, []).extend(value for value in values if value is not None)
+            for column, values in ranks.items():
+                problem.scores.setdefault(column, []).extend(values)
             if completions is not None:
+                texts = ["" if text is None else text for text in completions] if silent else completions
                 # Hashes: the texts themselves would be most of the memory.
-                problem.seen.update(map(hash, completions))
-                problem.operations.update(map(operations, completions))
+                problem.seen.update(map(hash, texts))
+                problem.operations.update(map(operations, texts))
                 if self.keep_texts:
-                    problem.completions.extend(completions)
+                    problem.completions.extend(texts)
 
-        return add
+        return n, missing, fill
 
-    def _answers(self, completions: list[str] | None, answers: list[Any] | None) -> list[str | None] | None:
+    def _answers(self, completions: list[str | None] | None, answers: list[Any] | None) -> list[str | None] | None:
         benchmark = self.benchmark
         if self.reads_completions and completions is not None and benchmark is not None:
-            read = [benchmark.extract(completion) for completion in completions]
+            read = [None if completion is None else benchmark.extract(completion) for completion in completions]
         elif answers is None:
             return None
         else:
-            given = [None if answer is None or str(answer).strip() in _NO_ANSWER else str(answer) for answer in answers]
+            given = [None if is_missing(answer) else str(answer) for answer in answers]
+            given = [None if text is None or text.strip() in _NO_ANSWER else text for text in given]
             read = [text if text is None or benchmark is None else _read_answer(benchmark, text) for text in given]
         return [None if text is None else self.texts.setdefault(text, text) for text in read]
 
-    def _drawn(self, row: Row) -> int | None:
-        """Return how many samples of lm-eval's row are not there twice, None if all.
-
-        Where it hands the last problem of a process out again, to keep others busy, our models give the same ones.
-        """
-        reasons = dig(row, self.columns["finish_reason"] or "")
-        return len(reasons) if isinstance(reasons, list) and reasons else None
-
-    def _cut_off(self, row: Row, n: int) -> int | None:
-        """Return how many of the n samples were cut, None if that is not known of all."""
-        reasons = dig(row, self.columns["finish_reason"] or "")
+    def _ends(self, row: Row, n: int, silent: set[int]) -> list[bool] | None:
+        """Return which of the n samples were cut, None if that is not known of all that are there."""
+        column = self.columns["finish_reason"]
+        if column is None:
+            return None
+        reasons = dig(row, column)
         if not isinstance(reasons, list):
             reasons = [reasons]
-        if len(reasons) != n or not all(isinstance(reason, str) for reason in reasons):
+        if len(reasons) != n or not all(isinstance(reason, str) or i in silent for i, reason in enumerate(reasons)):
             return None
-        return sum(reason.lower() in _CUT_OFF for reason in reasons)
+        return [isinstance(reason, str) and reason.lower() in _CUT_OFF for reason in reasons]
 
-    def _verdict(self, label: Any, number: int) -> bool:
+    def _verdict(self, label: Any, number: int) -> bool | None:
         if is_verdict(label):
             return bool(label)
+        if is_missing(label):
+            return None
         raise WiseMergeError(f"{self.columns['labels']} must be true or false; entry {number} is {shortened(label)}")
 
     def _own_verdicts(self, row: Row, n: int) -> list[bool | None] | None:
@@ -303,57 +321,17 @@ class Reader:
         labels = dig(row, column)
         if not self.columns.per_problem:
             labels = [labels]
-        if labels is None:
+        if is_missing(labels):
             return [None] * n
         if not isinstance(labels, list) or len(labels) != n:
             self.no_verdicts += n
             return [None] * n
-        self.no_verdicts += sum(label is not None and not is_verdict(label) for label in labels)
+        self.no_verdicts += sum(not is_missing(label) and not is_verdict(label) for label in labels)
         return [bool(label) if is_verdict(label) else None for label in labels]
-
-    def _scores(self, column: str, row: Row) -> list[Any]:
-        """Return one score per sample, made of those of its steps where there are some."""
-        if self.steps is None or column not in self.columns.of_steps:
-            return self._values(column, row)
-        reduce = STEPS[self.steps]
-
-        def reduced(scores: Any) -> Any:
-            usable = isinstance(scores, list) and scores and None not in map(_number, scores)
-            return reduce(scores) if usable else scores
-
-        if not self.columns.per_problem:
-            return [reduced(dig(row, column))]
-        return list(map(reduced, self._values(column, row)))
-
-    def _list(self, role: str, row: Row, unpack: Callable[[Any], Any] = lambda value: value) -> list[Any] | None:
-        column = self.columns[role]
-        return None if column is None else self._values(column, row, unpack)
-
-    def _values(self, column: str, row: Row, unpack: Callable[[Any], Any] = lambda value: value) -> list[Any]:
-        """Return one value per sample of the row."""
-        value = unpack(dig(row, column))
-        if not self.columns.per_problem:
-            if isinstance(value, list) and len(value) == 1:
-                value = value[0]
-            if isinstance(value, (list, dict)):
-                raise WiseMergeError(f"{column} must hold one sample, as in other rows; got {shortened(value)}")
-            return [value]
-        if not isinstance(value, list):
-            raise WiseMergeError(f"{column} must be a list with one entry per sample; got {shortened(value)}")
-        return value
 
 
 def _entries(count: int) -> str:
     return "1 entry" if count == 1 else f"{count:,} entries"
-
-
-def _number(score: Any) -> float | None:
-    """Return a score as a number, true being 1; None if it is no finite one."""
-    try:
-        number = float(score) if isinstance(score, (int, float)) else math.nan
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _read_answer(benchmark: Benchmark, text: str) -> str | None:

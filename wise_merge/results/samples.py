@@ -35,6 +35,8 @@ def read_samples(
     why: str = "as asked",
     file_verdicts: bool = False,
     steps: str | None = None,
+    skip_bad: bool = False,
+    pool: bool = False,
     keep_texts: bool = False,
     progress: bool = False,
 ) -> Samples:
@@ -48,13 +50,15 @@ def read_samples(
         why: a benchmark that is given was chosen.
         file_verdicts: take the verdicts of the file; then it needs no gold.
         steps: which of `columns.STEPS` makes one score of a list per completion; None leaves such scores out.
+        skip_bad: leave out samples without a completion (or verdict, if the file's decide); else they are wrong.
+        pool: the samples of all rows with one id are those of one problem, also within a file.
         keep_texts: keep problems and completions.
         progress: show a bar on stderr, if that is a terminal.
     """
     reader = _open(path, fields or {}, benchmark, file_verdicts, steps)
     if benchmark is not None:
         reader.why = why
-    reader.keep_texts = keep_texts
+    reader.keep_texts, reader.skip_bad, reader.pool = keep_texts, skip_bad, pool
     reader.read(path, progress)
     for further in more:
         # Columns may be called otherwise there; the rest is as in the first.
@@ -65,9 +69,13 @@ def read_samples(
                 f"{further} cannot be put together with {path}: it holds {', '.join(_held(other.columns))}, "
                 f"the other {', '.join(_held(reader.columns))}, and the tasks must be the same"
             )
-        other.keep_texts, other.collected, other.rejected = keep_texts, reader.collected, reader.rejected
+        other.keep_texts, other.skip_bad, other.pool = keep_texts, skip_bad, pool
+        other.collected, other.rejected = reader.collected, reader.rejected
         other.read(further, progress, place=further.name)
         reader.no_verdicts += other.no_verdicts
+        reader.missing.update(other.missing)
+    if not reader.collected and not reader.rejected:
+        raise WiseMergeError(f"{path}: no sample has a {'verdict' if file_verdicts else 'completion'}, so none is left")
     if not reader.collected:
         place, reason = reader.rejected[0]
         raise WiseMergeError(f"{path}: no row can be used; {place}: {reason}")
@@ -81,6 +89,7 @@ def read_samples(
         tuple(problems),
         tuple(reader.rejected),
         tuple(reader.notes()),
+        dict(sorted(reader.missing.samples.items())),
     )
 
 

@@ -238,9 +238,10 @@ def summarize(
         notes: to be passed on.
     """
     n_low, n_high = min(problem.n for problem in facts), max(problem.n for problem in facts)
-    curves = tuple(_curve(metric, seed, n_differs=n_low != n_high) for metric in found)
+    sizes = np.array([problem.n for problem in facts])
+    curves = tuple(_curve(metric, sizes, seed) for metric in found)
     (passed,) = (curve for curve in curves if curve.name == "pass@k")
-    spread = bias_and_variance(np.array([problem.n for problem in facts]), _counts(facts))
+    spread = bias_and_variance(sizes, _counts(facts))
     histograms = [rate_histogram(n, _counts(some), bins=_BINS)[0] for n, some in _groups(facts).items()]
     completions = all(problem.distinct is not None for problem in facts)
     answered = [answer is not None for problem in facts for answer in problem.answers or ()]
@@ -360,12 +361,12 @@ def _weighted(facts: Sequence[Facts], scorer: str, reported: Sequence[int], seed
     return Metric("weighted maj@k", scorer, tuple(reported), np.stack(curves), error, np.array(of_all))
 
 
-def _curve(metric: Metric, seed: int, *, n_differs: bool) -> Curve:
-    low, high = mean_interval(metric.values, rng=np.random.default_rng(seed), level=LEVEL)
+def _curve(metric: Metric, n: np.ndarray, seed: int) -> Curve:
+    low, high = mean_interval(metric.values, n, rng=np.random.default_rng(seed), level=LEVEL)
     error = metric.monte_carlo_error
     of_all = None
-    if n_differs and metric.of_all is not None:
-        interval = mean_interval(metric.of_all, rng=np.random.default_rng(seed), level=LEVEL)
+    if n.min() < n.max() and metric.of_all is not None:
+        interval = mean_interval(metric.of_all, n, rng=np.random.default_rng(seed), level=LEVEL)
         of_all = Estimate(*map(float, (metric.of_all.mean(), standard_error(metric.of_all), *interval)))
     return Curve(
         metric.name,

@@ -95,7 +95,7 @@ def run(
         from wise_merge.score.plots import draw
 
         draw([(one.name, one.summary) for one in scored], plots)
-    rejected = sum(_report_rejected(one.samples) for one in scored)
+    rejected = sum(_report_rejected(one.samples, settings.skip_bad) for one in scored)
     if refused:
         # Only now: the figures of each file are right, whatever they may be compared with.
         raise WiseMergeError(refused)
@@ -146,6 +146,8 @@ def _score(
         why=why,
         file_verdicts=settings.file_verdicts,
         steps=settings.steps,
+        skip_bad=settings.skip_bad,
+        pool=settings.pool,
         keep_texts=keep_texts,
         progress=True,
     )
@@ -232,7 +234,7 @@ def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
     return Metric("semantic diversity", name, (k,), np.asarray(values, dtype=np.float64)[:, None])
 
 
-def _report_rejected(samples: Samples) -> int:
+def _report_rejected(samples: Samples, skip_bad: bool) -> int:
     """Say which rows could not be used; return how many."""
     for place, reason in samples.rejected[:_SHOWN]:
         print(printable(f"{samples.path}: {place}: {reason}"), file=sys.stderr)
@@ -240,8 +242,8 @@ def _report_rejected(samples: Samples) -> int:
         print(printable(f"{samples.path}: ... and {len(samples.rejected) - _SHOWN} more"), file=sys.stderr)
     if samples.rejected:
         rows = "1 row was" if len(samples.rejected) == 1 else f"{len(samples.rejected)} rows were"
-        told = f"{samples.path}: {rows} rejected and the figures are without them; --skip-bad makes this exit code 0"
-        print(printable(told), file=sys.stderr)
+        mend = "" if skip_bad else "; --skip-bad makes this exit code 0"
+        print(printable(f"{samples.path}: {rows} rejected and the figures are without them{mend}"), file=sys.stderr)
     return len(samples.rejected)
 
 

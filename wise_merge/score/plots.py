@@ -70,7 +70,8 @@ def _curves(files: Sequence[Named]) -> Any:
     for panel in panels:
         _k_axis(panel, longest, beyond if differs else None)
     shown = "bands and bars" if differs else "bands"
-    add_legend(figure, panels, f"{shown}: 95 % interval over problems")
+    alone = all(summary.problems == 1 for _, summary in files)
+    add_legend(figure, panels, "of one problem, no interval" if alone else f"{shown}: 95 % interval over problems")
     return figure
 
 
@@ -83,8 +84,10 @@ def _title(curve: Curve, between: str) -> str:
 def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str, of_all: float) -> None:
     """Draw a curve with its band, and at `of_all` what all samples of each problem give, if n differs."""
     colour = COLOURS[style % len(COLOURS)]
-    panel.fill_between(curve.k, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
-    if len(curve.k) == 1:
+    known = not math.isnan(curve.standard_error[0])
+    if known:
+        panel.fill_between(curve.k, curve.low, curve.high, color=colour, alpha=0.15, linewidth=0)
+    if known and len(curve.k) == 1:
         # A band of one k has no width.
         panel.vlines(curve.k, curve.low, curve.high, color=colour, linewidth=1.2)
     panel.plot(curve.k, curve.value, markevery=[k - 1 for k in reported], label=label, **look(style, _LINE))
@@ -127,7 +130,8 @@ def _plane(files: Sequence[_Styled]) -> Any:
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")
     panel.margins(0.15)
-    add_legend(figure, [panel], "bars: one standard error over problems")
+    alone = all(summary.problems == 1 for *_, summary in files)
+    add_legend(figure, [panel], "of one problem, no error" if alone else "bars: one standard error over problems")
     return figure
 
 

@@ -4,11 +4,11 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-from wise_merge.estimators.uncertainty import PairedDifference
+from wise_merge.results.cells import difference, number, with_error, with_interval
 from wise_merge.results.export import Comparison, Scored
 from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.rows import printable
-from wise_merge.results.summary import Curve, Estimate, Summary
+from wise_merge.results.summary import Compared, Curve, Estimate, Summary
 
 _WIDTH = 100
 _CELL = 27  # 0.412 ± 0.011 [0.390,0.434]
@@ -23,6 +23,8 @@ def of_file(one: Scored) -> str:
     lines = [middle_cut(one.name, _WIDTH), f"{count(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
     columns = _columns(one)
     lines += [f"columns: {', '.join(columns)}"] * bool(columns)
+    if samples.rejected:
+        lines.append(f"note: {count(len(samples.rejected), 'row')} rejected, and the figures are without them")
     lines += [f"note: {note}" for note in (*samples.notes, *one.verdicts.notes, *summary.notes)]
     if summary.n_low != summary.n_high:
         lines.append(
@@ -62,7 +64,11 @@ def of_comparison(comparison: Comparison) -> str:
     lines.append(f"{'k':>5}  " + "  ".join(f"{name:44}" for name in names).rstrip())
     for k in dict.fromkeys(compared.k for compared in comparison.compared):
         row = [one for one in comparison.compared if one.k == k]
-        lines.append(f"{k:5}  " + "  ".join(f"{_difference(one.difference)} {one.detectable:5.3f}" for one in row))
+        lines.append(f"{k:5}  " + "  ".join(map(_compared, row)).rstrip())
+    if comparison.problems == 1:
+        lines += ["", "- unknown, as one problem does not tell how far others differ"]
+    elif any(math.isnan(one.difference.low) for one in comparison.compared):
+        lines += ["", "- unknown, as all problems differ by the same, which does not tell how far others do"]
     return "\n".join(lines)
 
 
@@ -119,6 +125,8 @@ def _curves(summary: Summary) -> list[str]:
 def _facts(one: Scored) -> list[str]:
     summary, agreement = one.summary, one.verdicts.agreement
     lines = ["± one standard error, [95 % interval], both over problems; bound on pass@k by proposition 6.1"]
+    if summary.problems == 1:
+        lines = ["- unknown: one problem does not tell what others give, so no standard error, interval or bound"]
     lines.append(f"bias      E[1 - rho] = {summary.bias:.4f}, Var(rho) = {_variance(summary)}")
     if summary.n_high > 1:
         lines += _diversity(summary)
@@ -164,20 +172,20 @@ def _variance(summary: Summary) -> str:
 
 
 def _estimate(curve: Curve | None, k: int) -> str:
-    return f"{'':13}" if curve is None or k not in curve.k else _with_error(curve.at(k))
-
-
-def _with_error(of: Estimate) -> str:
-    return f"{of.value:.3f} ± " + ("  -  " if math.isnan(of.standard_error) else f"{of.standard_error:.3f}")
+    return (
+        f"{'':13}" if curve is None or k not in curve.k else with_error(curve.at(k).value, curve.at(k).standard_error)
+    )
 
 
 def _cell(of: Estimate | None) -> str:
-    return " " * _CELL if of is None else f"{_with_error(of)} [{of.low:.3f},{of.high:.3f}]"
+    return " " * _CELL if of is None else with_interval(of)
 
 
-def _difference(of: PairedDifference) -> str:
-    p = f"p={of.p_value:.3f}" if of.p_value >= 0.001 else "p<0.001"
-    return f"{of.difference:+.3f} ± {of.standard_error:.3f} [{of.low:+.3f},{of.high:+.3f}] {p}"
+def _compared(one: Compared) -> str:
+    p = f"p={one.difference.p_value:.3f}" if one.difference.p_value >= 0.001 else "p<0.001"
+    # Where the differences have no spread, none that could be detected follows from it.
+    detectable = math.nan if math.isnan(one.difference.low) else one.detectable
+    return f"{difference(one.difference)} {p} {number(detectable, '5.3f', 5)}"
 
 
 def count(number: int, what: str) -> str:

@@ -57,7 +57,7 @@ def standing(correct: Sequence[np.ndarray], n: int) -> Standing:
     curves = [pass_at_k_curves(n, counts) for counts in correct]
     widths = []
     for curve in curves:
-        low, high = mean_interval(curve[:, 0], rng=np.random.default_rng(0), level=_LEVEL)
+        low, high = mean_interval(curve[:, 0], n, rng=np.random.default_rng(0), level=_LEVEL)
         # From a single problem nothing is known of others.
         widths.append(float(high - low) / 2 if len(curve) > 1 else np.inf)
     return Standing(

@@ -9,6 +9,7 @@ from wise_merge.estimators.pass_at_k import pass_at_k_curves
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
+from wise_merge.results.cells import with_error
 from wise_merge.sweep.memory import gigabytes
 from wise_merge.sweep.plan import Plan
 
@@ -51,7 +52,7 @@ def _row(outcome: Outcome, shown: Sequence[int]) -> list[str]:
     correct = np.array([sum(problem.correct[: outcome.n]) for problem in outcome.problems])
     curves = pass_at_k_curves(outcome.n, correct)
     errors = standard_error(curves)
-    cells = [f"{curves[:, k - 1].mean():.3f} ± {errors[k - 1]:.3f}" for k in shown]
+    cells = [with_error(curves[:, k - 1].mean(), errors[k - 1]) for k in shown]
     step = "-" if point.late.step is None else str(point.late.step)
     return [Path(point.late.name).name, step, f"{point.alpha:g}", f"{point.temperature:g}", *cells, str(outcome.n)]
 
