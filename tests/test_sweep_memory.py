@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.sweep.memory import available, check_memory, free_in_groups, gigabytes, running_bytes
+from wise_merge.sweep.memory import available, check_memory, default_device, free_in_groups, gigabytes, running_bytes
 
 GB = 10**9
 RESERVE = 1 << 30
@@ -142,3 +142,14 @@ def test_a_narrower_dtype_is_proposed_only_where_it_helps(dtype, free):
 def test_sizes_are_for_people():
     """Gigabytes, and megabytes below a tenth of one."""
     assert [gigabytes(size) for size in (14_900_000_000, 100_000_000, 5_430_000)] == ["14.9 GB", "0.1 GB", "5.4 MB"]
+
+
+def test_a_machine_without_an_accelerator_samples_on_its_processor(monkeypatch):
+    """Also where torch was built for one, as PyPI's is: it names CUDA then, unless it is asked to look."""
+    import torch
+
+    def built_for_cuda(check_available=False):
+        return None if check_available else torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", built_for_cuda)
+    assert default_device() == "cpu"

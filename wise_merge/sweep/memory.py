@@ -10,6 +10,16 @@ _RESERVE = 1 << 30
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
+def default_device() -> str:
+    """Return the kind of accelerator that this machine has, or "cpu".
+
+    A torch that was built for one, as PyPI's is, names it whether there is one or not, unless it is asked to look.
+    """
+    from torch import accelerator
+
+    return str(accelerator.current_accelerator(check_available=True) or "cpu")
+
+
 def available() -> int:
     """Return how many bytes this process may still take: of the machine, or of the container that it runs in."""
     import psutil

@@ -17,7 +17,7 @@ from wise_merge.points.folder import Results
 from wise_merge.points.point import Checkpoint, Point
 from wise_merge.recipe import Pair
 from wise_merge.sweep.earlier import as_earlier, read_earlier, together
-from wise_merge.sweep.memory import available, check_memory, running_bytes
+from wise_merge.sweep.memory import available, check_memory, default_device, running_bytes
 from wise_merge.sweep.settings import Settings
 
 #: What is to be said of an adapter.
@@ -174,9 +174,7 @@ def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folde
     # vLLM has checks of its own, and on a cluster the memory is that of other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
-    from torch import accelerator
-
-    device = settings.device or settings.model_args.get("device") or accelerator.current_accelerator() or "cpu"
+    device = settings.device or settings.model_args.get("device") or default_device()
     files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in folders]
     loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(

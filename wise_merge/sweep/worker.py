@@ -13,6 +13,7 @@ from wise_merge.passk_task.requests import TaskRequests, TaskSettings, build
 from wise_merge.points.folder import write_outcome
 from wise_merge.points.outcome import Outcome, outcome_of_problem
 from wise_merge.points.point import Point
+from wise_merge.sweep.memory import default_device
 from wise_merge.sweep.settings import Settings
 
 
@@ -91,7 +92,6 @@ class Worker:
 
 
 def _engine(order: Order, early: Path) -> Any:
-    from torch import accelerator
 
     from wise_merge.passk_models.merged import MergedHF, model_arguments
 
@@ -106,7 +106,7 @@ def _engine(order: Order, early: Path) -> Any:
         arguments["device"] = settings.device
     elif settings.backend == "hf":
         # Of itself, lm-eval's class takes a GPU whether there is one or not.
-        arguments.setdefault("device", str(accelerator.current_accelerator() or "cpu"))
+        arguments.setdefault("device", default_device())
     arguments |= {"journal": order.out / "journal", "seed": settings.seed}
     if settings.backend == "vllm":
         try:
