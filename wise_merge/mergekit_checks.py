@@ -21,6 +21,7 @@ from mergekit.io.tasks import LoaderCache
 
 from wise_merge.checkpoints.adapters import check_adapter, read_adapter
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.heads import head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.errors import WiseMergeError, first_line
@@ -113,6 +114,9 @@ def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelRe
     early_base, late_base = _local(early.model), _local(late.model)
     if early_base is not None and late_base is not None:
         check_same_model(early_base, late_base, ignore_vocabulary=one_tokenizer)
+        lacking = stand_ins((early_base, late_base), (read_headers(early_base), read_headers(late_base)))
+        for warning in head_warnings((str(early), str(late)), lacking):
+            log.warning(warning)
         for warning in idle_filters(config.model_dump(mode="json", exclude_none=True), read_headers(early_base)):
             log.warning(warning)
     early_folder, late_folder = (_local(model.lora or model.model) for model in (early, late))

@@ -24,7 +24,7 @@ from wise_merge.averaging import first_non_finite, interpolate, interpolate_bala
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import folds
 from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
-from wise_merge.mergekit_plan import cannot_plan, check_plan
+from wise_merge.mergekit_plan import cannot_plan, check_plan, plan_heads
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -131,12 +131,21 @@ def _guard_plan() -> None:
             plan(self)
             return
         whole = bool(self.config.models)  # before it is spelt out as slices
+        # Not by the method that checks first: the configuration was checked, and is about to change its form.
+        models = list(MergeConfiguration.referenced_models.__wrapped__(self.config))
         with one_line_errors():
             try:
                 plan(self)
             except RuntimeError as error:
                 raise cannot_plan(error) from error
-            check_plan(self.config.base_model, [weight for weight, _ in self._tensors], whole=whole)
+            self._tensors, separate_head = plan_heads(models, self._tensors)
+            weights = [weight for weight, _ in self._tensors]
+            # Slices may take layers from one model alone, and other ones than their place in the output.
+            for model in models if whole else [self.config.base_model]:
+                check_plan(model, weights, whole=whole)
+            if separate_head:
+                # vLLM and transformers 4 go by the config alone.
+                self.out_model_config.tie_word_embeddings = False
 
     MergePlanner._plan = checked
 

@@ -17,6 +17,8 @@ from mergekit.common import ModelReference
 from mergekit.io.tasks import LoaderCache
 
 from wise_merge.checkpoints.headers import read_headers
+from wise_merge.checkpoints.heads import separate_head
+from wise_merge.checkpoints.ties import counterpart, is_head
 from wise_merge.errors import WiseMergeError
 
 #: Buffers of older checkpoints, which models compute by themselves, and no loader reads any more.
@@ -67,6 +69,42 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
             f"mergekit would leave {left_out[0]}{more} of {model} out of the merged model, because it does not know "
             f"all tensors of this architecture; {_OTHERWISE}"
         )
+
+
+def plan_heads(models: Sequence[ModelReference], plan: Sequence[tuple[Any, Any]]) -> tuple[list[tuple[Any, Any]], bool]:
+    """Return the plan for models that may be tied, and whether a head differs from the embeddings in one of them.
+
+    mergekit takes the embeddings where a head is not stored, if its list of the architecture says so. A head that it
+    does not know that of is left out of the plan where it is tied in all models; `WiseMergeError` where it is not.
+
+    Args:
+        models: of the merge; mergekit has found their files.
+        plan: its `WeightInfo` of each tensor of the output, and the task.
+    """
+    stored = [(model, LoaderCache().get(model).index) for model in models]
+    separate = [(model, head) for model, index in stored if (head := separate_head(Path(index.base_path)))]
+    kept = []
+    for weight, task in plan:
+        names = {weight.name, *(weight.aliases or ()), *(weight.tied_names or ())}
+        lacking = [model for model, index in stored if not names & index.tensor_paths.keys()]
+        if not weight.optional or not lacking:
+            kept.append((weight, task))
+        elif not is_head(weight.name):
+            others = LoaderCache().get(lacking[0]).index.tensor_paths
+            if len(lacking) < len(stored) and counterpart(weight.name, others):
+                raise WiseMergeError(f"{lacking[0]} stores an LM head in place of {weight.name}; {_OTHERWISE}")
+            kept.append((weight, task))
+        elif separate:
+            raise WiseMergeError(
+                f"{separate[0][0]} has its own {separate[0][1]} and {lacking[0]} has none, and mergekit does not "
+                f"know that it is tied to the embeddings there; {_OTHERWISE}"
+            )
+    if separate and not any(is_head(weight.name) for weight, _ in kept):
+        raise WiseMergeError(
+            f"{separate[0][0]} has its own {separate[0][1]}, other than its embeddings, and mergekit would leave it "
+            f"out; {_OTHERWISE}"
+        )
+    return kept, bool(separate)
 
 
 def cannot_plan(error: RuntimeError) -> WiseMergeError:

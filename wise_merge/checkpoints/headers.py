@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wise_merge.checkpoints.ties import counterpart, tied
 from wise_merge.errors import WiseMergeError, first_line
 
 #: How safetensors spells the dtypes of torch.
@@ -109,6 +110,12 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
     """
     early_config, late_config = read_config(early), read_config(late)
     for directory, config in ((early, early_config), (late, late_config)):
+        if config.get("quantization_config"):
+            # First: its tensors have other names and shapes, which would be named as the fault.
+            raise WiseMergeError(
+                f"{directory} is quantised (quantization_config in its config.json), and such weights cannot be "
+                "averaged; take the checkpoint that it was made from"
+            )
         if not config.get("architectures"):
             raise WiseMergeError(
                 f"{directory}/config.json names no architectures; save the checkpoint with transformers"
@@ -118,30 +125,35 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
             f"early and late are different architectures: {early} is {_architecture(early_config)}, "
             f"{late} is {_architecture(late_config)}; both must be checkpoints of one run"
         )
-    early_tied, late_tied = (config.get("tie_word_embeddings") for config in (early_config, late_config))
-    if early_tied is not None and late_tied is not None and bool(early_tied) != bool(late_tied):
-        tied, untied = (early, late) if early_tied else (late, early)
+    ties = (tied(early_config), tied(late_config))
+    if None not in ties and ties[0] != ties[1]:
+        with_tie, without = (early, late) if ties[0] else (late, early)
         raise WiseMergeError(
-            f"{tied}/config.json ties the LM head to the embeddings (tie_word_embeddings) and {untied}/config.json "
-            "does not; both must be checkpoints of one run"
+            f"{with_tie}/config.json ties the LM head to the embeddings (tie_word_embeddings) and "
+            f"{without}/config.json does not; both must be checkpoints of one run"
         )
-    early_headers, late_headers = read_headers(early), read_headers(late)
-    # A tied LM head may or may not be stored beside the embeddings it equals.
-    # Where neither config says so, a model without a head of its own can only be tied.
-    tied_head = {"lm_head.weight"} if early_tied == late_tied and early_tied is not False else set()
-    for have, lack, names in (
-        (early, late, early_headers.keys() - late_headers.keys() - tied_head),
-        (late, early, late_headers.keys() - early_headers.keys() - tied_head),
-    ):
-        names = {name for name in names if not COMPUTED.search(name)}
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    headers = (read_headers(early), read_headers(late))
+    # A tied LM head may or may not be stored beside the embeddings, or instead of them. Where neither config says so,
+    # a model without a head of its own can only be tied.
+    may_be_tied = ties[0] == ties[1] and ties[0] is not False
+    in_both = {name: (name, name) for name in headers[0].keys() & headers[1].keys()}
+    for have, lack in ((0, 1), (1, 0)):
+        missing = []
+        for name in headers[have].keys() - headers[lack].keys():
+            tie = counterpart(name, headers[lack]) if may_be_tied else None
+            if tie is not None:
+                in_both[name] = (name, tie) if have == 0 else (tie, name)
+            elif not COMPUTED.search(name):
+                missing.append(name)
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise WiseMergeError(
-                f"tensor {min(names)}{more} of {have} is missing in {lack}; both must be checkpoints of one run"
+                f"tensor {min(missing)}{more} of {(early, late)[have]} is missing in {(early, late)[lack]}; both must "
+                "be checkpoints of one run"
             )
     sizes = (_vocabulary_size(early_config), _vocabulary_size(late_config))
-    for name in sorted(early_headers.keys() & late_headers.keys()):
-        early_shape, late_shape = early_headers[name].shape, late_headers[name].shape
+    for name, (early_name, late_name) in sorted(in_both.items()):
+        early_shape, late_shape = headers[0][early_name].shape, headers[1][late_name].shape
         if early_shape == late_shape:
             continue
         only_tokens = early_shape[1:] == late_shape[1:] and (early_shape[:1], late_shape[:1]) == sizes
@@ -150,7 +162,11 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
         remedy = "both must be checkpoints of one run"
         if only_tokens:
             remedy = "if one has further tokens, lay one tokenizer over both with `tokenizer: {source: union}`"
-        raise WiseMergeError(f"tensor {name} has shape {early_shape} in {early} but {late_shape} in {late}; {remedy}")
+        places = [
+            f"{shape} in {folder}" + ("" if stored == name else f" (where it is {stored})")
+            for shape, folder, stored in ((early_shape, early, early_name), (late_shape, late, late_name))
+        ]
+        raise WiseMergeError(f"tensor {name} has shape {places[0]} but {places[1]}; {remedy}")
 
 
 def _safetensors_headers(path: Path) -> dict[str, TensorHeader]:

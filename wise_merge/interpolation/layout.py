@@ -48,8 +48,8 @@ def lay_out(
 ) -> list[Tensor]:
     """Return the tensors of the output, in the order of the early checkpoint.
 
-    A tensor that only one of the two has stored (a tied LM head) is left out. The recipes, one for each model,
-    differ in alpha alone.
+    A tensor that only one of the two has (a tied LM head, see `checkpoints.heads`) is left out. The recipes, one for
+    each model, differ in alpha alone.
     """
     recipe = recipes[0]
     early, late = headers

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wise_merge.checkpoints.headers import read_config
+from wise_merge.checkpoints.heads import separate_head
+from wise_merge.checkpoints.ties import tied, without_tie
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor
 
@@ -53,6 +55,19 @@ def copy_companions(source: Path, folder: Path, tensors: Sequence[Tensor]) -> No
             shutil.copyfile(path, target)
         except OSError as error:
             raise WiseMergeError(f"{path} cannot be copied to {target}: {error.strerror or error}") from error
+
+
+def untie_config(folder: Path) -> None:
+    """Write tie_word_embeddings: false into the config of a model that stores a head other than its embeddings.
+
+    transformers 5 loads such a model as it is stored, whatever the config says; others (vLLM, transformers 4) go by
+    the config alone.
+    """
+    config = read_config(folder)
+    if tied(config) is not False and separate_head(folder) is not None:
+        (folder / "config.json").write_text(
+            json.dumps(without_tie(config), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def output_dtype(tensors: Sequence[Tensor]) -> str | None:

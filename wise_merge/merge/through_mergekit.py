@@ -28,6 +28,7 @@ from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
+from wise_merge.merge.companions import untie_config
 from wise_merge.merge.pipeline import Order, Say
 from wise_merge.merge.record import figures, start_hashing, write_facts
 from wise_merge.merge.table import by_group, describe
@@ -129,6 +130,7 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
+        untie_config(folder)
         _complete(order, folder)
     LoaderCache.loaders.clear()
     shutil.rmtree(scratch, ignore_errors=True)
