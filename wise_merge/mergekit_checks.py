@@ -23,7 +23,7 @@ from wise_merge.checkpoints.adapters import check_adapter, read_adapter
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
 from wise_merge.checkpoints.heads import head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
-from wise_merge.checkpoints.vocabulary import compare_tokens
+from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.mergekit_lora import merged_by_content
 from wise_merge.recipe import Pair, check_settings, idle_filters, pairs
@@ -46,13 +46,15 @@ def one_line_errors() -> Iterator[None]:
         raise MergeInputError(str(error)) from error
 
 
-def check_configuration(config: MergeConfiguration) -> None:
+def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True) -> None:
     """Raise `MergeInputError` for a configuration of our methods that cannot give the right model.
 
     Looks at parameters, configs and headers, and logs a warning for what is odd about the two checkpoints. Those
     that are still on the Hub are checked as far as their config. mergekit asks several times within a merge; as
     long as configuration and files stay as they were, the answer stands. In this process, mergekit then reads
     checkpoints anew, and adds adapters to their bases in a safer way.
+
+    `by_mergekit` says that mergekit alone writes the output, with the tokenizer of the early checkpoint or none.
     """
     global _passed
     with one_line_errors():
@@ -71,7 +73,7 @@ def check_configuration(config: MergeConfiguration) -> None:
         for model in dict.fromkeys(model for pair in found for model in pair):
             _check_checkpoint("early" if model in [pair[0] for pair in found] else "late", model)
         for early, late in found:
-            _check_pair(config, early, late)
+            _check_pair(config, early, late, by_mergekit=by_mergekit)
         if adapters:
             _guard_adapters()
         _passed = state
@@ -108,7 +110,7 @@ def _check_checkpoint(role: str, model: ModelReference) -> None:
             log.warning(warning)
 
 
-def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelReference) -> None:
+def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelReference, *, by_mergekit: bool) -> None:
     """Raise unless two checkpoints fit each other; log what is odd about them."""
     one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
     early_base, late_base = _local(early.model), _local(late.model)
@@ -125,6 +127,10 @@ def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelRe
     found = pair_warnings(early_folder, late_folder)
     if not one_tokenizer:
         found += compare_tokens(_tokenizer(early, early_folder), _tokenizer(late, late_folder))
+        if by_mergekit and not any(has_tokenizer(folder) for folder in (early_folder, _local(early.model)) if folder):
+            found.append(
+                f"{early} has no tokenizer, and mergekit looks nowhere else: the merge has none; copy one into it"
+            )
     for warning in found:
         log.warning(warning)
 

@@ -14,6 +14,15 @@ from wise_merge.errors import WiseMergeError
 REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
 
 
+#: Where one of these is, there is a tokenizer.
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Return whether a checkpoint has a tokenizer, in whatever form."""
+    return any(path.is_file() for pattern in VOCABULARIES for path in directory.glob(pattern))
+
+
 def token_ids(directory: Path) -> dict[str, int] | None:
     """Return the id of every token of a checkpoint's tokenizer, added ones too; None if it is in no form known here."""
     path = directory / "tokenizer.json"

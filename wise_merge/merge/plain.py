@@ -13,7 +13,15 @@ from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.interpolation.layout import Tensor, lay_out, size
-from wise_merge.merge.companions import copy_companions, differing_companions, output_dtype, untie_config
+from wise_merge.merge.companions import (
+    Companions,
+    choose_companions,
+    copy_companions,
+    copy_config,
+    differing_companions,
+    output_dtype,
+    untie_config,
+)
 from wise_merge.merge.pipeline import Order
 from wise_merge.merge.record import Hashes, figures, start_hashing, write_facts
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
@@ -30,6 +38,7 @@ class _Plan:
     tensors: list[Tensor]
     #: Of early and late: `checkpoints.heads.stand_ins`.
     lacking: tuple[dict[str, str], dict[str, str]]
+    companions: Companions
 
 
 def carry_out(order: Order) -> None:
@@ -68,6 +77,8 @@ def _check(order: Order) -> _Plan:
         *compare_tokens(*folders),
         *idle_filters(order.recipes[0], headers[0]),
     ]
+    companions = choose_companions((pair.early, folders[:1]), (pair.late, folders[1:]))
+    warnings += companions.warnings
     different = differing_companions(*folders)
     if different:
         warnings.append(f"{', '.join(different)} of early and late differ; the merge gets those of {pair.early}")
@@ -86,7 +97,7 @@ def _check(order: Order) -> _Plan:
         name if step is None else f"{name} (step {step})"
         for name, step in zip((pair.early, pair.late), steps, strict=True)
     ]
-    return _Plan(folders, (titles[0], titles[1]), tensors, lacking)
+    return _Plan(folders, (titles[0], titles[1]), tensors, lacking, companions)
 
 
 @contextmanager
@@ -123,7 +134,8 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
             for role, name, folder, files in zip(("early", "late"), names, plan.folders, hashes, strict=True)
         }
         for number, (folder, recipe) in enumerate(zip(folders, order.recipes, strict=True)):
-            copy_companions(plan.folders[0], folder, plan.tensors)
+            copy_config(plan.folders[0], folder, plan.tensors)
+            copy_companions(plan.companions, folder)
             untie_config(folder)
             _check_written(folder, plan.tensors)
             write_facts(
@@ -132,6 +144,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
                 pair,
                 inputs,
                 engine="wise-merge",
+                tokenizer_from=plan.companions.tokenizer_from,
                 started=started,
                 measured=figures(groups, number),
             )

@@ -76,6 +76,7 @@ def write_facts(
     inputs: Mapping[str, Mapping[str, Any]],
     *,
     engine: str,
+    tokenizer_from: str | None,
     started: float,
     measured: Mapping[str, Any],
 ) -> None:
@@ -87,12 +88,19 @@ def write_facts(
         pair: its checkpoints, as the recipe names them.
         inputs: of "early" and "late": the model, its step and its files.
         engine: what did the arithmetic.
+        tokenizer_from: the name of a checkpoint of the pair; None where neither has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
     """
     import yaml
 
     one_tokenizer = recipe.get("tokenizer") or recipe.get("tokenizer_source")
+    if one_tokenizer:
+        source = "the recipe's tokenizer section"
+    elif tokenizer_from == pair.early:
+        source = "early"
+    else:
+        source = "early, which has no tokenizer; that is from " + ("nowhere" if tokenizer_from is None else "late")
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     (folder / "mergekit_config.yml").write_text(text, encoding="utf-8")
     content = {
@@ -104,7 +112,7 @@ def write_facts(
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
         **inputs,
-        "config_and_tokenizer_from": "the recipe's tokenizer section" if one_tokenizer else "early",
+        "config_and_tokenizer_from": source,
         "engine": engine,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
