@@ -26,7 +26,7 @@ from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.mergekit_lora import merged_by_content
-from wise_merge.recipe import Pair, check_settings, idle_filters, pairs
+from wise_merge.recipe import Pair, check_settings, from_home, idle_filters, pairs
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +112,8 @@ def _check_checkpoint(role: str, model: ModelReference) -> None:
 
 def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelReference, *, by_mergekit: bool) -> None:
     """Raise unless two checkpoints fit each other; log what is odd about them."""
+    if _same_place(early.model, late.model) and _same_place(early.lora, late.lora):
+        raise WiseMergeError(f"early {early} and late {late} are one checkpoint; name the late one in models")
     one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
     early_base, late_base = _local(early.model), _local(late.model)
     if early_base is not None and late_base is not None:
@@ -206,8 +208,15 @@ def _local(model: ModelPath) -> Path | None:
     return path if path.is_dir() else None
 
 
+def _same_place(one: ModelPath | None, other: ModelPath | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    places = (_local(one), _local(other))
+    return one == other if None in places else places[0].samefile(places[1])  # type: ignore[union-attr, arg-type]
+
+
 def _mark_local_paths(config: MergeConfiguration) -> None:
-    """Write `a/b` as `./a/b` where it is a directory.
+    """Write `a/b` as `./a/b` where it is a directory, and what `~` stands for.
 
     mergekit asks the Hub whether `a/b` is a repository there when it writes the
     model card: that tells the Hub private names and, without a network, ends the
@@ -215,7 +224,9 @@ def _mark_local_paths(config: MergeConfiguration) -> None:
     """
 
     def marked(model: ModelPath) -> ModelPath:
-        path = model.path
+        path = from_home(model.path)
+        if path != model.path and Path(path).is_dir():
+            return ModelPath(path=path)
         if path.startswith(("/", "~", "./", "../")) or model.revision or not Path(path).is_dir():
             return model
         return ModelPath(path=f"./{path}")

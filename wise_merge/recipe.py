@@ -7,6 +7,7 @@ Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
 
 import copy
 import difflib
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,47 @@ class Pair:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the content of a YAML file after checking that every key of it is one that mergekit knows."""
+    """Return the content of a YAML file, `normalised`, after checking that mergekit knows every key of it."""
     recipe = load_yaml(path, "recipe")
     try:
         check_keys(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
-    return recipe
+    return normalised(recipe)
+
+
+def normalised(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe with one spelling of each dtype, and with paths in place of `~`."""
+    changed = copy.deepcopy(dict(recipe))
+    for key in ("dtype", "out_dtype"):
+        if changed.get(key) is not None:
+            changed[key] = dtype_spelt(changed[key])
+    for _, holder in _holders(changed):
+        pieces = holder.get("slices") or []
+        for owner in (holder, *pieces):
+            if owner.get("base_model") is not None:
+                owner["base_model"] = _from_home(owner["base_model"])
+        for entry in [*(holder.get("models") or ()), *(source for piece in pieces for source in piece["sources"])]:
+            entry["model"] = _from_home(entry["model"])
+    return changed
+
+
+def dtype_spelt(dtype: Any) -> str:
+    """Return a dtype as mergekit's documentation spells it: float32 for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def from_home(path: str) -> str:
+    """Return a path with the home folder in place of a `~` at its beginning, which YAML files have from shells."""
+    return os.path.expanduser(path)
+
+
+def _from_home(model: Any) -> Any:
+    if isinstance(model, str):
+        return "+".join(map(from_home, model.split("+")))
+    if not isinstance(model, Mapping):
+        return model
+    return {key: _from_home(part) if key in ("model", "lora", "path") else part for key, part in model.items()}
 
 
 def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
@@ -253,10 +288,13 @@ def model_name(model: Any) -> str:
 def _pair(recipe: Recipe, early: Any, models: Sequence[Any]) -> Pair:
     early, names = model_name(early), [model_name(model) for model in models]
     late = [name for name in names if name != early]
-    if len(late) != 1:
-        listed = ", ".join(late) or "none but base_model itself"
+    if not late:
         raise WiseMergeError(
-            f"models must name exactly one late checkpoint for {recipe['merge_method']}; it names {listed}. "
+            f"early and late are both {early}: models names base_model alone; name the late checkpoint there"
+        )
+    if len(late) > 1:
+        raise WiseMergeError(
+            f"models must name exactly one late checkpoint for {recipe['merge_method']}; it names {', '.join(late)}. "
             "For several models use mergekit's linear"
         )
     if len(names) - len(late) > 1:
@@ -298,7 +336,7 @@ def check_settings(recipe: Recipe) -> None:
             )
     for key in ("dtype", "out_dtype"):
         dtype = recipe.get(key)
-        if dtype is not None and str(dtype).removeprefix("torch.") not in FLOATING_DTYPES:
+        if dtype is not None and dtype_spelt(dtype) not in FLOATING_DTYPES:
             raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {dtype}")
 
 
@@ -439,9 +477,10 @@ def with_out_dtype(recipe: Recipe, out_dtype: str | None) -> dict[str, Any]:
     """
     if out_dtype is None:
         return dict(recipe)
+    out_dtype = dtype_spelt(out_dtype)
     if out_dtype not in FLOATING_DTYPES:
         raise WiseMergeError(f"the output's dtype must be one of {', '.join(FLOATING_DTYPES)}; got {out_dtype}")
     wide = ("float32", "float64")
-    named = str(recipe.get("dtype") or "").removeprefix("torch.")
+    named = dtype_spelt(recipe.get("dtype") or "")
     narrower = out_dtype in wide and (named not in wide or wide.index(named) < wide.index(out_dtype))
     return {**recipe, "out_dtype": out_dtype, **({"dtype": out_dtype} if narrower else {})}

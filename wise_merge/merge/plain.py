@@ -12,6 +12,7 @@ from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
+from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor, lay_out, size
 from wise_merge.merge.companions import (
     Companions,
@@ -66,6 +67,10 @@ def _check(order: Order) -> _Plan:
     check_free(order.out, here, force=order.force, keep=[order.path])
     folders = (folder_of("early", pair.early), folder_of("late", pair.late))
     check_free(order.out, list(folders), force=order.force, keep=[order.path])
+    if folders[0].samefile(folders[1]):
+        raise WiseMergeError(
+            f"early {pair.early} and late {pair.late} are one folder; name the late checkpoint in models"
+        )
     check_same_model(*folders)
     configs = (read_config(folders[0]), read_config(folders[1]))
     stored = (read_headers(folders[0]), read_headers(folders[1]))
@@ -142,7 +147,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
                 folder,
                 recipe,
                 pair,
-                inputs,
+                [inputs],
                 engine="wise-merge",
                 tokenizer_from=plan.companions.tokenizer_from,
                 started=started,

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,10 @@ from wise_merge.geometry import Distance, Step
 from wise_merge.recipe import Pair, Recipe, temperature_of
 
 NAME = "wise_merge.json"
+
+
+#: Of "early" and "late": the model, its step and its files.
+Inputs = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def write_facts(
     folder: Path,
     recipe: Recipe,
     pair: Pair,
-    inputs: Mapping[str, Mapping[str, Any]],
+    inputs: Sequence[Inputs],
     *,
     engine: str,
     tokenizer_from: str | None,
@@ -85,8 +89,8 @@ def write_facts(
     Args:
         folder: of the model.
         recipe: of this model.
-        pair: its checkpoints, as the recipe names them.
-        inputs: of "early" and "late": the model, its step and its files.
+        pair: its checkpoints, as the recipe names them; the first where slices average several.
+        inputs: of each pair.
         engine: what did the arithmetic.
         tokenizer_from: the name of a checkpoint of the pair; None where neither has a tokenizer.
         started: `time.monotonic()` at the beginning.
@@ -111,7 +115,8 @@ def write_facts(
         },
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
-        **inputs,
+        **inputs[0],
+        **({"pairs": list(inputs)} if len(inputs) > 1 else {}),
         "config_and_tokenizer_from": source,
         "engine": engine,
         "versions": versions(),

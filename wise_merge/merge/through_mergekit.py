@@ -37,7 +37,7 @@ from wise_merge.merge.companions import (
     without_tokenizer,
 )
 from wise_merge.merge.pipeline import Order, Say
-from wise_merge.merge.record import figures, start_hashing, write_facts
+from wise_merge.merge.record import Inputs, figures, start_hashing, write_facts
 from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.mergekit_checks import check_configuration
@@ -62,7 +62,8 @@ def carry_out(order: Order) -> None:
     companions = _companions(order, folders)
     for warning in companions.warnings:
         order.warn(warning)
-    order.say(f"{recipe['merge_method']} of early {order.pairs[0].early} and late {order.pairs[0].late}, by mergekit")
+    for pair in order.pairs:
+        order.say(f"{recipe['merge_method']} of early {pair.early} and late {pair.late}, by mergekit")
     files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
     largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
     # Each adapter becomes a model for the time of the merge.
@@ -74,14 +75,15 @@ def carry_out(order: Order) -> None:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
         measured, dtype = _merge(order, partial, companions)
         groups = by_group(measured)
-        inputs = {
-            role: {
+        facts = {
+            model: {
                 "model": model,
                 "step": next((at for at in map(_step, reversed(folders[model])) if at is not None), None),
                 "files": hashes[model].entries(),
             }
-            for role, model in (("early", order.pairs[0].early), ("late", order.pairs[0].late))
+            for model in folders
         }
+        inputs: list[Inputs] = [{"early": facts[pair.early], "late": facts[pair.late]} for pair in order.pairs]
         for number, (name, one) in enumerate(zip(order.names, order.recipes, strict=True)):
             write_facts(
                 partial / name,
@@ -106,7 +108,7 @@ def _merge(order: Order, partial: Path, companions: Companions) -> tuple[Measure
         folder = partial / name
         sums: dict[str, Step] = {}
         measured.steps.append(sums)
-        out_dtype = getattr(torch, str(recipe["out_dtype"]).removeprefix("torch.")) if recipe.get("out_dtype") else None
+        out_dtype = getattr(torch, recipe["out_dtype"]) if recipe.get("out_dtype") else None
 
         def observe(
             tensor: str,
