@@ -32,6 +32,11 @@ _DTYPES = {
 }
 
 
+#: How shards are named.
+_SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
+#: What training leaves beside a model.
+_NO_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
+
 #: Buffers of older checkpoints, which models compute by themselves.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
 
@@ -50,9 +55,11 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise WiseMergeError(f"checkpoint {directory} does not exist or is not a directory")
     path = directory / "config.json"
     if not path.is_file():
-        hint = ""
+        hint = _hint(directory)
         if (directory / "adapter_config.json").is_file():
             hint = f"; it holds a LoRA adapter, which mergekit takes as BASE+{directory}"
+        elif not any(directory.iterdir()):
+            hint = "; the folder is empty"
         raise WiseMergeError(f"{directory} has no config.json, so it is not a model{hint}")
     return read_json(path)
 
@@ -266,11 +273,28 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 def _hint(directory: Path) -> str:
     """Return what may be done about weights in a form that mergekit does not read."""
-    if (directory / "zero_to_fp32.py").is_file():
+    if (directory / "zero_to_fp32.py").is_file() or any(directory.glob("global_step*/*_model_states.pt")):
         return "; DeepSpeed's shards become a model by its zero_to_fp32.py there, with --safe_serialization"
-    if any(directory.glob("pytorch_model_fsdp*")):
-        return "; FSDP's shards become a model by `accelerate merge-weights`"
-    return ""
+    for folder in (*sorted(directory.glob("pytorch_model_fsdp_*")), directory):
+        if folder.is_dir() and (folder != directory or any(folder.glob("__*_*.distcp"))):
+            config = "" if (directory / "config.json").is_file() else "; copy config and tokenizer there as well"
+            return f"; FSDP's shards become a model by `accelerate merge-weights {folder} {directory}`{config}"
+    if (directory / "pytorch_model_fsdp.bin").is_file():
+        return "; FSDP's pytorch_model_fsdp.bin holds all weights: name it pytorch_model.bin, beside config.json"
+    shards = sorted(path.name for pattern in _SHARDS for path in directory.glob(pattern))
+    if shards:
+        return (
+            f"; there are {len(shards)} files such as {shards[0]}, but no index, which says what each holds: copy "
+            f"{'model.safetensors' if shards[0].endswith('.safetensors') else 'pytorch_model.bin'}.index.json as well, "
+            "or save the checkpoint again"
+        )
+    others = sorted(
+        path.name
+        for pattern in ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+        for path in directory.glob(pattern)
+    )
+    others = [name for name in others if name not in _NO_WEIGHTS]
+    return f"; {others[0]} has none of these names" if others else ""
 
 
 def _vocabulary_size(config: Mapping[str, Any]) -> tuple[int, ...]:
