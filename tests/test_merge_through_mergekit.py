@@ -170,6 +170,7 @@ def test_tokenizers_that_differ_by_a_token_are_laid_over_each_other(tmp_path):
         ({"models": [{"model": "base+/nowhere/adapter"}]}, ["base", "neither a directory here nor"]),
         ({"parameters": {"alpha": 1.5}}, ["alpha must lie in [0, 1]"]),
         ({"tokenizer": {"source": "union", "pad_to_multiple_of": "many"}}, ["mergekit does not take", "pad_to_mul"]),
+        ({"tokenizer": {"source": "/nowhere/tokenizer"}}, ["mergekit cannot carry out", "/nowhere/tokenizer"]),
         ({"slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]}, ["exactly one of"]),
         ({"chat_template": "nosuch"}, ["could not write the tokenizer", "chat_template 'nosuch'"]),
     ],

@@ -18,9 +18,10 @@ import transformers
 from mergekit.common import ModelPath, ModelReference
 from mergekit.config import MergeConfiguration
 from mergekit.io.tasks import LoaderCache
+from pydantic import BaseModel
 
 from wise_merge.checkpoints.adapters import check_adapter, read_adapter
-from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.headers import check_same_model, differing_keys, read_config, read_headers
 from wise_merge.checkpoints.heads import head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer
@@ -44,6 +45,10 @@ def one_line_errors() -> Iterator[None]:
         raise
     except WiseMergeError as error:
         raise MergeInputError(str(error)) from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise MergeInputError(f"{error.filename} cannot be read: {error.strerror or error}") from error
 
 
 def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True) -> None:
@@ -59,10 +64,10 @@ def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True)
     global _passed
     with one_line_errors():
         _mark_local_paths(config)
-        recipe = config.model_dump(mode="json", exclude_none=True)
+        recipe = _as_recipe(config)
         check_settings(recipe)
         found = [_references(pair) for pair in pairs(recipe)]
-        state = (config.to_yaml(), [_files(model) for pair in found for model in pair])
+        state = (repr(recipe), [_files(model) for pair in found for model in pair])
         adapters = any(model.lora for pair in found for model in pair)
         if adapters or state != _passed:
             # mergekit keeps open what it has read under a path, and would give it again for what is there now, or
@@ -93,7 +98,20 @@ def _files(model: ModelReference) -> list[tuple[str, int, int]]:
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
+def _as_recipe(value: Any) -> Any:
+    """Return a configuration as plain data. pydantic's own way fails on a path with a space in it (mergekit 0.1.5)."""
+    if isinstance(value, ModelReference) and value.override_architecture is None:
+        return str(value)
+    if isinstance(value, BaseModel):
+        return {name: _as_recipe(part) for name, part in value if part is not None}
+    if isinstance(value, dict):
+        return {name: _as_recipe(part) for name, part in value.items()}
+    return [_as_recipe(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
 def _check_checkpoint(role: str, model: ModelReference) -> None:
+    if (model.lora is not None or model.model.revision) and Path(str(model)).is_dir():
+        raise WiseMergeError(f"mergekit takes + and @ in {model} for its own signs; rename the folder")
     try:
         config_of(model)
     except OSError as error:
@@ -119,9 +137,14 @@ def _check_pair(config: MergeConfiguration, early: ModelReference, late: ModelRe
     if early_base is not None and late_base is not None:
         check_same_model(early_base, late_base, ignore_vocabulary=one_tokenizer)
         lacking = stand_ins((early_base, late_base), (read_headers(early_base), read_headers(late_base)))
+        different = differing_keys(read_config(early_base), read_config(late_base))
+        if different:
+            log.warning(
+                f"config.json of early and late differ ({', '.join(different)}); the merge gets that of {early}"
+            )
         for warning in head_warnings((str(early), str(late)), lacking):
             log.warning(warning)
-        for warning in idle_filters(config.model_dump(mode="json", exclude_none=True), read_headers(early_base)):
+        for warning in idle_filters(_as_recipe(config), read_headers(early_base)):
             log.warning(warning)
     early_folder, late_folder = (_local(model.lora or model.model) for model in (early, late))
     if early_folder is None or late_folder is None:

@@ -24,7 +24,7 @@ from wise_merge.averaging import first_non_finite, interpolate, interpolate_bala
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import folds
 from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
-from wise_merge.mergekit_plan import cannot_plan, check_plan, plan_heads
+from wise_merge.mergekit_plan import cannot_plan, check_plan, inputs_of, plan_heads
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -138,11 +138,9 @@ def _guard_plan() -> None:
                 plan(self)
             except RuntimeError as error:
                 raise cannot_plan(error) from error
-            self._tensors, separate_head = plan_heads(models, self._tensors)
-            weights = [weight for weight, _ in self._tensors]
-            # Slices may take layers from one model alone, and other ones than their place in the output.
-            for model in models if whole else [self.config.base_model]:
-                check_plan(model, weights, whole=whole)
+            self._tensors, separate_head = plan_heads(models, self._tensors, whole=whole)
+            for model in models:
+                check_plan(model, inputs_of(model, self._tensors), whole=whole)
             if separate_head:
                 # vLLM and transformers 4 go by the config alone.
                 self.out_model_config.tie_word_embeddings = False
@@ -204,6 +202,10 @@ def _check_buffer(name: str, tensors: Sequence[tuple[Any, torch.Tensor]]) -> Non
     if not tensors:  # an optional one
         return
     for model, tensor in tensors:
+        if tensor.is_meta:
+            raise MergeInputError(
+                f"tensor {name} of {model} has a shape and no content (meta); save the checkpoint again"
+            )
         if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
             # Before it is cast, which would pass for a number that it is not.
             raise MergeInputError(

@@ -34,7 +34,7 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
 
     Args:
         model: a checkpoint whose files mergekit has found.
-        weights: its `WeightInfo` of each tensor of the output.
+        weights: the `WeightInfo` of each tensor that is read of it.
         whole: whether the output is the whole model; slices leave layers out on purpose.
     """
     index = LoaderCache().get(model).index
@@ -54,6 +54,8 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
         for weight in missing:
             read = sources.of(config.model_type, [weight.name, *(weight.aliases or ())])
             if not read and not weight.optional:
+                if not whole:
+                    raise WiseMergeError(f"{model} has no {weight.name}; correct the layer_range of its slices")
                 raise WiseMergeError(
                     f"mergekit takes a checkpoint of this architecture to have a tensor {weight.name}, which {model} "
                     f"does not hold; {_OTHERWISE}"
@@ -71,8 +73,22 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
         )
 
 
-def plan_heads(models: Sequence[ModelReference], plan: Sequence[tuple[Any, Any]]) -> tuple[list[tuple[Any, Any]], bool]:
-    """Return the plan for models that may be tied, and whether a head differs from the embeddings in one of them.
+def inputs_of(model: ModelReference, plan: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Return the `WeightInfo` of each tensor that a plan reads of a model; with slices, layers have other numbers."""
+    return [inputs[model] for _, task in plan if model in (inputs := _inputs(task))]
+
+
+def _inputs(task: Any) -> dict[ModelReference, Any]:
+    """Return the `WeightInfo` of what a task reads of each model."""
+    # A task that lays a tokenizer over embeddings has the other one within.
+    gather = getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
+    return dict(gather.weight_info.items())
+
+
+def plan_heads(
+    models: Sequence[ModelReference], plan: Sequence[tuple[Any, Any]], *, whole: bool
+) -> tuple[list[tuple[Any, Any]], bool]:
+    """Return the plan for models that may be tied, and whether the output has a head apart from its embeddings.
 
     mergekit takes the embeddings where a head is not stored, if its list of the architecture says so. A head that it
     does not know that of is left out of the plan where it is tied in all models; `WiseMergeError` where it is not.
@@ -80,31 +96,36 @@ def plan_heads(models: Sequence[ModelReference], plan: Sequence[tuple[Any, Any]]
     Args:
         models: of the merge; mergekit has found their files.
         plan: its `WeightInfo` of each tensor of the output, and the task.
+        whole: see `check_plan`.
     """
-    stored = [(model, LoaderCache().get(model).index) for model in models]
-    separate = [(model, head) for model, index in stored if (head := separate_head(Path(index.base_path)))]
+    indexes = {model: LoaderCache().get(model).index for model in models}
+    separate = [(model, head) for model in models if (head := separate_head(Path(indexes[model].base_path)))]
     kept = []
     for weight, task in plan:
-        names = {weight.name, *(weight.aliases or ()), *(weight.tied_names or ())}
-        lacking = [model for model, index in stored if not names & index.tensor_paths.keys()]
-        if not weight.optional or not lacking:
-            kept.append((weight, task))
-        elif not is_head(weight.name):
-            others = LoaderCache().get(lacking[0]).index.tensor_paths
-            if len(lacking) < len(stored) and counterpart(weight.name, others):
+        inputs = _inputs(task) if weight.optional else {}
+        lacking = [model for model in inputs if not _names(inputs[model]) & indexes[model].tensor_paths.keys()]
+        if not is_head(weight.name):
+            if 0 < len(lacking) < len(inputs) and counterpart(weight.name, indexes[lacking[0]].tensor_paths):
                 raise WiseMergeError(f"{lacking[0]} stores an LM head in place of {weight.name}; {_OTHERWISE}")
-            kept.append((weight, task))
-        elif separate:
+        elif lacking and separate:
             raise WiseMergeError(
                 f"{separate[0][0]} has its own {separate[0][1]} and {lacking[0]} has none, and mergekit does not "
                 f"know that it is tied to the embeddings there; {_OTHERWISE}"
             )
-    if separate and not any(is_head(weight.name) for weight, _ in kept):
+        elif lacking:
+            continue
+        kept.append((weight, task))
+    planned = any(is_head(weight.name) for weight, _ in kept)
+    if separate and whole and not planned:
         raise WiseMergeError(
             f"{separate[0][0]} has its own {separate[0][1]}, other than its embeddings, and mergekit would leave it "
             f"out; {_OTHERWISE}"
         )
-    return kept, bool(separate)
+    return kept, bool(separate) and planned
+
+
+def _names(weight: Any) -> set[str]:
+    return {weight.name, *(weight.aliases or ()), *(weight.tied_names or ())}
 
 
 def cannot_plan(error: RuntimeError) -> WiseMergeError:

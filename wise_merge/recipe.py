@@ -124,6 +124,8 @@ def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
         raise WiseMergeError(f"the {what} {path} cannot be read: {reason}") from error
     except yaml.YAMLError as error:
         raise WiseMergeError(f"the {what} {path} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise WiseMergeError(f"the {what} {path} refers to itself, or is nested too deeply") from None
     if twice is not None:
         raise WiseMergeError(f"{path}: key {twice} stands twice in one mapping; YAML would keep the last one")
     if not isinstance(content, dict):
@@ -163,17 +165,20 @@ def check_keys(recipe: Recipe) -> None:
         raise WiseMergeError(
             f"exactly one of models, slices and modules must be there; got {', '.join(given) or 'none of them'}"
         )
+    _check_model("base_model", recipe.get("base_model"))
     for place, holder in _holders(recipe):
         if holder is not recipe:
             _known(place, holder, KEYS["module"])
         for number, model in enumerate(_list(f"models of {place}", holder.get("models"))):
             _known(f"models[{number}] of {place}", model, KEYS["model"], needed="model")
+            _check_model(f"model of models[{number}] of {place}", model["model"])
         for number, piece in enumerate(_list(f"slices of {place}", holder.get("slices"))):
             _known(f"slices[{number}] of {place}", piece, KEYS["slice"], needed="sources")
             for source in _list(f"slices[{number}].sources of {place}", piece["sources"]):
                 where = f"a source of slices[{number}] of {place}"
                 _known(where, source, KEYS["source"], needed="layer_range")
                 _known(where, source, KEYS["source"], needed="model")
+                _check_model(f"model of {where}", source["model"])
                 _check_layers(where, source["layer_range"])
     if recipe.get("tokenizer") is not None:
         _known("tokenizer", recipe["tokenizer"], KEYS["tokenizer"])
@@ -197,6 +202,17 @@ def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | Non
             raise WiseMergeError(f"unknown key {key} in {place}; {hint}")
     if needed is not None and mapping.get(needed) is None:
         raise WiseMergeError(f"{place} has no {needed}")
+
+
+def _check_model(place: str, model: Any) -> None:
+    """Raise unless a model is a name, or a mapping as mergekit has it: of model (with path) and perhaps lora."""
+    if model is None:
+        return
+    path = model
+    while isinstance(path, Mapping):
+        path = path.get("path") or path.get("model")
+    if not isinstance(path, str) or not path.strip():
+        raise WiseMergeError(f"{place} must be the name of a checkpoint, a number in quotes; got {model!r}")
 
 
 def _check_layers(place: str, layers: Any) -> None:
@@ -287,6 +303,9 @@ def model_name(model: Any) -> str:
 
 def _pair(recipe: Recipe, early: Any, models: Sequence[Any]) -> Pair:
     early, names = model_name(early), [model_name(model) for model in models]
+    for name in (early, *names):
+        if name.count("+") > 1 or not all(name.split("+")):
+            raise WiseMergeError(f"{name} is no checkpoint; write PATH, or BASE+ADAPTER with one + for mergekit")
     late = [name for name in names if name != early]
     if not late:
         raise WiseMergeError(

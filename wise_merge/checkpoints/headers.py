@@ -6,6 +6,7 @@ weights, and by an unpickler that knows tensors alone: a file that would run cod
 
 import json
 import re
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,17 @@ def read_config(directory: Path) -> dict[str, Any]:
     return read_json(path)
 
 
+#: Keys of a config that say nothing about the model: its dtype, and where and by what it was saved.
+INCIDENTAL = {"_name_or_path", "torch_dtype", "dtype", "transformers_version", "use_cache", "name_or_path"}
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two configs say something else of the model; what one lacks counts, too."""
+    keys = (one.keys() | other.keys()) - INCIDENTAL
+    absent = object()
+    return sorted(key for key in keys if one.get(key, absent) != other.get(key, absent))
+
+
 def read_headers(directory: Path) -> dict[str, TensorHeader]:
     """Return the header of every tensor of a model, by name.
 
@@ -79,6 +91,12 @@ def read_headers(directory: Path) -> dict[str, TensorHeader]:
         for name in sorted(name for name, file in indexed.items() if file == path.name):
             if name not in found:
                 raise WiseMergeError(f"{path} lacks tensor {name}, which the index says it holds; copy the file again")
+        twice = min(found.keys() & headers.keys(), default=None)
+        if twice is not None:
+            raise WiseMergeError(
+                f"tensor {twice} is in {path} and in another file of {directory}, so nothing says which of them "
+                "counts; save the checkpoint again"
+            )
         headers.update(found)
     return headers
 
@@ -123,9 +141,10 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
                 f"{directory} is quantised (quantization_config in its config.json), and such weights cannot be "
                 "averaged; take the checkpoint that it was made from"
             )
-        if not config.get("architectures"):
+        names = config.get("architectures")
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise WiseMergeError(
-                f"{directory}/config.json names no architectures; save the checkpoint with transformers"
+                f"{directory}/config.json has no list of architectures; save the checkpoint with transformers"
             )
     if early_config.get("architectures") != late_config.get("architectures"):
         raise WiseMergeError(
@@ -226,7 +245,7 @@ def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
             f"{path} is not a file of tensors ({reason}), and reading it could run code; it was not read. "
             "Save the checkpoint as safetensors"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, struct.error) as error:
         raise WiseMergeError(
             f"{path} is not a whole file of tensors ({first_line(error)}); copy or save it again"
         ) from error
@@ -259,9 +278,8 @@ def _chosen(directory: Path) -> tuple[str, dict[str, str]]:
             return single, {}
         if path.is_symlink():
             raise WiseMergeError(f"{path} is a link to a file that is not there; download the model again")
-    raise WiseMergeError(
-        f"{directory} has a config.json but no weights (model.safetensors or its index){_hint(directory)}"
-    )
+    hint = _hint(directory) or _hint_at_names(directory)
+    raise WiseMergeError(f"{directory} has a config.json but no weights (model.safetensors or its index){hint}")
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -281,6 +299,11 @@ def _hint(directory: Path) -> str:
             return f"; FSDP's shards become a model by `accelerate merge-weights {folder} {directory}`{config}"
     if (directory / "pytorch_model_fsdp.bin").is_file():
         return "; FSDP's pytorch_model_fsdp.bin holds all weights: name it pytorch_model.bin, beside config.json"
+    return ""
+
+
+def _hint_at_names(directory: Path) -> str:
+    """Return what may be done about weights that have other names than mergekit looks for."""
     shards = sorted(path.name for pattern in _SHARDS for path in directory.glob(pattern))
     if shards:
         return (
@@ -292,8 +315,8 @@ def _hint(directory: Path) -> str:
         path.name
         for pattern in ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
         for path in directory.glob(pattern)
+        if path.is_file() and path.name not in _NO_WEIGHTS
     )
-    others = [name for name in others if name not in _NO_WEIGHTS]
     return f"; {others[0]} has none of these names" if others else ""
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import read_config, read_json
+from wise_merge.checkpoints.headers import INCIDENTAL, differing_keys, read_config, read_json
 from wise_merge.checkpoints.heads import separate_head
 from wise_merge.checkpoints.ties import tied, without_tie
 from wise_merge.checkpoints.vocabulary import VOCABULARIES, has_tokenizer
@@ -165,13 +165,14 @@ def output_dtype(tensors: Sequence[Tensor]) -> str | None:
 
 
 def differing_companions(early: Path, late: Path) -> list[str]:
-    """Return the names of the files that early and late both have, with other content.
+    """Return the names of the files that early and late both have, with other content; of the config, keys too.
 
     Of tokenizers and of chat templates, a file that one lacks counts as well where both have such a thing. The config
     counts without what says nothing about the model: its dtype, and where and by what it was saved.
     """
-    different = []
-    for patterns in (("config.json",), _TOKENIZER, _TEMPLATES, *((one,) for one in _OTHERS)):
+    keys = differing_keys(read_config(early), read_config(late))
+    different = [f"config.json ({', '.join(keys)})"] if keys else []
+    for patterns in (_TOKENIZER, _TEMPLATES, *((one,) for one in _OTHERS)):
         found = [_files(folder, patterns) for folder in (early, late)]
         if not all(found):
             continue
@@ -179,9 +180,6 @@ def differing_companions(early: Path, late: Path) -> list[str]:
             if _content(early / name) != _content(late / name):
                 different.append(name)
     return different
-
-
-_INCIDENTAL = {"_name_or_path", "torch_dtype", "dtype", "transformers_version", "use_cache", "name_or_path"}
 
 
 def _content(path: Path) -> object:
@@ -196,5 +194,5 @@ def _content(path: Path) -> object:
     except ValueError:
         return data
     if isinstance(content, dict):
-        return {key: value for key, value in content.items() if key not in _INCIDENTAL}
+        return {key: value for key, value in content.items() if key not in INCIDENTAL}
     return content

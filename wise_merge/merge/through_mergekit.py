@@ -141,7 +141,9 @@ def _merge(order: Order, partial: Path, companions: Companions) -> tuple[Measure
         with observed(observe), _warnings_to(lambda message: None):
             try:
                 run_merge(_configuration(recipe), str(folder), options)
-            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk, not of transformers about a tokenizer
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
@@ -158,6 +160,8 @@ def _complete(order: Order, folder: Path, companions: Companions) -> None:
     if _makes_tokenizer(order.recipes[0]) and not (folder / "tokenizer_config.json").is_file():
         template = order.recipes[0].get("chat_template")
         hint = f"; is chat_template {template!r} right?" if template else ""
+        if companions.tokenizer_from is None:
+            hint = "; it has none"
         raise WiseMergeError(f"mergekit could not write the tokenizer of {order.pairs[0].early}{hint}")
     copy_companions(companions, folder, overwrite=False)
 
