@@ -194,6 +194,18 @@ def test_a_head_that_vllm_would_not_load_is_refused_there(tmp_path):
     assert "backend: hf" in line
 
 
+def test_an_early_checkpoint_without_a_tokenizer_needs_another_one(run, tmp_path):
+    """It is the one that is loaded; the late one's will do."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (run / "checkpoint-10" / name).unlink()
+    late = run / "checkpoint-20"
+    line = refusal(run, tmp_path / "results")
+    assert line == f"{run}/checkpoint-10 has no tokenizer; name another by --model_args tokenizer={late}"
+    assert plan_of(run, tmp_path / "results", model_args={"tokenizer": str(late)}).points
+    (late / "tokenizer.json").unlink()
+    assert "tokenizer=a folder with one" in refusal(run, tmp_path / "results")
+
+
 def test_weights_that_are_missing_or_torn_are_refused(run, tmp_path):
     """Before anything is loaded: a half-copied file, none at all."""
     weights = run / "checkpoint-20" / "model.safetensors"

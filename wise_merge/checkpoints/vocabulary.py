@@ -19,9 +19,17 @@ REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
 
 
+#: Tokenizers that number bytes or code points, and need no file for that.
+_OF_BYTES = {"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"}
+
+
 def has_tokenizer(directory: Path) -> bool:
-    """Return whether a checkpoint has a tokenizer, in whatever form."""
-    return any(path.is_file() for pattern in VOCABULARIES for path in directory.glob(pattern))
+    """Return whether a checkpoint has a tokenizer: a vocabulary, or settings of one that needs none."""
+    if any(path.is_file() for pattern in VOCABULARIES for path in directory.glob(pattern)):
+        return True
+    path = directory / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    return bool(config.get("auto_map")) or config.get("tokenizer_class") in _OF_BYTES
 
 
 def token_ids(directory: Path) -> dict[str, int] | None:

@@ -12,7 +12,7 @@ from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
 from wise_merge.checkpoints.ties import tied
-from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens
+from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor, lay_out, size
 from wise_merge.points.folder import Results
@@ -80,6 +80,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
         warnings += _compare(folders[early_name], folders[name])
     if settings.backend == "vllm":
         _check_heads(folders)
+    _check_tokenizer(settings, folders)
     parts = {name: (name, balances[name], folders[name]) for name in names}
     layouts = [_lay_out(settings, parts[early_name], parts[name]) for name in late_names]
     model_bytes = max(map(size, layouts))
@@ -151,6 +152,15 @@ def _check_full(name: str, folder: Path) -> None:
             f"{name} is quantised (quantization_config in its config.json), and such weights cannot be averaged; take "
             "the checkpoints that it was made from"
         )
+
+
+def _check_tokenizer(settings: Settings, folders: Mapping[str, Path]) -> None:
+    """Raise unless the early checkpoint, which is loaded, has a tokenizer, or another one is named."""
+    early, *lates = folders
+    if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
+        return
+    found = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
+    raise WiseMergeError(f"{early} has no tokenizer; name another by --model_args tokenizer={found}")
 
 
 def _check_heads(folders: Mapping[str, Path]) -> None:
