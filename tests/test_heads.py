@@ -174,14 +174,27 @@ def test_a_head_apart_from_its_embeddings_is_not_left_out_of_gemma_by_mergekit(t
     assert run(wise_ft(tmp_path), tmp_path / "ours").exit_code == 0
 
 
-def test_an_adapter_on_a_base_with_a_head_of_its_own(tmp_path):
-    """Base alone and base with adapter, by mergekit as a library: the head is there, and the config says so."""
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"modules_to_save": ["lm_head"]}, {"modules_to_save": ["embed_tokens"]}, {"target_modules": ["lm_head"]}],
+    ids=str,
+)
+def test_an_adapter_on_a_base_with_a_head_of_its_own(settings, tmp_path):
+    """The head, trained or not, is that of PEFT, and the config says that it is there."""
+    import peft
+
     base = pair(tmp_path, "own", "none") / "checkpoint-1"
-    adapter = make_adapter(tmp_path / "adapter", base)
-    recipe = wise_ft(tmp_path) | {"models": [{"model": f"{base}+{adapter}"}]}
+    adapter = make_adapter(tmp_path / "adapter", base, **settings)
+    recipe = wise_ft(tmp_path, alpha=0.3) | {"models": [{"model": f"{base}+{adapter}"}]}
     result = run(recipe, tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert torch.equal(weights(tmp_path / "out")[HEAD], weights(base)[HEAD])
+    plain = AutoModelForCausalLM.from_pretrained(base)
+    with_adapter = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    late = with_adapter.merge_and_unload().state_dict()
+    merged = weights(tmp_path / "out")
+    for name, early in plain.state_dict().items():
+        assert torch.allclose(merged[name], torch.lerp(early, late[name], 0.3), atol=1e-6), name
+    assert torch.equal(merged[HEAD], weights(base)[HEAD]) == ("lm_head" not in str(settings))
     assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
