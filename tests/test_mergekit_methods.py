@@ -321,7 +321,7 @@ BAD_INPUT = {
     ),
     "no late model": (
         change(models=lambda run: [{"model": str(run / "checkpoint-1")}]),
-        ["exactly one late", "none but base_model"],
+        ["early and late are both", "models names base_model alone"],
     ),
     "no base model": (change(base_model=...), ["base_model is missing", "early"]),
     "a misspelt filter": (
