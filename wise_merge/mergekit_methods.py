@@ -138,12 +138,13 @@ def _guard_plan() -> None:
                 plan(self)
             except RuntimeError as error:
                 raise cannot_plan(error) from error
-            self._tensors, separate_head = plan_heads(models, self._tensors, whole=whole)
             for model in models:
                 check_plan(model, inputs_of(model, self._tensors), whole=whole)
+            self._tensors, separate_head = plan_heads(models, self._tensors, whole=whole)
             if separate_head:
                 # vLLM and transformers 4 go by the config alone.
-                self.out_model_config.tie_word_embeddings = False
+                for config in (self.out_model_config, self.out_model_config.get_text_config()):
+                    config.tie_word_embeddings = False
 
     MergePlanner._plan = checked
 
