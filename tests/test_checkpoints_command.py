@@ -1,4 +1,4 @@
-"""`wise-merge checkpoints` as typed, and the real `mergekit-yaml` on what it writes."""
+"""`wise-merge checkpoints` as typed, and both ways to merge what it writes."""
 
 import shutil
 
@@ -23,25 +23,26 @@ def test_a_run_is_listed_and_its_recipe_merges(tmp_path, console_script):
         leave(model, tmp_path / "runs" / "sft" / f"checkpoint-{step}", step)
     make_checkpoint(tmp_path / "late", seed=1)
     shutil.copy(tmp_path / "late" / "model.safetensors", tmp_path / "runs" / "sft" / "checkpoint-60")
-    command = ("checkpoints", "runs/sft", "--write", "wise.yml")
-    listed = console_script("wise-merge", *command, cwd=tmp_path)
+    listing = ("checkpoints", "runs/sft", "--write", "wise.yml")
+    listed = console_script("wise-merge", *listing, cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     lines = listed.stdout.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["25", "50", "60"]
-    assert lines[-1] == "mergekit-yaml wise.yml out/"
+    assert lines[-1] == "wise-merge merge wise.yml out/"
     assert "alpha 0.5, halfway" in lines[-2]
     recipe = (tmp_path / "wise.yml").read_text()
     assert "base_model: runs/sft/checkpoint-25\n" in recipe
     assert "alpha: 0.5 " in recipe
-    merged = console_script("mergekit-yaml", "wise.yml", "out", cwd=tmp_path)
-    assert merged.returncode == 0, merged.stderr
-    early, late, out = (
-        load_file(tmp_path / name / "model.safetensors")["model.norm.weight"]
-        for name in ("runs/sft/checkpoint-25", "runs/sft/checkpoint-60", "out")
-    )
-    assert torch.allclose(out, (early + late) / 2)
-    assert not torch.allclose(out, early)
-    again = console_script("wise-merge", *command, cwd=tmp_path)
+    for command, out in (lines[-1].split()[:-1], "out"), (["mergekit-yaml", "wise.yml"], "theirs"):
+        merged = console_script(*command, out, cwd=tmp_path)
+        assert merged.returncode == 0, merged.stderr
+        early, late, average = (
+            load_file(tmp_path / name / "model.safetensors")["model.norm.weight"]
+            for name in ("runs/sft/checkpoint-25", "runs/sft/checkpoint-60", out)
+        )
+        assert torch.allclose(average, (early + late) / 2)
+        assert not torch.allclose(average, early)
+    again = console_script("wise-merge", *listing, cwd=tmp_path)
     assert again.returncode == 1
     assert "wise.yml exists and is not overwritten" in again.stderr
     assert (tmp_path / "wise.yml").read_text() == recipe
@@ -49,15 +50,13 @@ def test_a_run_is_listed_and_its_recipe_merges(tmp_path, console_script):
 
 def test_adapters_merge_by_their_recipe(tmp_path, monkeypatch):
     """The last line of the output is the command that does it."""
-    from mergekit.scripts.run_yaml import main as mergekit_yaml
-
     make_checkpoint(tmp_path / "base", seed=0)
     for step in (25, 60):
         make_adapter(tmp_path / "runs" / f"checkpoint-{step}", tmp_path / "base", seed=step)
     monkeypatch.chdir(tmp_path)
     command = invoke("runs", "--write", "wise.yml").stdout.splitlines()[-1].split()
-    assert command == ["mergekit-yaml", "wise.yml", "out/", "--lora-merge-cache", "cache/"]
-    merged = CliRunner().invoke(mergekit_yaml, command[1:])
+    assert command == ["wise-merge", "merge", "wise.yml", "out/"]
+    merged = CliRunner().invoke(main, command[1:])
     assert merged.exit_code == 0, merged.output
     assert (tmp_path / "out" / "mergekit_config.yml").is_file()
 

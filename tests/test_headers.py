@@ -212,6 +212,57 @@ def test_shards_of_other_programs_come_with_a_remedy(tmp_path):
         read_headers(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["pytorch_model_fsdp_0/.metadata"], r"FSDP's .*`accelerate merge-weights \S+/pytorch_model_fsdp_0 \S+`"),
+        (["pytorch_model_fsdp_1/__0_0.distcp"], r"`accelerate merge-weights \S+/pytorch_model_fsdp_1 \S+`"),
+        (["__0_0.distcp", "__1_0.distcp", ".metadata"], r"`accelerate merge-weights"),
+        (["pytorch_model_fsdp.bin"], r"name it pytorch_model\.bin"),
+        (["zero_to_fp32.py"], r"zero_to_fp32\.py"),
+        (
+            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
+            r"2 files such as model-00001.*no index",
+        ),
+        (["pytorch_model-00001-of-00002.bin"], r"no index.*copy pytorch_model\.bin\.index\.json"),
+        (["consolidated.safetensors", "training_args.bin"], r"consolidated\.safetensors has none of these names"),
+    ],
+)
+def test_weights_in_other_forms_come_with_a_remedy(files, message, tmp_path):
+    """With a config or, as FSDP and DeepSpeed leave them, without."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    if "consolidated.safetensors" not in files and "model-00001" not in files[0]:
+        with pytest.raises(WiseMergeError, match=f"no config.*{message}"):
+            read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WiseMergeError, match=f"no weights.*{message}"):
+        read_headers(tmp_path)
+
+
+def test_an_empty_folder_is_called_empty(tmp_path):
+    """Such as a mount point of which nothing is mounted."""
+    with pytest.raises(WiseMergeError, match="the folder is empty"):
+        read_config(tmp_path)
+
+
+def test_a_quantised_checkpoint_is_called_quantised_whichever_it_is(tiny_run, tmp_path):
+    """Its tensors have other names and shapes, which are not the fault."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_run, tmp_path / "run")
+    folders = [tmp_path / "run" / f"checkpoint-{number}" for number in (1, 2)]
+    config = json.loads((folders[1] / "config.json").read_text())
+    (folders[1] / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "gptq"}}))
+    tensors = load_file(folders[1] / "model.safetensors")
+    tensors["model.layers.0.mlp.up_proj.qweight"] = tensors.pop("model.layers.0.mlp.up_proj.weight")
+    save_file(tensors, folders[1] / "model.safetensors", metadata={"format": "pt"})
+    for pair in (folders, folders[::-1]):
+        with pytest.raises(WiseMergeError, match=r"checkpoint-2 is quantised"):
+            check_same_model(*pair)
+
+
 def pickled(source, target, **settings):
     """Copy a model of one safetensors file with its weights in a .bin file."""
     import torch

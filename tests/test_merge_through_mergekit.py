@@ -1,5 +1,6 @@
 """`wise-merge merge` for recipes that mergekit carries out: adapters, slices, tokenizers laid over both."""
 
+import hashlib
 import json
 import os
 import stat
@@ -63,6 +64,55 @@ def test_the_record_names_base_and_adapter_with_their_hashes(lora_run, tmp_path)
     assert_same_weights(tmp_path / "out" / "alpha-0.25", tmp_path / "single")
 
 
+@pytest.mark.parametrize("spelling", ["float32", "torch.float32"])
+def test_every_spelling_of_a_dtype_means_the_same_to_adapters(spelling, tmp_path):
+    """In float32 the product of a bfloat16 base is not rounded before it is averaged."""
+    base = make_checkpoint(tmp_path / "base", seed=3, dtype="bfloat16")
+    for number in (1, 2):
+        make_adapter(tmp_path / f"checkpoint-{number}", base, seed=number)
+    result = run(lora(tmp_path, dtype=spelling), tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    options = ("--lora-merge-cache", tmp_path / "cache", "--lora-merge-dtype", "float32")
+    assert merge(lora(tmp_path, dtype="float32"), tmp_path / "theirs", *map(str, options)).exit_code == 0
+    assert_same_weights(tmp_path / "out", tmp_path / "theirs")
+    # The negative control: rounded first, it is another model.
+    options = ("--lora-merge-cache", tmp_path / "rounded")
+    assert merge(lora(tmp_path, dtype="float32"), tmp_path / "other", *map(str, options)).exit_code == 0
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(weights(tmp_path / "out")[name], weights(tmp_path / "other")[name])
+    assert yaml.safe_load((tmp_path / "out" / "mergekit_config.yml").read_text())["dtype"] == "float32"
+
+
+def test_every_pair_of_a_merge_by_slices_is_recorded(tiny_run, tmp_path):
+    """With the hashes of all files, not of the first pair alone."""
+    others = [make_checkpoint(tmp_path / f"checkpoint-{number}", seed=number) for number in (3, 4)]
+    runs = [[tiny_run / f"checkpoint-{number}" for number in (1, 2)], others]
+    recipe = {
+        "merge_method": "wise_ft",
+        "base_model": str(runs[0][0]),
+        "parameters": {"alpha": 0.5},
+        "slices": [
+            {
+                "base_model": str(early),
+                "sources": [{"model": str(model), "layer_range": [layer, layer + 1]} for model in (early, late)],
+            }
+            for layer, (early, late) in enumerate(runs)
+        ],
+    }
+    result = run(recipe, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "out" / "wise_merge.json").read_text())
+    assert [[pair[role]["model"] for role in ("early", "late")] for pair in record["pairs"]] == [
+        list(map(str, pair)) for pair in runs
+    ]
+    for pair, folders in zip(record["pairs"], runs, strict=True):
+        for role, folder in zip(("early", "late"), folders, strict=True):
+            content = (folder / "model.safetensors").read_bytes()
+            assert pair[role]["files"]["model.safetensors"]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert result.output.count(" and late ") == 2
+    assert (record["early"], record["late"]) == tuple(record["pairs"][0].values())
+
+
 def test_an_adapter_that_was_trained_again_at_its_place_is_taken_as_it_is_now(lora_run, tmp_path):
     """mergekit's own cache, which goes by the path, would give the old one."""
     make_adapter(tmp_path / "adapter", lora_run / "base", seed=5)
@@ -120,6 +170,7 @@ def test_tokenizers_that_differ_by_a_token_are_laid_over_each_other(tmp_path):
         ({"models": [{"model": "base+/nowhere/adapter"}]}, ["base", "neither a directory here nor"]),
         ({"parameters": {"alpha": 1.5}}, ["alpha must lie in [0, 1]"]),
         ({"tokenizer": {"source": "union", "pad_to_multiple_of": "many"}}, ["mergekit does not take", "pad_to_mul"]),
+        ({"tokenizer": {"source": "/nowhere/tokenizer"}}, ["mergekit cannot carry out", "/nowhere/tokenizer"]),
         ({"slices": [{"sources": [{"model": "a", "layer_range": [0, 1]}]}]}, ["exactly one of"]),
         ({"chat_template": "nosuch"}, ["could not write the tokenizer", "chat_template 'nosuch'"]),
     ],

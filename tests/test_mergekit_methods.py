@@ -48,7 +48,7 @@ def weights(directory):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("shard", ["1GB", "20kB"])
 def test_merged_tensors_equal_float64_arithmetic(dtype, shard, tmp_path):
-    """Every tensor lies within one rounding of the output dtype, for one and for several files."""
+    """Every tensor lies within one spacing of the output dtype of float64 arithmetic, for one and for several files."""
     for seed in (1, 2):
         make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed, dtype=dtype, max_shard_size=shard)
     result = merge(
@@ -321,7 +321,7 @@ BAD_INPUT = {
     ),
     "no late model": (
         change(models=lambda run: [{"model": str(run / "checkpoint-1")}]),
-        ["exactly one late", "none but base_model"],
+        ["early and late are both", "models names base_model alone"],
     ),
     "no base model": (change(base_model=...), ["base_model is missing", "early"]),
     "a misspelt filter": (

@@ -42,6 +42,24 @@ def test_layers_that_a_slice_leaves_out_are_left_out(tmp_path):
     assert mergekit_yaml(text, tmp_path / "out") is None
 
 
+def test_layers_may_be_taken_twice_and_ones_that_are_not_there_are_named(tmp_path):
+    """The numbers of the layers that are read are those of the sources, not of the output."""
+    pair(tmp_path, "LlamaForCausalLM")
+    text = both(tmp_path)
+    del text["models"]
+    for layers, count in (([[0, 2], [0, 2]], 4), ([[0, 9]], None)):
+        text["slices"] = [
+            {"sources": [{"model": str(tmp_path / name), "layer_range": layer} for name in ("early", "late")]}
+            for layer in layers
+        ]
+        message = mergekit_yaml(text, tmp_path / f"out{count}")
+        if count:
+            assert message is None
+            assert read(tmp_path / f"out{count}")[0]["num_hidden_layers"] == count
+        else:
+            assert "has no model.layers.2.input_layernorm.weight; correct the layer_range" in message
+
+
 def test_frequencies_that_models_compute_may_be_left_out(tmp_path):
     """Llamas of 2023 have stored them; no loader reads them any more."""
     pair(tmp_path, "LlamaForCausalLM")

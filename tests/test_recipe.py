@@ -11,6 +11,7 @@ from wise_merge.recipe import (
     check_keys,
     check_settings,
     model_name,
+    normalised,
     pairs,
     read_recipe,
     temperature_of,
@@ -42,6 +43,51 @@ def test_the_known_keys_are_those_of_mergekit():
         "condition": config.ConditionalParameter,
     }.items():
         assert set(KEYS[kind]) == set(model.model_fields), kind
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base_model: 3", "base_model must be the name of a checkpoint, a number in quotes; got 3"),
+        ("base_model: ''", "base_model must be the name"),
+        ("models: [{model: [a]}]", r"model of models\[0\] .* must be the name of a checkpoint"),
+        ("models: [{model: {foo: 1}}]", r"model of models\[0\] .* must be the name of a checkpoint"),
+        ("dtype: &a [*a]", "refers to itself"),
+    ],
+)
+def test_what_is_no_name_and_no_tree_is_an_error(text, message, tmp_path):
+    """Where mergekit has a traceback of pydantic's, or YAML one of its own."""
+    lines = {"base_model": "base_model: early", "models": "models: [{model: late}]"}
+    lines[text.partition(":")[0]] = text
+    (tmp_path / "wise.yml").write_text("\n".join(["merge_method: wise_ft", *lines.values()]))
+    with pytest.raises(WiseMergeError, match=message):
+        read_recipe(tmp_path / "wise.yml")
+
+
+@pytest.mark.parametrize("name", ["a+", "+a", "a+b+c", "a++b"])
+def test_a_plus_has_something_on_both_sides(name):
+    """BASE+ADAPTER, and one of each."""
+    with pytest.raises(WiseMergeError, match=r"is no checkpoint; write PATH, or BASE\+ADAPTER"):
+        pairs({**PLAIN, "base_model": name})
+
+
+def test_dtypes_and_homes_are_spelt_once(tmp_path, monkeypatch):
+    """torch.float32 is float32; ~ is a folder wherever a checkpoint is named."""
+    monkeypatch.setenv("HOME", "/home/anna")
+    slices = [{"base_model": "~/c", "sources": [{"model": {"model": {"path": "~/d"}, "lora": "~/e"}}]}]
+    recipe = normalised({"base_model": "~/a+~/b", "slices": slices, "dtype": "torch.float32", "out_dtype": "bfloat16"})
+    assert (recipe["dtype"], recipe["out_dtype"], recipe["base_model"]) == (
+        "float32",
+        "bfloat16",
+        "/home/anna/a+/home/anna/b",
+    )
+    (piece,) = recipe["slices"]
+    assert (piece["base_model"], model_name(piece["sources"][0]["model"])) == (
+        "/home/anna/c",
+        "/home/anna/d+/home/anna/e",
+    )
+    assert slices[0]["base_model"] == "~/c"
+    assert with_out_dtype(PLAIN, "torch.float32")["out_dtype"] == "float32"
 
 
 numbers = st.floats(0, 1, allow_nan=False)

@@ -5,9 +5,11 @@ import shutil
 from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from conftest import make_checkpoint, tiny_llama
+from safetensors.torch import load_file, save_file
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
@@ -172,6 +174,36 @@ def test_quantised_checkpoints_are_refused(run, tmp_path):
     config = run / "checkpoint-20" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {"bits": 4}}))
     assert "checkpoint-20 is quantised (quantization_config in its config.json)" in refusal(run, tmp_path / "results")
+
+
+def test_a_head_that_vllm_would_not_load_is_refused_there(tmp_path):
+    """transformers loads a head other than its embeddings, whatever the config says; vLLM goes by the config."""
+    for step in (10, 20):
+        make_checkpoint(tmp_path / "run" / f"checkpoint-{step}", seed=step, config=tiny_llama(tie_word_embeddings=True))
+    file = tmp_path / "run" / "checkpoint-20" / "model.safetensors"
+    tensors = load_file(file)
+    for head in (tensors["model.embed_tokens.weight"].clone(), tensors["model.embed_tokens.weight"] + 1):
+        save_file({**tensors, "lm_head.weight": head}, file, metadata={"format": "pt"})
+        with_head = plan_of(tmp_path / "run", tmp_path / "results").model_bytes
+        if torch.equal(head, tensors["model.embed_tokens.weight"]):
+            tied = plan_of(tmp_path / "run", tmp_path / "results", backend="vllm").model_bytes
+            assert with_head == tied
+    assert with_head == tied + 4 * head.numel()
+    line = refusal(tmp_path / "run", tmp_path / "results", backend="vllm")
+    assert "checkpoint-20 stores a lm_head.weight other than its embeddings" in line
+    assert "backend: hf" in line
+
+
+def test_an_early_checkpoint_without_a_tokenizer_needs_another_one(run, tmp_path):
+    """It is the one that is loaded; the late one's will do."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (run / "checkpoint-10" / name).unlink()
+    late = run / "checkpoint-20"
+    line = refusal(run, tmp_path / "results")
+    assert line == f"{run}/checkpoint-10 has no tokenizer; name another by --model_args tokenizer={late}"
+    assert plan_of(run, tmp_path / "results", model_args={"tokenizer": str(late)}).points
+    (late / "tokenizer.json").unlink()
+    assert "tokenizer=a folder with one" in refusal(run, tmp_path / "results")
 
 
 def test_weights_that_are_missing_or_torn_are_refused(run, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import character_tokenizer
 
-from wise_merge.checkpoints.vocabulary import compare_tokens, token_ids
+from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer, token_ids
 from wise_merge.errors import WiseMergeError
 
 
@@ -72,3 +72,24 @@ def test_a_token_of_one_checkpoint_is_a_warning(tmp_path):
     (warning,) = compare_tokens(early, late)
     assert "'<a>' (number 99) and 1 more" in warning
     assert f"unknown to {early}" in warning
+
+
+@pytest.mark.parametrize(
+    ("files", "has"),
+    [
+        ({}, False),
+        ({"tokenizer_config.json": "{}"}, False),
+        ({"tokenizer_config.json": '{"tokenizer_class": "LlamaTokenizer"}', "merges.txt": ""}, False),
+        ({"tokenizer_config.json": '{"tokenizer_class": "ByT5Tokenizer"}'}, True),
+        ({"tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["own.Own", null]}}'}, True),
+        *(
+            ({name: ""}, True)
+            for name in ("tokenizer.json", "tokenizer.model", "vocab.txt", "tekken.json", "q.tiktoken")
+        ),
+    ],
+)
+def test_a_tokenizer_is_a_vocabulary_or_needs_none(files, has, tmp_path):
+    """Its settings alone are no tokenizer, but of those of bytes and of code."""
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert has_tokenizer(tmp_path) is has

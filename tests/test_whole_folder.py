@@ -110,7 +110,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
         (".", "holds the input"),
         ("early/out", "lies within the input"),
         ("there", "is there already.*--force"),
-        ("file/out", "is not a folder that can be written to"),
+        ("file/out", "cannot be made: .*file is a file, not a folder"),
+        ("file", "file is a file; name a folder"),
     ],
 )
 def test_a_place_that_would_harm_something_is_refused(out, words, tmp_path):
@@ -170,3 +171,9 @@ def test_too_little_space_is_said_before(tmp_path):
     with pytest.raises(WiseMergeError, match=r"out needs 1000000000\.00 GB and .* has .* GB free"):
         check_space(tmp_path / "out", 10**18)
     check_space(tmp_path / "new" / "out", 1)
+
+
+def test_a_place_that_is_on_no_disk_is_called_that(tmp_path):
+    """Such as /proc, which has no bytes at all, free or not."""
+    with pytest.raises(WiseMergeError, match="/proc is not on a disk; name a folder on one"):
+        check_space(Path("/proc/out"), 1)

@@ -25,9 +25,11 @@ def interpolate(
     """Return (1 - alpha) * early + alpha * late (arXiv 2504.10478, section 3).
 
     alpha = 0 gives `early` and alpha = 1 gives `late`, bit for bit if their
-    dtypes agree. The result has `dtype`, or else `late`'s, and lies within one
-    rounding of the exact value: bfloat16 and float16 are computed in float32,
-    float32 in float64. Shapes must agree. Integers and float8, whose scales
+    dtypes agree. The result has `dtype`, or else `late`'s. bfloat16 and float16
+    are computed in float32, float32 in float64, and rounded once: an element
+    is off by at most half the spacing of `dtype` at its exact value plus 2^-22
+    (2^-51 for float32) of the larger of |early| and |late|, which shows only
+    where the two nearly cancel. Shapes must agree. Integers and float8, whose scales
     are stored apart, are refused. With `out`, a contiguous tensor of that
     shape, the result is written there and has its dtype.
     """

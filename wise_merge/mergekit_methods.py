@@ -26,7 +26,7 @@ from wise_merge.final_norms import folds
 from wise_merge.hosts import mergekit_parts, versions
 from wise_merge.hosts.part import Part, first_fault
 from wise_merge.mergekit_checks import MergeInputError, check_configuration, config_of, one_line_errors
-from wise_merge.mergekit_plan import cannot_plan, check_plan
+from wise_merge.mergekit_plan import cannot_plan, check_plan, inputs_of, plan_heads
 
 Alpha = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -148,12 +148,20 @@ def _guard_plan() -> None:
             plan(self)
             return
         whole = bool(self.config.models)  # before it is spelt out as slices
+        # Not by the method that checks first: the configuration was checked, and is about to change its form.
+        models = list(MergeConfiguration.referenced_models.__wrapped__(self.config))
         with one_line_errors():
             try:
                 plan(self)
             except RuntimeError as error:
                 raise cannot_plan(error) from error
-            check_plan(self.config.base_model, [weight for weight, _ in self._tensors], whole=whole)
+            for model in models:
+                check_plan(model, inputs_of(model, self._tensors), whole=whole)
+            self._tensors, separate_head = plan_heads(models, self._tensors, whole=whole)
+            if separate_head:
+                # vLLM and transformers 4 go by the config alone.
+                for config in (self.out_model_config, self.out_model_config.get_text_config()):
+                    config.tie_word_embeddings = False
 
     MergePlanner._plan = checked
 
@@ -212,6 +220,10 @@ def _check_buffer(name: str, tensors: Sequence[tuple[Any, torch.Tensor]]) -> Non
     if not tensors:  # an optional one
         return
     for model, tensor in tensors:
+        if tensor.is_meta:
+            raise MergeInputError(
+                f"tensor {name} of {model} has a shape and no content (meta); save the checkpoint again"
+            )
         if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
             # Before it is cast, which would pass for a number that it is not.
             raise MergeInputError(

@@ -17,6 +17,8 @@ from mergekit.common import ModelReference
 from mergekit.io.tasks import LoaderCache
 
 from wise_merge.checkpoints.headers import read_headers
+from wise_merge.checkpoints.heads import separate_head
+from wise_merge.checkpoints.ties import counterpart, is_head
 from wise_merge.errors import WiseMergeError
 
 #: Buffers of older checkpoints, which models compute by themselves, and no loader reads any more.
@@ -32,7 +34,7 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
 
     Args:
         model: a checkpoint whose files mergekit has found.
-        weights: its `WeightInfo` of each tensor of the output.
+        weights: the `WeightInfo` of each tensor that is read of it.
         whole: whether the output is the whole model; slices leave layers out on purpose.
     """
     index = LoaderCache().get(model).index
@@ -52,6 +54,8 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
         for weight in missing:
             read = sources.of(config.model_type, [weight.name, *(weight.aliases or ())])
             if not read and not weight.optional:
+                if not whole:
+                    raise WiseMergeError(f"{model} has no {weight.name}; correct the layer_range of its slices")
                 raise WiseMergeError(
                     f"mergekit takes a checkpoint of this architecture to have a tensor {weight.name}, which {model} "
                     f"does not hold; {_OTHERWISE}"
@@ -67,6 +71,61 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
             f"mergekit would leave {left_out[0]}{more} of {model} out of the merged model, because it does not know "
             f"all tensors of this architecture; {_OTHERWISE}"
         )
+
+
+def inputs_of(model: ModelReference, plan: Sequence[tuple[Any, Any]]) -> list[Any]:
+    """Return the `WeightInfo` of each tensor that a plan reads of a model; with slices, layers have other numbers."""
+    return [inputs[model] for _, task in plan if model in (inputs := _inputs(task))]
+
+
+def _inputs(task: Any) -> dict[ModelReference, Any]:
+    """Return the `WeightInfo` of what a task reads of each model."""
+    # A task that lays a tokenizer over embeddings has the other one within.
+    gather = getattr(task.gather_tensors, "gather_tensors", task.gather_tensors)
+    return dict(gather.weight_info.items())
+
+
+def plan_heads(
+    models: Sequence[ModelReference], plan: Sequence[tuple[Any, Any]], *, whole: bool
+) -> tuple[list[tuple[Any, Any]], bool]:
+    """Return the plan for models that may be tied, and whether the output has a head apart from its embeddings.
+
+    mergekit takes the embeddings where a head is not stored, if its list of the architecture says so. A head that it
+    does not know that of is left out of the plan where it is tied in all models; `WiseMergeError` where it is not.
+
+    Args:
+        models: of the merge; mergekit has found their files.
+        plan: its `WeightInfo` of each tensor of the output, and the task.
+        whole: see `check_plan`.
+    """
+    indexes = {model: LoaderCache().get(model).index for model in models}
+    separate = [(model, head) for model in models if (head := separate_head(Path(indexes[model].base_path)))]
+    kept = []
+    for weight, task in plan:
+        inputs = _inputs(task) if weight.optional else {}
+        lacking = [model for model in inputs if not _names(inputs[model]) & indexes[model].tensor_paths.keys()]
+        if not is_head(weight.name):
+            if 0 < len(lacking) < len(inputs) and counterpart(weight.name, indexes[lacking[0]].tensor_paths):
+                raise WiseMergeError(f"{lacking[0]} stores an LM head in place of {weight.name}; {_OTHERWISE}")
+        elif lacking and separate:
+            raise WiseMergeError(
+                f"{separate[0][0]} has its own {separate[0][1]} and {lacking[0]} has none, and mergekit does not "
+                f"know that it is tied to the embeddings there; {_OTHERWISE}"
+            )
+        elif lacking:
+            continue
+        kept.append((weight, task))
+    planned = any(is_head(weight.name) for weight, _ in kept)
+    if separate and whole and not planned:
+        raise WiseMergeError(
+            f"{separate[0][0]} has its own {separate[0][1]}, other than its embeddings, and mergekit would leave it "
+            f"out; {_OTHERWISE}"
+        )
+    return kept, bool(separate) and planned
+
+
+def _names(weight: Any) -> set[str]:
+    return {weight.name, *(weight.aliases or ()), *(weight.tied_names or ())}
 
 
 def cannot_plan(error: RuntimeError) -> WiseMergeError:

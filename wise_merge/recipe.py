@@ -7,6 +7,7 @@ Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
 
 import copy
 import difflib
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,47 @@ class Pair:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Return the content of a YAML file after checking that every key of it is one that mergekit knows."""
+    """Return the content of a YAML file, `normalised`, after checking that mergekit knows every key of it."""
     recipe = load_yaml(path, "recipe")
     try:
         check_keys(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
-    return recipe
+    return normalised(recipe)
+
+
+def normalised(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe with one spelling of each dtype, and with paths in place of `~`."""
+    changed = copy.deepcopy(dict(recipe))
+    for key in ("dtype", "out_dtype"):
+        if changed.get(key) is not None:
+            changed[key] = dtype_spelt(changed[key])
+    for _, holder in _holders(changed):
+        pieces = holder.get("slices") or []
+        for owner in (holder, *pieces):
+            if owner.get("base_model") is not None:
+                owner["base_model"] = _from_home(owner["base_model"])
+        for entry in [*(holder.get("models") or ()), *(source for piece in pieces for source in piece["sources"])]:
+            entry["model"] = _from_home(entry["model"])
+    return changed
+
+
+def dtype_spelt(dtype: Any) -> str:
+    """Return a dtype as mergekit's documentation spells it: float32 for torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def from_home(path: str) -> str:
+    """Return a path with the home folder in place of a `~` at its beginning, which YAML files have from shells."""
+    return os.path.expanduser(path)
+
+
+def _from_home(model: Any) -> Any:
+    if isinstance(model, str):
+        return "+".join(map(from_home, model.split("+")))
+    if not isinstance(model, Mapping):
+        return model
+    return {key: _from_home(part) if key in ("model", "lora", "path") else part for key, part in model.items()}
 
 
 def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
@@ -89,6 +124,8 @@ def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
         raise WiseMergeError(f"the {what} {path} cannot be read: {reason}") from error
     except yaml.YAMLError as error:
         raise WiseMergeError(f"the {what} {path} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise WiseMergeError(f"the {what} {path} refers to itself, or is nested too deeply") from None
     if twice is not None:
         raise WiseMergeError(f"{path}: key {twice} stands twice in one mapping; YAML would keep the last one")
     if not isinstance(content, dict):
@@ -128,17 +165,20 @@ def check_keys(recipe: Recipe) -> None:
         raise WiseMergeError(
             f"exactly one of models, slices and modules must be there; got {', '.join(given) or 'none of them'}"
         )
+    _check_model("base_model", recipe.get("base_model"))
     for place, holder in _holders(recipe):
         if holder is not recipe:
             _known(place, holder, KEYS["module"])
         for number, model in enumerate(_list(f"models of {place}", holder.get("models"))):
             _known(f"models[{number}] of {place}", model, KEYS["model"], needed="model")
+            _check_model(f"model of models[{number}] of {place}", model["model"])
         for number, piece in enumerate(_list(f"slices of {place}", holder.get("slices"))):
             _known(f"slices[{number}] of {place}", piece, KEYS["slice"], needed="sources")
             for source in _list(f"slices[{number}].sources of {place}", piece["sources"]):
                 where = f"a source of slices[{number}] of {place}"
                 _known(where, source, KEYS["source"], needed="layer_range")
                 _known(where, source, KEYS["source"], needed="model")
+                _check_model(f"model of {where}", source["model"])
                 _check_layers(where, source["layer_range"])
     if recipe.get("tokenizer") is not None:
         _known("tokenizer", recipe["tokenizer"], KEYS["tokenizer"])
@@ -162,6 +202,17 @@ def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | Non
             raise WiseMergeError(f"unknown key {key} in {place}; {hint}")
     if needed is not None and mapping.get(needed) is None:
         raise WiseMergeError(f"{place} has no {needed}")
+
+
+def _check_model(place: str, model: Any) -> None:
+    """Raise unless a model is a name, or a mapping as mergekit has it: of model (with path) and perhaps lora."""
+    if model is None:
+        return
+    path = model
+    while isinstance(path, Mapping):
+        path = path.get("path") or path.get("model")
+    if not isinstance(path, str) or not path.strip():
+        raise WiseMergeError(f"{place} must be the name of a checkpoint, a number in quotes; got {model!r}")
 
 
 def _check_layers(place: str, layers: Any) -> None:
@@ -252,11 +303,17 @@ def model_name(model: Any) -> str:
 
 def _pair(recipe: Recipe, early: Any, models: Sequence[Any]) -> Pair:
     early, names = model_name(early), [model_name(model) for model in models]
+    for name in (early, *names):
+        if name.count("+") > 1 or not all(name.split("+")):
+            raise WiseMergeError(f"{name} is no checkpoint; write PATH, or BASE+ADAPTER with one + for mergekit")
     late = [name for name in names if name != early]
-    if len(late) != 1:
-        listed = ", ".join(late) or "none but base_model itself"
+    if not late:
         raise WiseMergeError(
-            f"models must name exactly one late checkpoint for {recipe['merge_method']}; it names {listed}. "
+            f"early and late are both {early}: models names base_model alone; name the late checkpoint there"
+        )
+    if len(late) > 1:
+        raise WiseMergeError(
+            f"models must name exactly one late checkpoint for {recipe['merge_method']}; it names {', '.join(late)}. "
             "For several models use mergekit's linear"
         )
     if len(names) - len(late) > 1:
@@ -298,7 +355,7 @@ def check_settings(recipe: Recipe) -> None:
             )
     for key in ("dtype", "out_dtype"):
         dtype = recipe.get(key)
-        if dtype is not None and str(dtype).removeprefix("torch.") not in FLOATING_DTYPES:
+        if dtype is not None and dtype_spelt(dtype) not in FLOATING_DTYPES:
             raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {dtype}")
 
 
@@ -439,9 +496,10 @@ def with_out_dtype(recipe: Recipe, out_dtype: str | None) -> dict[str, Any]:
     """
     if out_dtype is None:
         return dict(recipe)
+    out_dtype = dtype_spelt(out_dtype)
     if out_dtype not in FLOATING_DTYPES:
         raise WiseMergeError(f"the output's dtype must be one of {', '.join(FLOATING_DTYPES)}; got {out_dtype}")
     wide = ("float32", "float64")
-    named = str(recipe.get("dtype") or "").removeprefix("torch.")
+    named = dtype_spelt(recipe.get("dtype") or "")
     narrower = out_dtype in wide and (named not in wide or wide.index(named) < wide.index(out_dtype))
     return {**recipe, "out_dtype": out_dtype, **({"dtype": out_dtype} if narrower else {})}

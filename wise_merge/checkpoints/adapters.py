@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.checkpoints.headers import TensorHeader, file_headers, read_config, read_json
+from wise_merge.checkpoints.heads import separate_head
 from wise_merge.checkpoints.pairs import same_weights
 from wise_merge.errors import WiseMergeError, first_line
 
@@ -159,7 +160,8 @@ def _check_fit(adapter: Adapter, base: str, base_directory: Path) -> list[str]:
         lora.init_lora_weights = False  # the others compute with weights, which are not there
         with torch.device("meta"):
             model = kind(config)
-            tied = _tied_modules(model)
+            # transformers does not tie a head that differs from the embeddings, whatever the config says.
+            tied = set() if separate_head(base_directory) else _tied_modules(model)
             try:
                 injected = peft.PeftModel(model, lora)
             except ValueError as error:

@@ -6,12 +6,14 @@ weights, and by an unpickler that knows tensors alone: a file that would run cod
 
 import json
 import re
+import struct
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wise_merge.checkpoints.ties import counterpart, tied
 from wise_merge.errors import WiseMergeError, first_line
 
 #: How safetensors spells the dtypes of torch.
@@ -31,6 +33,11 @@ _DTYPES = {
 }
 
 
+#: How shards are named.
+_SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
+#: What training leaves beside a model.
+_NO_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
+
 #: Buffers of older checkpoints, which models compute by themselves.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
 
@@ -49,11 +56,24 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise WiseMergeError(f"checkpoint {directory} does not exist or is not a directory")
     path = directory / "config.json"
     if not path.is_file():
-        hint = ""
+        hint = _hint(directory)
         if (directory / "adapter_config.json").is_file():
             hint = f"; it holds a LoRA adapter, which mergekit takes as BASE+{directory}"
+        elif not any(directory.iterdir()):
+            hint = "; the folder is empty"
         raise WiseMergeError(f"{directory} has no config.json, so it is not a model{hint}")
     return read_json(path)
+
+
+#: Keys of a config that say nothing about the model: its dtype, and where and by what it was saved.
+INCIDENTAL = {"_name_or_path", "torch_dtype", "dtype", "transformers_version", "use_cache", "name_or_path"}
+
+
+def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two configs say something else of the model; what one lacks counts, too."""
+    keys = (one.keys() | other.keys()) - INCIDENTAL
+    absent = object()
+    return sorted(key for key in keys if one.get(key, absent) != other.get(key, absent))
 
 
 def read_headers(directory: Path) -> dict[str, TensorHeader]:
@@ -71,6 +91,12 @@ def read_headers(directory: Path) -> dict[str, TensorHeader]:
         for name in sorted(name for name, file in indexed.items() if file == path.name):
             if name not in found:
                 raise WiseMergeError(f"{path} lacks tensor {name}, which the index says it holds; copy the file again")
+        twice = min(found.keys() & headers.keys(), default=None)
+        if twice is not None:
+            raise WiseMergeError(
+                f"tensor {twice} is in {path} and in another file of {directory}, so nothing says which of them "
+                "counts; save the checkpoint again"
+            )
         headers.update(found)
     return headers
 
@@ -109,39 +135,51 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
     """
     early_config, late_config = read_config(early), read_config(late)
     for directory, config in ((early, early_config), (late, late_config)):
-        if not config.get("architectures"):
+        if config.get("quantization_config"):
+            # First: its tensors have other names and shapes, which would be named as the fault.
             raise WiseMergeError(
-                f"{directory}/config.json names no architectures; save the checkpoint with transformers"
+                f"{directory} is quantised (quantization_config in its config.json), and such weights cannot be "
+                "averaged; take the checkpoint that it was made from"
+            )
+        names = config.get("architectures")
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise WiseMergeError(
+                f"{directory}/config.json has no list of architectures; save the checkpoint with transformers"
             )
     if early_config.get("architectures") != late_config.get("architectures"):
         raise WiseMergeError(
             f"early and late are different architectures: {early} is {_architecture(early_config)}, "
             f"{late} is {_architecture(late_config)}; both must be checkpoints of one run"
         )
-    early_tied, late_tied = (config.get("tie_word_embeddings") for config in (early_config, late_config))
-    if early_tied is not None and late_tied is not None and bool(early_tied) != bool(late_tied):
-        tied, untied = (early, late) if early_tied else (late, early)
+    ties = (tied(early_config), tied(late_config))
+    if None not in ties and ties[0] != ties[1]:
+        with_tie, without = (early, late) if ties[0] else (late, early)
         raise WiseMergeError(
-            f"{tied}/config.json ties the LM head to the embeddings (tie_word_embeddings) and {untied}/config.json "
-            "does not; both must be checkpoints of one run"
+            f"{with_tie}/config.json ties the LM head to the embeddings (tie_word_embeddings) and "
+            f"{without}/config.json does not; both must be checkpoints of one run"
         )
-    early_headers, late_headers = read_headers(early), read_headers(late)
-    # A tied LM head may or may not be stored beside the embeddings it equals.
-    # Where neither config says so, a model without a head of its own can only be tied.
-    tied_head = {"lm_head.weight"} if early_tied == late_tied and early_tied is not False else set()
-    for have, lack, names in (
-        (early, late, early_headers.keys() - late_headers.keys() - tied_head),
-        (late, early, late_headers.keys() - early_headers.keys() - tied_head),
-    ):
-        names = {name for name in names if not COMPUTED.search(name)}
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    headers = (read_headers(early), read_headers(late))
+    # A tied LM head may or may not be stored beside the embeddings, or instead of them. Where neither config says so,
+    # a model without a head of its own can only be tied.
+    may_be_tied = ties[0] == ties[1] and ties[0] is not False
+    in_both = {name: (name, name) for name in headers[0].keys() & headers[1].keys()}
+    for have, lack in ((0, 1), (1, 0)):
+        missing = []
+        for name in headers[have].keys() - headers[lack].keys():
+            tie = counterpart(name, headers[lack]) if may_be_tied else None
+            if tie is not None:
+                in_both[name] = (name, tie) if have == 0 else (tie, name)
+            elif not COMPUTED.search(name):
+                missing.append(name)
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise WiseMergeError(
-                f"tensor {min(names)}{more} of {have} is missing in {lack}; both must be checkpoints of one run"
+                f"tensor {min(missing)}{more} of {(early, late)[have]} is missing in {(early, late)[lack]}; both must "
+                "be checkpoints of one run"
             )
     sizes = (_vocabulary_size(early_config), _vocabulary_size(late_config))
-    for name in sorted(early_headers.keys() & late_headers.keys()):
-        early_shape, late_shape = early_headers[name].shape, late_headers[name].shape
+    for name, (early_name, late_name) in sorted(in_both.items()):
+        early_shape, late_shape = headers[0][early_name].shape, headers[1][late_name].shape
         if early_shape == late_shape:
             continue
         only_tokens = early_shape[1:] == late_shape[1:] and (early_shape[:1], late_shape[:1]) == sizes
@@ -150,7 +188,11 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
         remedy = "both must be checkpoints of one run"
         if only_tokens:
             remedy = "if one has further tokens, lay one tokenizer over both with `tokenizer: {source: union}`"
-        raise WiseMergeError(f"tensor {name} has shape {early_shape} in {early} but {late_shape} in {late}; {remedy}")
+        places = [
+            f"{shape} in {folder}" + ("" if stored == name else f" (where it is {stored})")
+            for shape, folder, stored in ((early_shape, early, early_name), (late_shape, late, late_name))
+        ]
+        raise WiseMergeError(f"tensor {name} has shape {places[0]} but {places[1]}; {remedy}")
 
 
 def _safetensors_headers(path: Path) -> dict[str, TensorHeader]:
@@ -203,7 +245,7 @@ def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
             f"{path} is not a file of tensors ({reason}), and reading it could run code; it was not read. "
             "Save the checkpoint as safetensors"
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, AttributeError, TypeError, struct.error) as error:
         raise WiseMergeError(
             f"{path} is not a whole file of tensors ({first_line(error)}); copy or save it again"
         ) from error
@@ -236,9 +278,8 @@ def _chosen(directory: Path) -> tuple[str, dict[str, str]]:
             return single, {}
         if path.is_symlink():
             raise WiseMergeError(f"{path} is a link to a file that is not there; download the model again")
-    raise WiseMergeError(
-        f"{directory} has a config.json but no weights (model.safetensors or its index){_hint(directory)}"
-    )
+    hint = _hint(directory) or _hint_at_names(directory)
+    raise WiseMergeError(f"{directory} has a config.json but no weights (model.safetensors or its index){hint}")
 
 
 def _weight_map(index: Path) -> dict[str, str]:
@@ -250,11 +291,33 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 def _hint(directory: Path) -> str:
     """Return what may be done about weights in a form that mergekit does not read."""
-    if (directory / "zero_to_fp32.py").is_file():
+    if (directory / "zero_to_fp32.py").is_file() or any(directory.glob("global_step*/*_model_states.pt")):
         return "; DeepSpeed's shards become a model by its zero_to_fp32.py there, with --safe_serialization"
-    if any(directory.glob("pytorch_model_fsdp*")):
-        return "; FSDP's shards become a model by `accelerate merge-weights`"
+    for folder in (*sorted(directory.glob("pytorch_model_fsdp_*")), directory):
+        if folder.is_dir() and (folder != directory or any(folder.glob("__*_*.distcp"))):
+            config = "" if (directory / "config.json").is_file() else "; copy config and tokenizer there as well"
+            return f"; FSDP's shards become a model by `accelerate merge-weights {folder} {directory}`{config}"
+    if (directory / "pytorch_model_fsdp.bin").is_file():
+        return "; FSDP's pytorch_model_fsdp.bin holds all weights: name it pytorch_model.bin, beside config.json"
     return ""
+
+
+def _hint_at_names(directory: Path) -> str:
+    """Return what may be done about weights that have other names than mergekit looks for."""
+    shards = sorted(path.name for pattern in _SHARDS for path in directory.glob(pattern))
+    if shards:
+        return (
+            f"; there are {len(shards)} files such as {shards[0]}, but no index, which says what each holds: copy "
+            f"{'model.safetensors' if shards[0].endswith('.safetensors') else 'pytorch_model.bin'}.index.json as well, "
+            "or save the checkpoint again"
+        )
+    others = sorted(
+        path.name
+        for pattern in ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf")
+        for path in directory.glob(pattern)
+        if path.is_file() and path.name not in _NO_WEIGHTS
+    )
+    return f"; {others[0]} has none of these names" if others else ""
 
 
 def _vocabulary_size(config: Mapping[str, Any]) -> tuple[int, ...]:

@@ -83,6 +83,20 @@ def same_weights(one: Path, other: Path) -> bool | None:
     return None
 
 
+def equal_tensors(directory: Path, one: str, other: str) -> bool:
+    """Return whether two tensors of one checkpoint have the same dtype, shape and bits; imports torch for `.bin`."""
+    files = weight_files(directory)
+    if {path.suffix for path in files} != {".safetensors"}:
+        import torch
+
+        from wise_merge.checkpoints.weights import open_tensors
+
+        tensors = open_tensors(directory)
+        return tensors[one].dtype == tensors[other].dtype and torch.equal(tensors[one], tensors[other])
+    pieces = {name: piece for path in files for name, piece in _pieces(path).items()}
+    return _same_pieces({"": pieces[one]}, {"": pieces[other]})
+
+
 def read_state(directory: Path) -> dict[str, Any]:
     """Return trainer_state.json of a checkpoint; empty if there is none that can be read."""
     try:

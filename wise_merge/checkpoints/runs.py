@@ -99,14 +99,13 @@ def choose(
 
 
 def recipe(early: Checkpoint, late: Checkpoint, alpha: float) -> str:
-    """Return the YAML for mergekit that averages two checkpoints; paths are as seen from the current folder."""
+    """Return the recipe that averages two checkpoints; paths are as seen from the current folder."""
     if not 0.0 <= alpha <= 1.0:
         raise WiseMergeError(f"alpha must lie in [0, 1] (0 = early, 1 = late); got {alpha}")
-    options = " --lora-merge-cache CACHE" if early.kind == "LoRA" else ""
     return (
         f"# early: {label(early)}\n"
         f"# late:  {label(late)}\n"
-        f"# Run it where the paths below lead to them: mergekit-yaml THIS_FILE OUT{options}\n"
+        "# Run it where the paths below lead to them: wise-merge merge THIS_FILE OUT\n"
         "merge_method: wise_ft\n"
         f"base_model: {_scalar(_reference(early))}\n"
         "models:\n"

@@ -6,12 +6,30 @@ than the vocabulary. Reads tokenizer.json as it stands; builds no tokenizer.
 
 import filecmp
 from pathlib import Path
+from typing import Any
 
 from wise_merge.checkpoints.headers import read_json
 from wise_merge.errors import WiseMergeError
 
 #: What makes good for tokens that differ.
 REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
+
+
+#: Where one of these is, there is a tokenizer.
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
+
+
+#: Tokenizers that number bytes or code points, and need no file for that.
+_OF_BYTES = {"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"}
+
+
+def has_tokenizer(directory: Path) -> bool:
+    """Return whether a checkpoint has a tokenizer: a vocabulary, or settings of one that needs none."""
+    if any(path.is_file() for pattern in VOCABULARIES for path in directory.glob(pattern)):
+        return True
+    path = directory / "tokenizer_config.json"
+    config = read_json(path) if path.is_file() else {}
+    return bool(config.get("auto_map")) or config.get("tokenizer_class") in _OF_BYTES
 
 
 def token_ids(directory: Path) -> dict[str, int] | None:
@@ -21,15 +39,25 @@ def token_ids(directory: Path) -> dict[str, int] | None:
         content = read_json(path)
         model, added = content.get("model"), content.get("added_tokens")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        if isinstance(vocabulary, list):  # Unigram: a list of token and score
-            vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
-        if not isinstance(vocabulary, dict):
-            return None
-        return {**vocabulary, **{token["content"]: token["id"] for token in added or ()}}
+        try:
+            if isinstance(vocabulary, list):  # Unigram: a list of token and score
+                vocabulary = {entry[0]: number for number, entry in enumerate(vocabulary)}
+            if not isinstance(vocabulary, dict):
+                return None
+            return _numbered(path, {**vocabulary, **{token["content"]: token["id"] for token in added or ()}})
+        except (LookupError, TypeError):
+            raise WiseMergeError(f"{path} is not a tokenizer's file; copy or save it again") from None
     if (directory / "vocab.json").is_file():
-        added_file = directory / "added_tokens.json"
-        return {**read_json(directory / "vocab.json"), **(read_json(added_file) if added_file.is_file() else {})}
+        path, added_file = directory / "vocab.json", directory / "added_tokens.json"
+        return _numbered(path, {**read_json(path), **(read_json(added_file) if added_file.is_file() else {})})
     return None
+
+
+def _numbered(path: Path, ids: dict[str, Any]) -> dict[str, int]:
+    for token, number in ids.items():
+        if not isinstance(number, int):
+            raise WiseMergeError(f"{path} gives token {token!r} the number {number!r}; copy or save it again")
+    return ids
 
 
 def compare_tokens(early: Path, late: Path) -> list[str]:

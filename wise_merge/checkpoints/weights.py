@@ -39,4 +39,8 @@ def _open_pickled(path: Path) -> "dict[str, Tensor]":
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided:
             raise WiseMergeError(f"tensor {name} of {path} is sparse; save it as an ordinary tensor")
+        if tensor.is_meta:
+            raise WiseMergeError(
+                f"tensor {name} of {path} has a shape and no content (meta); save the checkpoint again"
+            )
     return tensors

@@ -1,5 +1,6 @@
 """Command about the checkpoints of a run: `checkpoints`."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -23,8 +24,8 @@ def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: st
     whether it is a full model or a LoRA adapter. One that is not whole is listed as
     broken, with the reason, and never chosen.
 
-    --write leaves a recipe of method `wise_ft` for `mergekit-yaml`. It overwrites
-    nothing.
+    --write leaves a recipe of method `wise_ft` for `wise-merge merge` (or
+    `mergekit-yaml`). It overwrites nothing.
     """
     from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
     from wise_merge.errors import WiseMergeError
@@ -50,5 +51,4 @@ def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: st
         raise WiseMergeError(f"{recipe_file} cannot be written: {error.strerror}") from error
     chosen = "alpha 0.5, halfway as in the paper's Figure 1" if alpha is None else f"alpha {alpha:g}"
     click.echo(f"\n{recipe_file}: early {label(first)}; late {label(last)}; {chosen}")
-    option = " --lora-merge-cache cache/" if first.kind == "LoRA" else ""
-    click.echo(f"mergekit-yaml {recipe_file} out/{option}")
+    click.echo(f"wise-merge merge {shlex.quote(str(recipe_file))} out/")

@@ -9,7 +9,7 @@ from typing import Any
 from wise_merge.checkpoints.headers import TensorHeader
 from wise_merge.errors import WiseMergeError
 from wise_merge.final_norms import folds
-from wise_merge.recipe import Pair, Recipe, temperature_of, value_of
+from wise_merge.recipe import Pair, Recipe, dtype_spelt, temperature_of, value_of
 
 #: As safetensors spells them, from narrow to wide.
 FLOATING = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -48,8 +48,8 @@ def lay_out(
 ) -> list[Tensor]:
     """Return the tensors of the output, in the order of the early checkpoint.
 
-    A tensor that only one of the two has stored (a tied LM head) is left out. The recipes, one for each model,
-    differ in alpha alone.
+    A tensor that only one of the two has (a tied LM head, see `checkpoints.heads`) is left out. The recipes, one for
+    each model, differ in alpha alone.
     """
     recipe = recipes[0]
     early, late = headers
@@ -98,7 +98,7 @@ def size(tensors: Sequence[Tensor]) -> int:
 
 def _dtype(recipe: Recipe, key: str) -> str | None:
     name = recipe.get(key)
-    return None if name is None else str(name).removeprefix("torch.")
+    return None if name is None else dtype_spelt(name)
 
 
 def _promoted(names: set[str]) -> str:

@@ -5,6 +5,7 @@ casts, and `averaging` holds the arithmetic.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
-from wise_merge.checkpoints.headers import TensorHeader, dtype_name, read_config
+from wise_merge.checkpoints.headers import TensorHeader, dtype_name, read_config, read_headers
+from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
+from wise_merge.checkpoints.ties import tied
 from wise_merge.checkpoints.weights import open_tensors
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor as Planned
@@ -41,13 +44,25 @@ class OpenPair:
         """
         self._names = names or (str(early), str(late))
         self._configs = (read_config(early), read_config(late))
-        self._early, self._late = states or (open_tensors(early), open_tensors(late))
+        self._folders = (early, late)
+        if states is None:
+            lacking = stand_ins((early, late), (read_headers(early), read_headers(late)))
+            states = (completed(open_tensors(early), lacking[0]), completed(open_tensors(late), lacking[1]))
+        self._early, self._late = states
         self._headers = (_headers(self._early), _headers(self._late))
         self._whole: set[str] = set()
 
     def names(self) -> set[str]:
         """Return the names of the tensors that are averaged."""
         return self._early.keys() & self._late.keys()
+
+    @cached_property
+    def has_separate_head(self) -> bool:
+        """Whether a checkpoint has an LM head of its own although its config ties it to the embeddings."""
+        return any(
+            tied(config) is not False and separate_head(folder) is not None
+            for config, folder in zip(self._configs, self._folders, strict=True)
+        )
 
     def planned(self, recipe: Recipe) -> list[Planned]:
         """Return what a recipe does to each tensor, in the order of the early checkpoint."""

@@ -1,58 +1,158 @@
-"""What makes weights a model that loads: its config, tokenizer and generation settings, from one stated checkpoint."""
+"""What makes weights a model that loads: config, tokenizer and generation settings, from early where it has them."""
 
 import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from wise_merge.checkpoints.headers import read_config
+from wise_merge.checkpoints.headers import INCIDENTAL, differing_keys, read_config, read_json
+from wise_merge.checkpoints.heads import separate_head
+from wise_merge.checkpoints.ties import tied, without_tie
+from wise_merge.checkpoints.vocabulary import VOCABULARIES, has_tokenizer
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor
 
-_NAMES = (
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "special_tokens_map.json",
-    "tekken.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "video_preprocessor_config.json",
-    "vocab.json",
-    "vocab.txt",
+#: A tokenizer is taken whole, from one checkpoint.
+_TOKENIZER = (
+    *VOCABULARIES,
+    *("added_tokens.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json"),
 )
-_PATTERNS = ("*.model", "*.tiktoken", "*.py", "chat_templates/*.jinja", "additional_chat_templates/*.jinja")
+#: So are chat templates, which newer versions of transformers keep in files of their own.
+_TEMPLATES = (
+    *("chat_template.jinja", "chat_template.json"),
+    *("chat_templates/*.jinja", "additional_chat_templates/*.jinja"),
+)
+#: Each of these by itself.
+_OTHERS = (
+    *("generation_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("video_preprocessor_config.json", "*.py"),
+)
 
 
-def copy_companions(source: Path, folder: Path, tensors: Sequence[Tensor]) -> None:
-    """Copy config, tokenizer and generation settings of `source` to `folder`, with the output's dtype in the config.
+@dataclass(frozen=True)
+class Companions:
+    """What goes with the weights of a merge beside its config.
+
+    Attributes:
+        files: by their names within the folder of the merge.
+        template: to be written into tokenizer_config.json, from that of another checkpoint; None = nothing.
+        tokenizer_from: the name of the checkpoint; None where none has a tokenizer.
+        warnings: what is odd, a sentence each.
+    """
+
+    files: Mapping[str, Path]
+    template: Any
+    tokenizer_from: str | None
+    warnings: tuple[str, ...]
+
+
+def choose_companions(early: tuple[str, Sequence[Path]], late: tuple[str, Sequence[Path]]) -> Companions:
+    """Return what goes with a merge: from early what that has, else from late.
+
+    Each of the two is given by its name and its folders: an adapter's before that of its base. Names go into warnings.
+    """
+    sources = [(name, folder) for name, folders in (early, late) for folder in folders]
+    files: dict[str, Path] = {}
+    warnings = []
+
+    def take(owner: str, what: str, found: Mapping[str, Path]) -> None:
+        files.update(found)
+        if owner == late[0]:
+            warnings.append(f"{early[0]} has no {what}; the merge gets that of {late[0]}")
+
+    tokenizers = [(name, folder) for name, folder in sources if has_tokenizer(folder)]
+    if tokenizers:
+        name, folder = tokenizers[0]
+        take(name, "tokenizer", _files(folder, _TOKENIZER))
+        if not any(name == late[0] for name, _ in tokenizers):
+            warnings.append(
+                f"{late[0]} has no tokenizer; whether it numbers its tokens as {early[0]} does cannot be told"
+            )
+    else:
+        warnings.append(f"neither {early[0]} nor {late[0]} has a tokenizer, so the merge has none; copy one into it")
+    template = None
+    for name, folder in sources:
+        found, inside = _files(folder, _TEMPLATES), _template_inside(folder)
+        if not found and inside and tokenizers and folder == tokenizers[0][1]:
+            break  # it goes along with the tokenizer
+        if found or inside:
+            take(name, "chat template", found)
+            template = None if found else inside
+            break
+    for name, folder in sources:
+        for file, path in _files(folder, _OTHERS).items():
+            if file not in files:
+                take(name, file, {file: path})
+    return Companions(files, template, tokenizers[0][0] if tokenizers else None, tuple(warnings))
+
+
+def without_tokenizer(companions: Companions) -> Companions:
+    """Return the companions without tokenizer and chat template."""
+    own = (*_TOKENIZER, *_TEMPLATES)
+    kept = {name: path for name, path in companions.files.items() if not any(fnmatch(name, one) for one in own)}
+    return replace(companions, files=kept, template=None)
+
+
+def _files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """Return the files that patterns match in a folder, by their names within it."""
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def _template_inside(folder: Path) -> Any:
+    """Return the chat template that tokenizer_config.json holds, as older versions of transformers save it."""
+    content = _content(folder / "tokenizer_config.json")
+    return content.get("chat_template") if isinstance(content, dict) else None
+
+
+def copy_companions(companions: Companions, folder: Path, *, overwrite: bool = True) -> None:
+    """Copy them to the folder of a merge; without `overwrite` only those that are not there.
 
     Links are followed, so that the copy stands by itself; code of a model that is not in transformers goes along.
     """
+    for name, path in companions.files.items():
+        target = folder / name
+        if target.exists() and not overwrite:
+            continue
+        target.parent.mkdir(exist_ok=True)
+        try:
+            shutil.copyfile(path, target)
+        except OSError as error:
+            raise WiseMergeError(f"{path} cannot be copied to {target}: {error.strerror or error}") from error
+    if companions.template is not None:
+        path = folder / "tokenizer_config.json"
+        _write_json(path, {**(read_json(path) if path.is_file() else {}), "chat_template": companions.template})
+
+
+def copy_config(source: Path, folder: Path, tensors: Sequence[Tensor]) -> None:
+    """Copy the config of `source` to `folder`, with the dtype of the tensors there."""
     config = read_config(source)
     # Since version 5 transformers calls it dtype.
     keys = [key for key in ("torch_dtype", "dtype") if key in config] or ["dtype"]
     dtype = output_dtype(tensors)
     if dtype is not None:
         config.update(dict.fromkeys(keys, dtype))
-    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    found = {source / name for name in _NAMES} | {path for pattern in _PATTERNS for path in source.glob(pattern)}
-    for path in sorted(found):
-        if not path.is_file():
-            continue
-        target = folder / path.relative_to(source)
-        target.parent.mkdir(exist_ok=True)
-        try:
-            shutil.copyfile(path, target)
-        except OSError as error:
-            raise WiseMergeError(f"{path} cannot be copied to {target}: {error.strerror or error}") from error
+    _write_json(folder / "config.json", config)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def untie_config(folder: Path) -> None:
+    """Write tie_word_embeddings: false into the config of a model that stores a head other than its embeddings.
+
+    transformers 5 loads such a model as it is stored, whatever the config says; others (vLLM, transformers 4) go by
+    the config alone.
+    """
+    config = read_config(folder)
+    if tied(config) is not False and separate_head(folder) is not None:
+        _write_json(folder / "config.json", without_tie(config))
 
 
 def output_dtype(tensors: Sequence[Tensor]) -> str | None:
@@ -65,19 +165,21 @@ def output_dtype(tensors: Sequence[Tensor]) -> str | None:
 
 
 def differing_companions(early: Path, late: Path) -> list[str]:
-    """Return the names of the files that early and late both have, or only one of them has, with other content.
+    """Return the names of the files that early and late both have, with other content; of the config, keys too.
 
-    The config counts without what says nothing about the model: its dtype, and where and by what it was saved.
+    Of tokenizers and of chat templates, a file that one lacks counts as well where both have such a thing. The config
+    counts without what says nothing about the model: its dtype, and where and by what it was saved.
     """
-    different = []
-    for name in ("config.json", *_NAMES):
-        contents = [_content(folder / name) for folder in (early, late)]
-        if contents[0] != contents[1]:
-            different.append(name)
+    keys = differing_keys(read_config(early), read_config(late))
+    different = [f"config.json ({', '.join(keys)})"] if keys else []
+    for patterns in (_TOKENIZER, _TEMPLATES, *((one,) for one in _OTHERS)):
+        found = [_files(folder, patterns) for folder in (early, late)]
+        if not all(found):
+            continue
+        for name in sorted(found[0].keys() | found[1].keys()):
+            if _content(early / name) != _content(late / name):
+                different.append(name)
     return different
-
-
-_INCIDENTAL = {"_name_or_path", "torch_dtype", "dtype", "transformers_version", "use_cache", "name_or_path"}
 
 
 def _content(path: Path) -> object:
@@ -92,5 +194,5 @@ def _content(path: Path) -> object:
     except ValueError:
         return data
     if isinstance(content, dict):
-        return {key: value for key, value in content.items() if key not in _INCIDENTAL}
+        return {key: value for key, value in content.items() if key not in INCIDENTAL}
     return content

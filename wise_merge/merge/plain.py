@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers, weight_files
+from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor, lay_out, size
-from wise_merge.merge.companions import copy_companions, differing_companions, output_dtype
+from wise_merge.merge.companions import (
+    Companions,
+    choose_companions,
+    copy_companions,
+    copy_config,
+    differing_companions,
+    output_dtype,
+    untie_config,
+)
 from wise_merge.merge.pipeline import Order
 from wise_merge.merge.record import Hashes, figures, start_hashing, write_facts
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
@@ -28,6 +37,9 @@ class _Plan:
     folders: tuple[Path, Path]
     titles: tuple[str, str]
     tensors: list[Tensor]
+    #: Of early and late: `checkpoints.heads.stand_ins`.
+    lacking: tuple[dict[str, str], dict[str, str]]
+    companions: Companions
 
 
 def carry_out(order: Order) -> None:
@@ -55,16 +67,23 @@ def _check(order: Order) -> _Plan:
     check_free(order.out, here, force=order.force, keep=[order.path])
     folders = (folder_of("early", pair.early), folder_of("late", pair.late))
     check_free(order.out, list(folders), force=order.force, keep=[order.path])
+    if folders[0].samefile(folders[1]):
+        raise WiseMergeError(
+            f"early {pair.early} and late {pair.late} are one folder; name the late checkpoint in models"
+        )
     check_same_model(*folders)
     configs = (read_config(folders[0]), read_config(folders[1]))
-    for name, config in zip((pair.early, pair.late), configs, strict=True):
-        if config.get("quantization_config"):
-            raise WiseMergeError(
-                f"{name} is quantised (quantization_config in its config.json), and such weights cannot be averaged; "
-                "merge the checkpoints that it was made from"
-            )
-    headers = (read_headers(folders[0]), read_headers(folders[1]))
-    warnings = [*pair_warnings(*folders), *compare_tokens(*folders), *idle_filters(order.recipes[0], headers[0])]
+    stored = (read_headers(folders[0]), read_headers(folders[1]))
+    lacking = stand_ins(folders, stored)
+    headers = (completed(stored[0], lacking[0]), completed(stored[1], lacking[1]))
+    warnings = [
+        *pair_warnings(*folders),
+        *head_warnings((pair.early, pair.late), lacking),
+        *compare_tokens(*folders),
+        *idle_filters(order.recipes[0], headers[0]),
+    ]
+    companions = choose_companions((pair.early, folders[:1]), (pair.late, folders[1:]))
+    warnings += companions.warnings
     different = differing_companions(*folders)
     if different:
         warnings.append(f"{', '.join(different)} of early and late differ; the merge gets those of {pair.early}")
@@ -83,7 +102,7 @@ def _check(order: Order) -> _Plan:
         name if step is None else f"{name} (step {step})"
         for name, step in zip((pair.early, pair.late), steps, strict=True)
     ]
-    return _Plan(folders, (titles[0], titles[1]), tensors)
+    return _Plan(folders, (titles[0], titles[1]), tensors, lacking, companions)
 
 
 @contextmanager
@@ -104,7 +123,9 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
 
     (pair,) = order.pairs
     names = (pair.early, pair.late)
-    early, late = (open_tensors(folder) for folder in plan.folders)
+    early, late = (
+        completed(open_tensors(folder), lacking) for folder, lacking in zip(plan.folders, plan.lacking, strict=True)
+    )
     check_buffers(plan.tensors, early, late, names)
     with whole_folder(order.out, force=order.force) as partial:
         folders = [partial / name for name in order.names]
@@ -118,14 +139,17 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
             for role, name, folder, files in zip(("early", "late"), names, plan.folders, hashes, strict=True)
         }
         for number, (folder, recipe) in enumerate(zip(folders, order.recipes, strict=True)):
-            copy_companions(plan.folders[0], folder, plan.tensors)
+            copy_config(plan.folders[0], folder, plan.tensors)
+            copy_companions(plan.companions, folder)
+            untie_config(folder)
             _check_written(folder, plan.tensors)
             write_facts(
                 folder,
                 recipe,
                 pair,
-                inputs,
+                [inputs],
                 engine="wise-merge",
+                tokenizer_from=plan.companions.tokenizer_from,
                 started=started,
                 measured=figures(groups, number),
             )

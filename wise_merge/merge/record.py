@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +17,10 @@ from wise_merge.geometry import Distance, Step
 from wise_merge.recipe import Pair, Recipe, temperature_of
 
 NAME = "wise_merge.json"
+
+
+#: Of "early" and "late": the model, its step and its files.
+Inputs = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,10 @@ def write_facts(
     folder: Path,
     recipe: Recipe,
     pair: Pair,
-    inputs: Mapping[str, Mapping[str, Any]],
+    inputs: Sequence[Inputs],
     *,
     engine: str,
+    tokenizer_from: str | None,
     started: float,
     measured: Mapping[str, Any],
 ) -> None:
@@ -84,15 +89,22 @@ def write_facts(
     Args:
         folder: of the model.
         recipe: of this model.
-        pair: its checkpoints, as the recipe names them.
-        inputs: of "early" and "late": the model, its step and its files.
+        pair: its checkpoints, as the recipe names them; the first where slices average several.
+        inputs: of each pair.
         engine: what did the arithmetic.
+        tokenizer_from: the name of a checkpoint of the pair; None where neither has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
     """
     import yaml
 
     one_tokenizer = recipe.get("tokenizer") or recipe.get("tokenizer_source")
+    if one_tokenizer:
+        source = "the recipe's tokenizer section"
+    elif tokenizer_from == pair.early:
+        source = "early"
+    else:
+        source = "early, which has no tokenizer; that is from " + ("nowhere" if tokenizer_from is None else "late")
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     (folder / "mergekit_config.yml").write_text(text, encoding="utf-8")
     content = {
@@ -103,8 +115,9 @@ def write_facts(
         },
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
-        **inputs,
-        "config_and_tokenizer_from": "the recipe's tokenizer section" if one_tokenizer else "early",
+        **inputs[0],
+        **({"pairs": list(inputs)} if len(inputs) > 1 else {}),
+        "config_and_tokenizer_from": source,
         "engine": engine,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),

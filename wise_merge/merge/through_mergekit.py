@@ -11,8 +11,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -28,8 +29,15 @@ from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
+from wise_merge.merge.companions import (
+    Companions,
+    choose_companions,
+    copy_companions,
+    untie_config,
+    without_tokenizer,
+)
 from wise_merge.merge.pipeline import Order, Say
-from wise_merge.merge.record import figures, start_hashing, write_facts
+from wise_merge.merge.record import Inputs, figures, start_hashing, write_facts
 from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.mergekit_checks import check_configuration
@@ -50,8 +58,12 @@ def carry_out(order: Order) -> None:
         order.out, [folder for parts in folders.values() for folder in parts], force=order.force, keep=[order.path]
     )
     with _warnings_to(order.warn):
-        check_configuration(_configuration(recipe))
-    order.say(f"{recipe['merge_method']} of early {order.pairs[0].early} and late {order.pairs[0].late}, by mergekit")
+        check_configuration(_configuration(recipe), by_mergekit=False)
+    companions = _companions(order, folders)
+    for warning in companions.warnings:
+        order.warn(warning)
+    for pair in order.pairs:
+        order.say(f"{recipe['merge_method']} of early {pair.early} and late {pair.late}, by mergekit")
     files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
     largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
     # Each adapter becomes a model for the time of the merge.
@@ -61,16 +73,17 @@ def carry_out(order: Order) -> None:
         return
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
-        measured, dtype = _merge(order, partial)
+        measured, dtype = _merge(order, partial, companions)
         groups = by_group(measured)
-        inputs = {
-            role: {
+        facts = {
+            model: {
                 "model": model,
                 "step": next((at for at in map(_step, reversed(folders[model])) if at is not None), None),
                 "files": hashes[model].entries(),
             }
-            for role, model in (("early", order.pairs[0].early), ("late", order.pairs[0].late))
+            for model in folders
         }
+        inputs: list[Inputs] = [{"early": facts[pair.early], "late": facts[pair.late]} for pair in order.pairs]
         for number, (name, one) in enumerate(zip(order.names, order.recipes, strict=True)):
             write_facts(
                 partial / name,
@@ -78,6 +91,7 @@ def carry_out(order: Order) -> None:
                 order.pairs[0],
                 inputs,
                 engine="mergekit",
+                tokenizer_from=companions.tokenizer_from,
                 started=started,
                 measured=figures(groups, number),
             )
@@ -85,7 +99,7 @@ def carry_out(order: Order) -> None:
     order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
 
 
-def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
+def _merge(order: Order, partial: Path, companions: Companions) -> tuple[Measured, str | None]:
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
     dtypes: set[torch.dtype] = set()
@@ -94,7 +108,7 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
         folder = partial / name
         sums: dict[str, Step] = {}
         measured.steps.append(sums)
-        out_dtype = getattr(torch, str(recipe["out_dtype"]).removeprefix("torch.")) if recipe.get("out_dtype") else None
+        out_dtype = getattr(torch, recipe["out_dtype"]) if recipe.get("out_dtype") else None
 
         def observe(
             tensor: str,
@@ -121,32 +135,51 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
             lora_merge_dtype=recipe["dtype"] if recipe.get("dtype") in ("float32", "float64") else None,
             quiet=not sys.stderr.isatty(),
             write_model_card=False,
+            # It would log that it found none, with a traceback.
+            copy_tokenizer=companions.tokenizer_from == order.pairs[0].early or _makes_tokenizer(recipe),
         )
         with observed(observe), _warnings_to(lambda message: None):
             try:
                 run_merge(_configuration(recipe), str(folder), options)
-            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk, not of transformers about a tokenizer
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
-        _complete(order, folder)
+        untie_config(folder)
+        _complete(order, folder, companions)
     LoaderCache.loaders.clear()
     shutil.rmtree(scratch, ignore_errors=True)
     _open_to_umask(partial)
     return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
 
 
-def _complete(order: Order, folder: Path) -> None:
+def _complete(order: Order, folder: Path, companions: Companions) -> None:
     """Add what mergekit leaves out of a model; raise if it could not write the tokenizer, which it only logs."""
-    early = [Path(part) for part in order.pairs[0].early.split("+") if Path(part).is_dir()]
-    settings = [part / "generation_config.json" for part in early if (part / "generation_config.json").is_file()]
-    if settings and not (folder / "generation_config.json").exists():
-        shutil.copyfile(settings[-1], folder / "generation_config.json")
-    had = any((part / "tokenizer_config.json").is_file() for part in early)
-    if had and not (folder / "tokenizer_config.json").is_file():
+    if _makes_tokenizer(order.recipes[0]) and not (folder / "tokenizer_config.json").is_file():
         template = order.recipes[0].get("chat_template")
         hint = f"; is chat_template {template!r} right?" if template else ""
+        if companions.tokenizer_from is None:
+            hint = "; it has none"
         raise WiseMergeError(f"mergekit could not write the tokenizer of {order.pairs[0].early}{hint}")
+    copy_companions(companions, folder, overwrite=False)
+
+
+def _makes_tokenizer(recipe: Recipe) -> bool:
+    """Return whether the recipe has mergekit make a tokenizer, rather than copy one."""
+    return any(recipe.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
+
+
+def _companions(order: Order, folders: Mapping[str, Sequence[Path]]) -> Companions:
+    """Return what goes with the weights of every model but a tokenizer that mergekit makes, or has from the Hub."""
+    early, late = order.pairs[0].early, order.pairs[0].late
+    found = choose_companions((early, folders[early][::-1]), (late, folders[late][::-1]))
+    if any(len(folders[model]) < 1 + model.count("+") for model in (early, late)):
+        found = replace(found, warnings=())  # what is on the Hub is not known yet
+        if found.tokenizer_from != early:
+            return replace(without_tokenizer(found), tokenizer_from=early)
+    return without_tokenizer(found) if _makes_tokenizer(order.recipes[0]) else found
 
 
 def _measure(early: torch.Tensor, late: torch.Tensor, merged: torch.Tensor, alpha: float) -> tuple[Distance, Step]:

@@ -39,10 +39,10 @@ def check_free(out: Path, inputs: list[Path], *, force: bool, keep: Sequence[Pat
             raise WiseMergeError(f"the output {out} would replace the folder that holds the input {path}; name another")
         if other in place.parents:
             raise WiseMergeError(f"the output {out} lies within the input {path}; name a folder outside of it")
-    if out.exists() and not force:
-        raise WiseMergeError(f"{out} is there already; name another folder, or replace it whole with --force")
     if out.exists() and not out.is_dir():
         raise WiseMergeError(f"{out} is a file; name a folder")
+    if out.exists() and not force:
+        raise WiseMergeError(f"{out} is there already; name another folder, or replace it whole with --force")
     if out.exists():
         for path in (Path.cwd(), *keep):
             if place == path.resolve() or place in path.resolve().parents:
@@ -54,8 +54,10 @@ def check_free(out: Path, inputs: list[Path], *, force: bool, keep: Sequence[Pat
     parent = place.parent
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise WiseMergeError(f"{out} cannot be made: {parent} is not a folder that can be written to")
+    if not parent.is_dir():
+        raise WiseMergeError(f"{out} cannot be made: {parent} is a file, not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise WiseMergeError(f"{out} cannot be made: {parent} cannot be written to")
 
 
 def _holds_models(folder: Path) -> bool:
@@ -71,7 +73,10 @@ def check_space(out: Path, needed: int) -> None:
     parent = out.resolve().parent
     while not parent.exists():
         parent = parent.parent
-    free = shutil.disk_usage(parent).free
+    disk = shutil.disk_usage(parent)
+    if disk.total == 0:
+        raise WiseMergeError(f"{out} cannot be made: {parent} is not on a disk; name a folder on one")
+    free = disk.free
     if free < needed:
         raise WiseMergeError(
             f"{out} needs {needed / 1e9:.2f} GB and {parent} has {free / 1e9:.2f} GB free; "

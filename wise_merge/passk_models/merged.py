@@ -58,6 +58,8 @@ class MergedHF(HFPassK):
 
     def _open(self, early: Path, late: Path, names: tuple[str, str]) -> OpenPair:
         pair = OpenPair(early, late, names)
+        if pair.has_separate_head:
+            self._untie()
         absent = {name for name in pair.names() - self._places.keys() if not COMPUTED.search(name)}
         # A tied LM head may be stored nowhere, or in one of the files.
         missing = {name for name in self._places.keys() - pair.names() if not self._is_tied(name, pair.names())}
@@ -73,6 +75,17 @@ class MergedHF(HFPassK):
                 "same class"
             )
         return pair
+
+    def _untie(self) -> None:
+        """Give the LM head memory of its own, where it shares that of the embeddings."""
+        head, embeddings = self.model.get_output_embeddings(), self.model.get_input_embeddings()
+        if head is None or head.weight is not embeddings.weight:
+            return
+        head.weight = torch.nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
+        self.model.config.tie_word_embeddings = False
+        self._places = in_memory(self.model.state_dict())
+        # Those of tied checkpoints leave the head out, which is no longer written with the embeddings.
+        self._pairs.clear()
 
     def _is_tied(self, name: str, stored: set[str]) -> bool:
         memory = self._places[name].data_ptr()

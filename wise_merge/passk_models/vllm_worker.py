@@ -43,7 +43,13 @@ class AveragingWorker:
             what is wrong with the checkpoints or the average, None = nothing. The weights are of no use then.
         """
         try:
-            weights = _Averages(_opened(folders, names), recipe)
+            pair = _opened(folders, names)
+            if pair.has_separate_head:
+                return (
+                    "one of the checkpoints stores an LM head other than its embeddings, though its config ties them "
+                    "(tie_word_embeddings), and vLLM loads no such head; use hf-passk"
+                )
+            weights = _Averages(pair, recipe)
         except WiseMergeError as error:
             return str(error)
         unpack_experts(self.get_model())

@@ -8,7 +8,7 @@ from typing import Any
 
 from wise_merge.checkpoints.headers import read_config, read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.recipe import Pair, check_keys, load_yaml, pairs, temperature_of
+from wise_merge.recipe import Pair, check_keys, load_yaml, normalised, pairs, temperature_of
 
 #: What mergekit and `wise-merge merge` leave beside the weights.
 RECIPE, RECORD = "mergekit_config.yml", "wise_merge.json"
@@ -78,6 +78,7 @@ def read_merged(folder: Path) -> Merged:
     recipe = load_yaml(path, "recipe")
     try:
         check_keys(recipe)
+        recipe = normalised(recipe)
         found = pairs(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
@@ -103,6 +104,7 @@ def same_recipe(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _essence(recipe: Mapping[str, Any]) -> str:
+    recipe = normalised(recipe)
     (pair,) = pairs(recipe)
     facts = [
         recipe["merge_method"],

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from wise_merge import fingerprint
 from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers, weight_files
+from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
-from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens
+from wise_merge.checkpoints.ties import tied
+from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor, lay_out, size
 from wise_merge.points.folder import Results
@@ -76,6 +78,9 @@ def make_plan(settings: Settings, out: Path) -> Plan:
         if folders[name].samefile(folders[early_name]):
             raise WiseMergeError(f"early {early_name} and late {name} are one folder; a sweep needs two checkpoints")
         warnings += _compare(folders[early_name], folders[name])
+    if settings.backend == "vllm":
+        _check_heads(folders)
+    _check_tokenizer(settings, folders)
     parts = {name: (name, balances[name], folders[name]) for name in names}
     layouts = [_lay_out(settings, parts[early_name], parts[name]) for name in late_names]
     model_bytes = max(map(size, layouts))
@@ -149,6 +154,27 @@ def _check_full(name: str, folder: Path) -> None:
         )
 
 
+def _check_tokenizer(settings: Settings, folders: Mapping[str, Path]) -> None:
+    """Raise unless the early checkpoint, which is loaded, has a tokenizer, or another one is named."""
+    early, *lates = folders
+    if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
+        return
+    found = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
+    raise WiseMergeError(f"{early} has no tokenizer; name another by --model_args tokenizer={found}")
+
+
+def _check_heads(folders: Mapping[str, Path]) -> None:
+    """Raise for a checkpoint with an LM head that vLLM would not load."""
+    for name, folder in folders.items():
+        head = None if tied(read_config(folder)) is False else separate_head(folder)
+        if head is not None:
+            raise WiseMergeError(
+                f"{name} stores a {head} other than its embeddings, though its config ties the two "
+                "(tie_word_embeddings): transformers loads that head, vLLM does not. Sweep with `backend: hf`, or "
+                "between what `wise-merge merge RECIPE OUT --alphas 0,1` writes of the two, whose configs tie nothing"
+            )
+
+
 def _compare(early: Path, late: Path) -> list[str]:
     """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
     try:
@@ -162,11 +188,14 @@ def _compare(early: Path, late: Path) -> list[str]:
 def _lay_out(settings: Settings, one: tuple[str, float, Path], other: tuple[str, float, Path]) -> list[Tensor]:
     """Return what happens to each tensor between early and late, given as name, balance and folder."""
     early, late = (Checkpoint(name, None, "", balance) for name, balance, _ in (one, other))
+    folders = (one[2], other[2])
+    headers = (read_headers(folders[0]), read_headers(folders[1]))
+    lacking = stand_ins(folders, headers)
     return lay_out(
         [Point(early, late, settings.method, 0.0, 1.0, settings.dtype, settings.out_dtype).recipe()],
         Pair(early.name, late.name),
         (read_config(one[2]), read_config(other[2])),
-        (read_headers(one[2]), read_headers(other[2])),
+        (completed(headers[0], lacking[0]), completed(headers[1], lacking[1])),
     )
 
 

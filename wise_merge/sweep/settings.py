@@ -10,7 +10,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.ranges import check_alpha, parse_numbers
-from wise_merge.recipe import FLOATING_DTYPES, PARAMETERS, load_yaml
+from wise_merge.recipe import FLOATING_DTYPES, PARAMETERS, dtype_spelt, from_home, load_yaml
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,8 @@ def _read(key: str, value: Any) -> Any:
     if key in _TEXTS:
         if not isinstance(value, str):
             raise WiseMergeError(f"{key} must be a text; got {value!r}")
+        if key in ("dtype", "out_dtype"):
+            return dtype_spelt(value)
         return _folder(value) if key in ("early", "run") else value
     if key in ("until_ci", "gpus"):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -162,8 +164,8 @@ def _read(key: str, value: Any) -> Any:
 
 
 def _folder(name: str) -> str:
-    """Return a name without the slash that shells put behind folders: the same checkpoint has the same name."""
-    return name.rstrip("/") or name
+    """Return a name without the slash that shells put behind folders, and without `~`: one checkpoint has one name."""
+    return from_home(name.rstrip("/") or name)
 
 
 def _plain(key: str, value: Mapping[Any, Any]) -> dict[str, Any]:
