@@ -72,13 +72,11 @@ def send(target: Target, contents: Contents) -> str:
         target: where to.
         contents: what.
     """
-    from huggingface_hub import ModelCard
-
     api = _api()
     with _explained(target, "nothing was sent"):
         for entry in contents.others:
             if entry.name == "README.md" and entry.content is not None:
-                _validate(ModelCard(entry.content.decode()))
+                _validate(api, entry.content.decode())
         api.create_repo(target.repository, private=target.private or None, exist_ok=True)
         if target.private and not api.repo_info(target.repository).private:
             raise WiseMergeError(
@@ -100,14 +98,20 @@ def send(target: Target, contents: Contents) -> str:
     return address if target.revision is None else f"{address}/tree/{target.revision}"
 
 
-def _validate(card: Any) -> None:
-    """Raise if the Hub would refuse the card, which it does otherwise after the weights have been sent."""
-    try:
-        card.validate()
-    except ValueError as error:
+def _validate(api: Any, card: str) -> None:
+    """Raise if the Hub would refuse the card, which it does otherwise after the weights have been sent.
+
+    `ModelCard.validate` of huggingface_hub up to 2.0 asks huggingface.co, whatever Hub the model goes to.
+    """
+    from huggingface_hub.utils import get_session, hf_raise_for_status
+
+    asked = {"repoType": "model", "content": card}
+    answer = get_session().post(f"{api.endpoint}/api/validate-yaml", json=asked, headers={"Accept": "text/plain"})
+    if answer.status_code == 400:
         raise WiseMergeError(
-            f"the Hub refuses the card's YAML ({first_line(error)}), and nothing was sent; correct README.md"
-        ) from error
+            f"the Hub refuses the card's YAML ({first_line(answer.text)}), and nothing was sent; correct README.md"
+        )
+    hf_raise_for_status(answer)
 
 
 def _upload(api: Any, target: Target, folder: Path, what: str, stale: Sequence[str]) -> None:
