@@ -4,8 +4,16 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV_VLLM ?= .venv-vllm
 BIN := $(VENV)/bin
+# Kept from one checkout to the next: they are gigabytes, and none of them is this checkout's own.
+ENVIRONMENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wise-merge/environments
+NEWEST := $(ENVIRONMENTS)/newest
+OLDEST := $(ENVIRONMENTS)/oldest
+# The tests that a new release of a host may break.
+HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts decode hf_passk merged_hf sampler passk_host passk_task \
+	autoload mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit early_checkpoints mixup \
+	label_smoothing adapters hub_entries hub_log_args sweep_on_ray))
 
-.PHONY: demo test test-vllm lint format types docs bench clean
+.PHONY: demo test test-newest test-oldest test-vllm lint format types docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,6 +27,20 @@ demo: $(VENV)/installed
 # for ever for its tests.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile
+
+# What users get: no constraints, the newest and the oldest versions that pyproject.toml allows. The first is brought up
+# to date each time, so that a new release of a host shows. Both end with what `wise-merge doctor` says of the versions.
+test-newest:
+	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]'
+	$(NEWEST)/bin/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile $(HOST_TESTS)
+	PATH=$(NEWEST)/bin:$$PATH $(NEWEST)/bin/wise-merge doctor
+
+test-oldest: $(VENV)/installed
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --upgrade --resolution lowest-direct --editable '.[test]'
+	$(OLDEST)/bin/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile $(HOST_TESTS)
+	PATH=$(OLDEST)/bin:$$PATH $(OLDEST)/bin/wise-merge doctor
 
 # Torch without CUDA is where pip finds it, or else where its makers keep it.
 $(VENV_VLLM)/installed: tests/with_vllm/requirements.txt tests/with_vllm/stub/pyproject.toml
