@@ -39,4 +39,13 @@ def calibrate(
     """
     from wise_merge.calibrate.pipeline import Settings, run
 
-    run(early, late, Settings(**settings), out=out, plot=plot, json_file=json_file, say=click.echo)
+    run(
+        early,
+        late,
+        Settings(**settings),
+        out=out,
+        plot=plot,
+        json_file=json_file,
+        say=click.echo,
+        warn=lambda message: click.echo(f"Warning: {message}", err=True),
+    )

@@ -53,7 +53,7 @@ def _check(order: Order) -> _Plan:
     (pair,) = order.pairs
     here = [Path(name) for name in (pair.early, pair.late) if Path(name).is_dir()]
     check_free(order.out, here, force=order.force, keep=[order.path])
-    folders = (folder_of("early", pair.early), folder_of("late", pair.late))
+    folders = (folder_of("early", pair.early, order.warn), folder_of("late", pair.late, order.warn))
     check_free(order.out, list(folders), force=order.force, keep=[order.path])
     check_same_model(*folders)
     configs = (read_config(folders[0]), read_config(folders[1]))

@@ -11,9 +11,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from mergekit.config import MergeConfiguration
@@ -26,6 +27,7 @@ from wise_merge.averaging import first_non_finite
 from wise_merge.checkpoints.adapters import adapter_file
 from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
+from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
 from wise_merge.merge.pipeline import Order, Say
@@ -34,23 +36,29 @@ from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.mergekit_checks import check_configuration
 from wise_merge.mergekit_methods import observed
-from wise_merge.recipe import Recipe
+from wise_merge.recipe import Recipe, model_name
 
 #: Elements that are measured at once.
 _BLOCK = 1 << 17
+#: Keys of a recipe under which a model stands.
+_MODELS = {"base_model", "model", "lora", "source", "tokenizer_source"}
 
 
 def carry_out(order: Order) -> None:
     """Check everything, then have mergekit write the models of the order unless the checks are all that is wanted."""
     started = time.monotonic()
     recipe = order.recipes[0]
+    fetched = _fetched(order)
     models = [model for pair in order.pairs for model in (pair.early, pair.late)]
-    folders = {model: [Path(part) for part in model.split("+") if Path(part).is_dir()] for model in models}
+    folders = {
+        model: [place for part in model.split("+") if (place := fetched.get(part, Path(part))).is_dir()]
+        for model in models
+    }
     check_free(
         order.out, [folder for parts in folders.values() for folder in parts], force=order.force, keep=[order.path]
     )
     with _warnings_to(order.warn):
-        check_configuration(_configuration(recipe))
+        check_configuration(_configuration(_placed(recipe, fetched)))
     order.say(f"{recipe['merge_method']} of early {order.pairs[0].early} and late {order.pairs[0].late}, by mergekit")
     files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
     largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
@@ -61,7 +69,7 @@ def carry_out(order: Order) -> None:
         return
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
-        measured, dtype = _merge(order, partial)
+        measured, dtype = _merge(order, partial, fetched)
         groups = by_group(measured)
         inputs = {
             role: {
@@ -85,7 +93,32 @@ def carry_out(order: Order) -> None:
     order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
 
 
-def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
+def _fetched(order: Order) -> dict[str, Path]:
+    """Return the folders of models and adapters of the Hub, which mergekit itself does not find without a network."""
+    found: dict[str, Path] = {}
+    for pair in order.pairs:
+        for role, model in (("early", pair.early), ("late", pair.late)):
+            for part in model.split("+"):
+                # What is wrong with a path is for the checks.
+                if part not in found and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
+                    found[part] = folder_of(role, part, order.warn)
+    return found
+
+
+def _placed(entry: Any, fetched: Mapping[str, Path], key: str = "") -> Any:
+    """Return a recipe, or a part of it, with folders in the place of models of the Hub."""
+    if isinstance(entry, Mapping):
+        if "path" in entry:
+            return _placed(model_name(entry), fetched, key)
+        return {name: _placed(value, fetched, name) for name, value in entry.items()}
+    if isinstance(entry, (list, tuple)):
+        return [_placed(one, fetched, key) for one in entry]
+    if key in _MODELS and isinstance(entry, str):
+        return "+".join(str(fetched.get(part, part)) for part in entry.split("+"))
+    return entry
+
+
+def _merge(order: Order, partial: Path, fetched: Mapping[str, Path]) -> tuple[Measured, str | None]:
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
     dtypes: set[torch.dtype] = set()
@@ -124,21 +157,22 @@ def _merge(order: Order, partial: Path) -> tuple[Measured, str | None]:
         )
         with observed(observe), _warnings_to(lambda message: None):
             try:
-                run_merge(_configuration(recipe), str(folder), options)
+                run_merge(_configuration(_placed(recipe, fetched)), str(folder), options)
             except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
-        _complete(order, folder)
+        _complete(order, folder, fetched)
     LoaderCache.loaders.clear()
     shutil.rmtree(scratch, ignore_errors=True)
     _open_to_umask(partial)
     return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
 
 
-def _complete(order: Order, folder: Path) -> None:
+def _complete(order: Order, folder: Path, fetched: Mapping[str, Path]) -> None:
     """Add what mergekit leaves out of a model; raise if it could not write the tokenizer, which it only logs."""
-    early = [Path(part) for part in order.pairs[0].early.split("+") if Path(part).is_dir()]
+    parts = [fetched.get(part, Path(part)) for part in order.pairs[0].early.split("+")]
+    early = [part for part in parts if part.is_dir()]
     settings = [part / "generation_config.json" for part in early if (part / "generation_config.json").is_file()]
     if settings and not (folder / "generation_config.json").exists():
         shutil.copyfile(settings[-1], folder / "generation_config.json")

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
+from wise_merge.checkpoints.hub import chain, is_of_transport
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.contents import Contents, Entry
 
 #: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
 _STALE = re.compile(r"[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?|adapter_model\.bin")
-#: Packages that huggingface_hub sends with.
-_TRANSPORTS = {"httpx", "httpx2", "httpcore", "hf_xet", "requests"}
 
 
 @dataclass(frozen=True)
@@ -147,11 +146,11 @@ def _explained(target: Target, remedy: str) -> Iterator[None]:
     except WiseMergeError:
         raise
     except Exception as error:  # of the transport, which is huggingface_hub's own business: httpx, hf_xet
-        chain = list(_chain(error))
-        for cause in chain:
+        causes = list(chain(error))
+        for cause in causes:
             if isinstance(cause, HfHubHTTPError):
                 raise WiseMergeError(_status(cause, target, remedy)) from error
-        if not any(map(_is_of_transport, chain)):
+        if not any(map(is_of_transport, causes)):
             raise
         raise WiseMergeError(f"the connection to the Hub broke off ({first_line(error)}); {remedy}") from error
 
@@ -177,29 +176,3 @@ def _status(error: Any, target: Target, remedy: str) -> str:
     if code is not None and code >= 500:
         return f"the Hub has trouble of its own ({code}: {said}); wait a while and {remedy}"
     return f"the Hub refuses ({code}: {said}); {remedy}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those that it was raised from: a file that cannot be sent is a RuntimeError at first."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _is_of_transport(error: BaseException) -> bool:
-    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return (
-        bool(modules & _TRANSPORTS)
-        or isinstance(error, (ConnectionError, TimeoutError))
-        or (type(error) is RuntimeError and "xet" in _origin(error))
-    )
-
-
-def _origin(error: BaseException) -> str:
-    """Return the file in which an exception was raised."""
-    trace = error.__traceback__
-    found = ""
-    while trace is not None:
-        found = trace.tb_frame.f_code.co_filename
-        trace = trace.tb_next
-    return found
