@@ -39,6 +39,34 @@ def test_a_mistake_of_the_user_is_one_line():
     assert isinstance(CliRunner().invoke(buggy).exception, ZeroDivisionError)
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ["sweep", "--out", "here"],
+            "every sample that was drawn is in here/journal; type the same command again, and ",
+        ),
+        (["demo", "here"], "type the same command again, and it goes on where it was."),
+        (["push", "here", "anna/model"], "type the same command again: what has arrived at the Hub is not sent again."),
+        (["merge", "wise.yml", "here"], "here is as it was before."),
+        (["best", "here", "--objective", "pass@1"], "Interrupted."),
+        (["calibrate", "a", "b"], "Interrupted."),
+    ],
+)
+def test_ctrl_c_is_one_line_that_says_what_to_do(command, said, monkeypatch, tmp_path):
+    """And the exit code of a program that SIGINT has ended; nothing of a traceback."""
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.main.commands[command[0]], "callback", interrupt)
+    done = CliRunner().invoke(cli.main, command)
+    assert (done.exit_code, done.output.count("\n")) == (130, 1)
+    assert done.stderr.startswith("Interrupted")
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize("settings", [None, "[]", "[1]", "{"])
 def test_a_place_where_no_demo_can_be_is_one_line(settings, tmp_path):
     """A folder below a file, and a folder whose settings are not ours: exit code 1, no traceback."""

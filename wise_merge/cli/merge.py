@@ -7,7 +7,7 @@ import click
 from wise_merge.cli.group import command
 
 
-@command("merge")
+@command("merge", interrupted="{out} is as it was before")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(

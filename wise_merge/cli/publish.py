@@ -67,7 +67,7 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
     write_card(out, name, Settings(**facts), say=click.echo, warn=_warn)
 
 
-@command("push")
+@command("push", interrupted="type the same command again: what has arrived at the Hub is not sent again")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("repository", metavar="USER/NAME")
 @_facts

@@ -8,7 +8,7 @@ from wise_merge import __version__
 from wise_merge.cli.group import command
 
 
-@command("demo")
+@command("demo", interrupted="type the same command again, and it goes on where it was")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"))
 def demo(directory: Path) -> None:
     """See the effect in minutes on two CPU cores, without any download.

@@ -31,7 +31,10 @@ def _value(text: str) -> Any:
         return None if text == "None" else text
 
 
-@command("sweep")
+@command(
+    "sweep",
+    interrupted="every sample that was drawn is in {out}/journal; type the same command again, and it goes on there",
+)
 @click.argument("file", required=False, metavar="[SWEEP.YML]", type=click.Path(path_type=Path))
 @click.option("--early", metavar="CHECKPOINT", help="At alpha 0; with --run, its first checkpoint unless given.")
 @click.option("--late", multiple=True, metavar="CHECKPOINT", help="At alpha 1; several are each swept.")
