@@ -23,6 +23,36 @@ def test_every_command_explains_itself(name):
     assert result.output.count(".") >= 2
 
 
+def test_summaries_are_whole_sentences_at_80_columns():
+    """The list of commands cuts none of them off, and each is the first sentence of its command's help."""
+    printed = CliRunner().invoke(cli.main, ["--help"], terminal_width=80).output
+    lines = dict(line.split(maxsplit=1) for line in printed.partition("Commands:\n")[2].splitlines())
+    assert lines.keys() == cli.main.commands.keys()
+    for name, line in lines.items():
+        assert line == cli.main.commands[name].help.partition("\n\n")[0]
+        assert line.endswith(".")
+        assert not line.endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "named"),
+    [
+        ("calibrate", "--out", "--alpha"),
+        ("calibrate", "--alpha", "--out"),
+        ("calibrate", "--metadata", "--task"),
+        ("calibrate", "--num-fewshot", "--task"),
+        ("push", "--include-samples", "--results"),
+        ("checkpoints", "--early", "--write"),
+        ("checkpoints", "--late", "--write"),
+        ("checkpoints", "--alpha", "--write"),
+    ],
+)
+def test_an_option_that_goes_with_another_says_so(command, option, named):
+    """What the command refuses to do without the other stands in its help already."""
+    (found,) = (one for one in cli.main.commands[command].params if option in one.opts)
+    assert named in found.help
+
+
 def test_a_mistake_of_the_user_is_one_line():
     """A `WiseMergeError` becomes one line and exit code 1; a bug keeps its traceback."""
 

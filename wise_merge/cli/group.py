@@ -13,8 +13,10 @@ from wise_merge.results.rows import printable
 class _Command(click.Command):
     """Shows a `WiseMergeError` as one line, and Ctrl-C; any other exception is a bug and keeps its traceback."""
 
-    #: What Ctrl-C leaves and what to do then, with the names of parameters in braces.
-    interrupted = ""
+    def __init__(self, *arguments: Any, interrupted: str = "", **settings: Any) -> None:
+        """Take note of what Ctrl-C leaves and what to do then, with names of parameters in braces."""
+        super().__init__(*arguments, **settings)
+        self._interrupted = interrupted
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -22,7 +24,7 @@ class _Command(click.Command):
         except WiseMergeError as error:
             raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt:
-            more = f": {self.interrupted.format(**ctx.params)}" if self.interrupted else ""
+            more = f": {self._interrupted.format(**ctx.params)}" if self._interrupted else ""
             click.echo(printable(f"Interrupted{more}."), err=True)
             # As of a program that SIGINT has ended.
             ctx.exit(130)
@@ -46,10 +48,4 @@ def command(name: str, *, interrupted: str = "") -> Callable[[Callable[..., None
         name: of the command.
         interrupted: see `_Command`.
     """
-
-    def decorate(function: Callable[..., None]) -> click.Command:
-        made = main.command(name, cls=_Command)(function)
-        made.interrupted = interrupted
-        return made
-
-    return decorate
+    return main.command(name, cls=_Command, interrupted=interrupted)

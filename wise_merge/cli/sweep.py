@@ -64,7 +64,7 @@ def _value(text: str) -> Any:
 @click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Of the results.")
 @click.option("--check", is_flag=True, help="Stop after the checks; sample nothing.")
 def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
-    """Sample early x late checkpoints x alpha x temperature in one running engine.
+    """Sample checkpoints x alpha x temperature in one engine.
 
     SWEEP.YML or the options say which; the keys of the file are the options' names.
     For each point the weights are interpolated in memory, equal bit for bit to what
