@@ -375,6 +375,41 @@ def test_troubles_that_pass_are_waited_for(push, hub):
     assert "model.safetensors" in hub.files("anna/model")
 
 
+def test_a_commit_whose_answer_is_lost_is_made_once(push, hub, api, tmp_path):
+    """The client sends it again; a second one would be empty, or fail for the files that the first has deleted."""
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier/model-00001-of-00001.safetensors").write_text("of an earlier model")
+    api.create_repo("anna/model")
+    api.upload_folder(repo_id="anna/model", folder_path=tmp_path / "earlier")
+    before = hub.commits("anna/model")
+    hub.lose("POST /api/models/anna/model/commit", times=1)
+    hub.lose("POST /api/models/anna/model/commit", times=1, skip=1)
+    done = push(*SOURCES)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.sent("POST /api/models/anna/model/commit")) == 5
+    others, weights, *earlier = hub.commits("anna/model")
+    assert earlier == before
+    assert set(others.files) - set(weights.files) >= {"config.json", "README.md"}
+    assert "model-00001-of-00001.safetensors" not in others.files
+
+
+def test_what_somebody_else_commits_meanwhile_is_not_overwritten(push, hub, api):
+    """Between the two commits of a push another one comes: one line, and the next push goes on."""
+    real, came = hub.answer, []
+
+    def answer(request):
+        if not came and request.method == "POST" and "/commit/" in request.path:
+            came.append(request)
+            repository = hub.repositories["model", "anna/model"]
+            repository.commit("main", "of Bob", "", "bob", dict(repository.at("main").files))
+        return real(request)
+
+    hub.answer = answer
+    assert "anna/model was changed by somebody else meanwhile (412" in one_line(push(*SOURCES))
+    assert hub.commits("anna/model")[0].title == "of Bob"
+    assert push(*SOURCES).returncode == 0
+
+
 @pytest.mark.parametrize("protocol", ["xet", "lfs"])
 def test_the_search_for_what_leaves_the_machine_finds_it(protocol, hub, tmp_path):
     """Whatever it travels as: base64 of a commit, LFS, chunks of Xet, words of a picture, a name, a header."""

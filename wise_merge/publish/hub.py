@@ -110,13 +110,29 @@ def _validate(card: Any) -> None:
 
 
 def _upload(api: Any, target: Target, folder: Path, what: str, stale: Sequence[str]) -> None:
-    api.upload_folder(
-        repo_id=target.repository,
-        folder_path=folder,
-        revision=target.revision,
-        commit_message=f"{what}, with wise-merge {__version__}",
-        delete_patterns=list(stale) or None,
-    )
+    """Make one commit of a folder, and no second one where the answer to the first is lost.
+
+    `huggingface_hub` sends a commit again when it has no answer. With the parent named, the Hub refuses what is there.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    title = f"{what}, with wise-merge {__version__}"
+    parent = api.repo_info(target.repository, revision=target.revision).sha
+    try:
+        api.upload_folder(
+            repo_id=target.repository,
+            folder_path=folder,
+            revision=target.revision,
+            commit_message=title,
+            delete_patterns=list(stale) or None,
+            parent_commit=parent,
+        )
+    except HfHubHTTPError as error:
+        if error.response.status_code != 412:
+            raise
+        commits = api.list_repo_commits(target.repository, revision=target.revision)
+        if [commits[0].title, *(commit.commit_id for commit in commits[1:2])] != [title, parent]:
+            raise
 
 
 def _lay(folder: Path, entries: Sequence[Entry]) -> None:
