@@ -7,6 +7,7 @@ cache holds is used, with a line that says so.
 
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -26,8 +27,10 @@ _TRANSPORTS = {"httpx", "httpx2", "httpcore", "httpcore2", "hf_xet", "requests"}
 
 _OFFLINE = "HF_HUB_OFFLINE=1 is set"
 
-#: Why the Hub has not answered this process: it is not waited for again. None = it has, or was not asked.
-_silence: str | None = None
+#: Seconds in which the Hub is not asked again after it has not answered.
+_PAUSE = 60.0
+#: Why the Hub has not answered this process, and until when it is left alone; None = it has, or was not asked.
+_silence: tuple[str, float] | None = None
 
 
 class NoAnswerError(Exception):
@@ -116,7 +119,7 @@ def _ask(repository: str, revision: str, seconds: float) -> tuple[str, list[str]
     """Return the commit of a revision on the Hub, and the files that it has.
 
     Raises `NoAnswerError` or `RefusedError`, after little more than `seconds`, and after no time at all where the Hub
-    has not answered this process before.
+    has not answered this process shortly before.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
@@ -124,8 +127,8 @@ def _ask(repository: str, revision: str, seconds: float) -> tuple[str, list[str]
     global _silence
     if constants.HF_HUB_OFFLINE:
         raise NoAnswerError(_OFFLINE)
-    if _silence is not None:
-        raise NoAnswerError(_silence)
+    if _silence is not None and time.monotonic() < _silence[1]:
+        raise NoAnswerError(_silence[0])
     answers: list[Any] = []
 
     def question() -> None:
@@ -145,8 +148,9 @@ def _ask(repository: str, revision: str, seconds: float) -> tuple[str, list[str]
         _check_refusal(answer, f"{repository}@{revision}" if revision else repository)
         if isinstance(answer, HFValidationError) or not is_of_the_hub(answer):
             raise answer
-        _silence = f"{HfApi().endpoint} cannot be reached ({_said(answer)})"
-        raise NoAnswerError(_silence) from answer
+        reason = f"{HfApi().endpoint} cannot be reached ({_said(answer)})"
+        _silence = reason, time.monotonic() + _PAUSE
+        raise NoAnswerError(reason) from answer
     return str(answer.sha), [file.rfilename for file in answer.siblings or []]
 
 
