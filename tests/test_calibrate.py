@@ -502,7 +502,7 @@ def test_a_recipe_that_cannot_be_merged_is_not_begun(in_run, tmp_path):
 def test_a_checkpoint_that_is_not_there_is_named(in_run):
     """Before anything is read; an adapter that is none, too."""
     for late, said in (
-        ("runs/sft/checkpoint-7", "cannot load 'runs/sft/checkpoint-7'"),
+        ("runs/sft/checkpoint-7", "the late checkpoint runs/sft/checkpoint-7 is neither a directory here nor"),
         (f"{EARLY}+{LATE}", "adapter"),
     ):
         result = calibrate("--data", "held_out.jsonl", late=late)

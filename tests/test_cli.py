@@ -23,6 +23,36 @@ def test_every_command_explains_itself(name):
     assert result.output.count(".") >= 2
 
 
+def test_summaries_are_whole_sentences_at_80_columns():
+    """The list of commands cuts none of them off, and each is the first sentence of its command's help."""
+    printed = CliRunner().invoke(cli.main, ["--help"], terminal_width=80).output
+    lines = dict(line.split(maxsplit=1) for line in printed.partition("Commands:\n")[2].splitlines())
+    assert lines.keys() == cli.main.commands.keys()
+    for name, line in lines.items():
+        assert line == cli.main.commands[name].help.partition("\n\n")[0]
+        assert line.endswith(".")
+        assert not line.endswith("..")
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "named"),
+    [
+        ("calibrate", "--out", "--alpha"),
+        ("calibrate", "--alpha", "--out"),
+        ("calibrate", "--metadata", "--task"),
+        ("calibrate", "--num-fewshot", "--task"),
+        ("push", "--include-samples", "--results"),
+        ("checkpoints", "--early", "--write"),
+        ("checkpoints", "--late", "--write"),
+        ("checkpoints", "--alpha", "--write"),
+    ],
+)
+def test_an_option_that_goes_with_another_says_so(command, option, named):
+    """What the command refuses to do without the other stands in its help already."""
+    (found,) = (one for one in cli.main.commands[command].params if option in one.opts)
+    assert named in found.help
+
+
 def test_a_mistake_of_the_user_is_one_line():
     """A `WiseMergeError` becomes one line and exit code 1; a bug keeps its traceback."""
 
@@ -37,6 +67,34 @@ def test_a_mistake_of_the_user_is_one_line():
     result = CliRunner().invoke(mistaken)
     assert (result.exit_code, result.output) == (1, "Error: alpha is missing\n")
     assert isinstance(CliRunner().invoke(buggy).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ["sweep", "--out", "here"],
+            "every sample that was drawn is in here/journal; type the same command again, and ",
+        ),
+        (["demo", "here"], "type the same command again, and it goes on where it was."),
+        (["push", "here", "anna/model"], "type the same command again: what has arrived at the Hub is not sent again."),
+        (["merge", "wise.yml", "here"], "here is as it was before."),
+        (["best", "here", "--objective", "pass@1"], "Interrupted."),
+        (["calibrate", "a", "b"], "Interrupted."),
+    ],
+)
+def test_ctrl_c_is_one_line_that_says_what_to_do(command, said, monkeypatch, tmp_path):
+    """And the exit code of a program that SIGINT has ended; nothing of a traceback."""
+    monkeypatch.chdir(tmp_path)
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.main.commands[command[0]], "callback", interrupt)
+    done = CliRunner().invoke(cli.main, command)
+    assert (done.exit_code, done.output.count("\n")) == (130, 1)
+    assert done.stderr.startswith("Interrupted")
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("settings", [None, "[]", "[1]", "{"])

@@ -295,6 +295,15 @@ def test_a_xorb_that_was_cut_is_sent_again(hub, client, folder):
     assert without_attributes(hub.files("anna/m")) == folder
 
 
+def test_an_answer_that_is_lost_leaves_what_was_done(hub, client, folder):
+    """With Xet the client comes again, and makes the commit a second time, of which `wise-merge push` has to know."""
+    hub.lose("POST .*/commit/main")
+    assert client(UPLOAD).returncode == 0
+    assert [item.status for item in hub.sent("POST .*/commit/main")] == [None, 200]
+    assert len(hub.commits("anna/m")) == 3
+    assert without_attributes(hub.files("anna/m")) == folder
+
+
 def test_a_second_upload_by_lfs_sends_what_is_missing(hub, client, folder):
     """After an upload that broke off, the files that had arrived are not sent again."""
     arrived, missing = [hashlib.sha256(folder[f"model-{i}.safetensors"]).hexdigest() for i in [1, 2]]

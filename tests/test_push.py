@@ -7,15 +7,22 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.figure
+import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import make_checkpoint, run_script
+from hub.sent import contents as contents_of_requests
+from hub.sent import leaks
 from hub.server import HubServer
+from hub.xet_formats import chunks_of, unpacked
 from huggingface_hub import HfApi, constants
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 
 TOKEN = "hf_secret_of_anna"
@@ -172,11 +179,14 @@ def test_nothing_of_the_machine_leaves_it(pushed):
     hub, place = pushed.hub, pushed.place
     files = hub.files("anna/model")
     assert not [name for name in files if "optimizer" in name or "journal" in name or "train" in name]
-    for name, content in files.items():
-        for secret in (str(place), "anna's machine", str(Path.home()), TOKEN):
-            assert secret.encode() not in content, name
+    secrets = [str(place), "anna's machine", str(Path.home()), TOKEN, "of the training", "a sample"]
+    assert not leaks(hub.requests, secrets)
+    assert not [name for name, content in files.items() if any(secret.encode() in content for secret in secrets)]
+    # What arrived is what was looked through: the search finds in the requests what is in each file.
+    sent = [content for _, content in contents_of_requests(hub.requests)]
+    for name in ("config.json", "README.md", "pass_at_k.png", "tokenizer.json", "model.safetensors"):
+        assert any(files[name] in content for content in sent), name
     assert json.loads(files["config.json"])["_name_or_path"] == "checkpoint-10"
-    assert b"a sample" not in b"".join(request.body or b"" for request in hub.requests)
     assert "stays here: journal/, optimizer.pt" in pushed.done.stdout
     # On the machine all is as it was.
     assert json.loads((place / "out/config.json").read_text())["_name_or_path"] == str(place / "run/checkpoint-10")
@@ -226,6 +236,12 @@ def test_a_dry_run_shows_what_would_be_sent_and_sends_and_writes_nothing(pushed)
     # Cards of the checkpoints are looked for, which reads.
     assert {request.method for request in dry.requests} <= {"GET", "HEAD"}
     assert dry.after == dry.before
+    # Last, where it is seen, with what it comes to.
+    shown, _, listing = dry.done.stdout.rpartition("--- would be sent to anna/model:\n")
+    *lines, last = listing.splitlines()
+    assert re.fullmatch(r"\d+ files, [\d.]+ [kM]B; stays here: journal/, .*; nothing was sent", last)
+    assert all(line.startswith("  ") for line in lines)
+    assert "--- README.md\n" in shown
     listed = [line.split()[0] for line in dry.done.stdout.splitlines() if re.match(r"  \S+ +[\d.]+ [kMG]?B\b", line)]
     files = pushed.hub.files("anna/model")
     assert sorted(listed) == sorted(set(files) - {".gitattributes"})
@@ -359,34 +375,133 @@ def test_troubles_that_pass_are_waited_for(push, hub):
     assert "model.safetensors" in hub.files("anna/model")
 
 
+def test_a_commit_whose_answer_is_lost_is_made_once(push, hub, api, tmp_path):
+    """The client sends it again; a second one would be empty, or fail for the files that the first has deleted."""
+    (tmp_path / "earlier").mkdir()
+    (tmp_path / "earlier/model-00001-of-00001.safetensors").write_text("of an earlier model")
+    api.create_repo("anna/model")
+    api.upload_folder(repo_id="anna/model", folder_path=tmp_path / "earlier")
+    before = hub.commits("anna/model")
+    hub.lose("POST /api/models/anna/model/commit", times=1)
+    hub.lose("POST /api/models/anna/model/commit", times=1, skip=1)
+    done = push(*SOURCES)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.sent("POST /api/models/anna/model/commit")) == 5
+    others, weights, *earlier = hub.commits("anna/model")
+    assert earlier == before
+    assert set(others.files) - set(weights.files) >= {"config.json", "README.md"}
+    assert "model-00001-of-00001.safetensors" not in others.files
+
+
+def test_what_somebody_else_commits_meanwhile_is_not_overwritten(push, hub, api):
+    """Between the two commits of a push another one comes: one line, and the next push goes on."""
+    real, came = hub.answer, []
+
+    def answer(request):
+        if not came and request.method == "POST" and "/commit/" in request.path:
+            came.append(request)
+            repository = hub.repositories["model", "anna/model"]
+            repository.commit("main", "of Bob", "", "bob", dict(repository.at("main").files))
+        return real(request)
+
+    hub.answer = answer
+    assert "anna/model was changed by somebody else meanwhile (412" in one_line(push(*SOURCES))
+    assert hub.commits("anna/model")[0].title == "of Bob"
+    assert push(*SOURCES).returncode == 0
+
+
+@pytest.mark.parametrize("protocol", ["xet", "lfs"])
+def test_the_search_for_what_leaves_the_machine_finds_it(protocol, hub, tmp_path):
+    """Whatever it travels as: base64 of a commit, LFS, chunks of Xet, words of a picture, a name, a header."""
+    secret = "/home/anna's machine/é"
+    random = np.random.default_rng(0)
+    numbers = random.standard_normal(150_000).astype("float32").tobytes()
+    for name, content in {
+        "card.md": secret.encode(),
+        "config.json": json.dumps({"_name_or_path": secret}).encode(),
+        "text.parquet": b"alpha,pass@8\n" * 9_000 + secret.encode() + b"alpha,pass@8\n" * 9_000,
+        "model.safetensors": numbers[:300_000] + secret.encode() + numbers[300_000:],
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    picture = matplotlib.figure.Figure(figsize=(1, 1))
+    words = PngInfo()
+    words.add_text("Title", secret, zip=True)
+    picture.savefig(tmp_path / "picture.png", pil_kwargs={"pnginfo": words})
+    code = """
+        import sys
+        from huggingface_hub import HfApi
+        api = HfApi(library_name=sys.argv[2] or None)
+        api.create_repo("anna/model")
+        api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo=sys.argv[3], repo_id="anna/model")
+    """
+    environment = {**os.environ, **hub.environment(tmp_path / "home")}
+    environment |= {"HF_HUB_DISABLE_XET": "1"} if protocol == "lfs" else {}
+    sent = [
+        (name, "", "a file") for name in ("card.md", "config.json", "text.parquet", "model.safetensors", "picture.png")
+    ]
+    for name, library, place in [*sent, ("plain", "", f"folder{secret}"), ("plain", "anna's machine", "a file")]:
+        (tmp_path / "plain").write_text("nothing")
+        hub.requests.clear()
+        hub.repositories.clear()
+        extension = Path(name).suffix if place == "a file" else ""
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / name), library, f"{place}{extension}"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        words = library or secret
+        assert leaks(hub.requests, [words]), (name, library, place)
+        raw = b"".join(request.body for request in hub.requests)
+        # Of a search of the bodies as they are, these are hidden.
+        assert words.encode() not in raw or name not in ("card.md", "config.json", "picture.png"), name
+
+
 @pytest.mark.parametrize("protocol", ["xet", "lfs"])
 def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_push_goes_on(protocol, push, place, hub):
-    """Two weight files, the second cut: no commit; the same command again sends no byte of the first a second time."""
+    """Two pieces, the second cut: no commit; the same command again sends no byte of the first a second time."""
     random = torch.Generator().manual_seed(0)
     weights = load_file(place / "out/model.safetensors")
-    # Larger than a piece of Xet's.
+    # A piece of Xet's holds 64 MiB of however many files, so that of less there is no second one; of LFS it is a file.
+    rows = 280_000 if protocol == "xet" else 40_000
     config = json.loads((place / "out/config.json").read_text())
-    wide = torch.randn(40_000, config["hidden_size"], generator=random)
+    wide = torch.randn(rows, config["hidden_size"], generator=random)
     weights |= {"model.embed_tokens.weight": wide, "lm_head.weight": wide.flip(0).contiguous()}
-    (place / "out/config.json").write_text(json.dumps({**config, "vocab_size": 40_000}))
+    (place / "out/config.json").write_text(json.dumps({**config, "vocab_size": rows}))
     (place / "out/model.safetensors").unlink()
     parts = {"model-1.safetensors": ["lm_head.weight"], "model-2.safetensors": sorted({*weights} - {"lm_head.weight"})}
     for file, held in parts.items():
         save_file({name: weights[name] for name in held}, place / "out" / file, metadata={"format": "pt"})
     index = {"metadata": {}, "weight_map": {name: file for file, held in parts.items() for name in held}}
     (place / "out/model.safetensors.index.json").write_text(json.dumps(index))
-    environment = {"HF_HUB_DISABLE_XET": "1"} if protocol == "lfs" else {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1"}
-    pieces = "^PUT" if protocol == "lfs" else "xorbs"
-    hub.cut(pieces, after_bytes=100_000, times=None, skip=0 if protocol == "xet" else 1)
+    # One piece after the other, so that the first has arrived when the second is cut.
+    one_by_one = {"HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "1", "HF_XET_CLIENT_AC_INITIAL_UPLOAD_CONCURRENCY": "1"}
+    environment = {
+        "lfs": {"HF_HUB_DISABLE_XET": "1"},
+        "xet": {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1", **one_by_one},
+    }[protocol]
+    pieces = "^PUT" if protocol == "lfs" else "POST /cas/v1/xorbs"
+    hub.cut(pieces, after_bytes=100_000, times=None, skip=1)
     assert "run the command again: what has arrived is not sent again" in one_line(push(*SOURCES, **environment))
     assert set(hub.files("anna/model")) == {".gitattributes"}
-    arrived = sum(request.body_size for request in hub.sent(pieces) if request.status == 200)
-    assert arrived or protocol == "xet"
+    first = [request.body for request in hub.sent(pieces) if request.status == 200]
+    assert first
     hub.heal()
     hub.requests.clear()
     done = push(*SOURCES, **environment)
     assert done.returncode == 0, done.stderr
     files = hub.files("anna/model")
     assert all(files[name] == (place / "out" / name).read_bytes() for name in parts)
-    size = sum(len(files[name]) for name in parts)
-    assert sum(request.body_size for request in hub.sent(pieces)) <= size - arrived + 100_000
+    second = [request.body for request in hub.sent(pieces)]
+    assert second
+    # Of Xet by chunks, as a second session may pack them otherwise; all are random, so none is there twice of itself.
+    times = Counter(chunk for body in first + second for chunk in in_chunks(body, protocol))
+    assert set(times.values()) == {1}
+    assert sum(map(len, times)) == sum(len(files[name]) for name in parts)
+
+
+def in_chunks(body, protocol):
+    """What a piece holds: a file of LFS, or the chunks of a xorb."""
+    return [body] if protocol == "lfs" else [unpacked(body, chunk) for chunk in chunks_of(body)]

@@ -22,6 +22,7 @@ from test_mergekit_methods import merge
 
 from wise_merge.cli import main
 from wise_merge.journal import read_runs
+from wise_merge.passk_models.merged import MergedHF
 from wise_merge.points import read_results
 
 TASK = "gsm8k_passk"
@@ -277,3 +278,103 @@ def test_greedy_is_a_temperature_of_one_sample(place, tmp_path):
     """T = 0 with K = 1, beside sampled points."""
     sweep(place, tmp_path / "results", samples=1, temperatures=[0, 1.0], alphas=[0.5])
     assert len(read_results(tmp_path / "results").outcomes) == 2 * 3 * 2
+
+
+def refusal(place, out, **changes):
+    """The line in which a sweep is refused."""
+    done = CliRunner().invoke(main, ["sweep", str(write(place, **changes)), "--out", str(out)], catch_exceptions=False)
+    assert done.exit_code == 1, done.output
+    return done.stderr.splitlines()[-1]
+
+
+#: What ends a sweep before its first sample -> settings with which it ends so, and words of its line.
+BEFORE_THE_FIRST_SAMPLE = {
+    "no data": ({"metadata": {"data_file": "/nowhere/digits.jsonl"}}, "/nowhere/digits.jsonl"),
+    "prompts that are too long": ({"model_args": {"max_length": 11}}, "12 of 12 prompts are longer"),
+}
+
+
+@pytest.mark.parametrize("what", [*BEFORE_THE_FIRST_SAMPLE, "Ctrl-C", "a bug", "killed"])
+def test_a_sweep_that_sampled_nothing_binds_nobody(what, place, tmp_path, monkeypatch):
+    """Whatever ended it, the next one in that folder may have other data, seeds and dtypes, and is whole."""
+    out = tmp_path / "results"
+    small = {"alphas": [0.5], "temperatures": [1.0], "samples": 2, "run": None}
+    small |= {"early": str(place / "run/checkpoint-1"), "late": str(place / "run/checkpoint-2")}
+    if what in BEFORE_THE_FIRST_SAMPLE:
+        changes, words = BEFORE_THE_FIRST_SAMPLE[what]
+        assert words in refusal(place, out, **{**small, **changes})
+    else:
+        error = {"Ctrl-C": KeyboardInterrupt, "a bug": ZeroDivisionError, "killed": MemoryError}[what]
+
+        def draw(*_):
+            raise error
+
+        with monkeypatch.context() as patch:
+            # "killed": as it was when the journal had its first lines, and no sample.
+            patch.setattr(MergedHF, "_draw" if what == "killed" else "become", draw)
+            done = CliRunner().invoke(main, ["sweep", str(write(place, seed=7, **small)), "--out", str(out)])
+        assert done.exit_code == (130 if what == "Ctrl-C" else 1)
+    assert (out / "sweep.json").exists()
+    assert not sum(drawn(out).values())
+    sweep(place, out, dtype="float32", **small)
+    sweep(place, tmp_path / "anew", dtype="float32", **small)
+    assert figures(out) == figures(tmp_path / "anew")
+    # From now on it does.
+    assert "holds a sweep with other settings: seed (1234 there, 5 now)" in refusal(
+        place, out, dtype="float32", seed=5, **small
+    )
+
+
+def test_a_sweep_that_sampled_anything_binds(place, swept, tmp_path):
+    """A point that is written is enough, and so is a sample in the journal."""
+    out = tmp_path / "results"
+    shutil.copytree(swept[0], out)
+    for name in ("journal", "points"):
+        (out / name).rename(tmp_path / name)
+        assert "holds a sweep with other settings: seed (1234 there, 5 now)" in refusal(place, out, seed=5)
+        (tmp_path / name).rename(out / name)
+    (out / "journal").rename(tmp_path / "journal")
+    shutil.rmtree(out / "points")
+    assert "7 models" in sweep(place, out, "--check", seed=5)
+
+
+def interrupted(command, place, moment):
+    """Start a command as from a terminal, press Ctrl-C at a moment, and return exit code and what it said."""
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=place,
+        start_new_session=True,
+        # What a shell starts in its background does not hear it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        while process.poll() is None and not moment():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("moment", ["before the first sample", "while samples are drawn"])
+def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept, tmp_path):
+    """One line, without a traceback, and the exit code of a program that SIGINT has ended."""
+    out = tmp_path / "results"
+    command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
+    moments = {
+        "before the first sample": lambda: (out / "sweep.json").exists(),
+        "while samples are drawn": lambda: sum(path.stat().st_size for path in out.glob("journal/*")) > 20_000,
+    }
+    code, said = interrupted(command, place, moments[moment])
+    assert code == 130, said
+    assert said.splitlines()[-1] == (
+        f"Interrupted: every sample that was drawn is in {out}/journal; type the same command again, and it goes on "
+        "there."
+    )
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if "goes on" in line]) == 1
+    assert len(drawn(out)) < len(drawn(swept[0]))
+    subprocess.run(command, check=True, capture_output=True, cwd=place)
+    assert figures(out) == figures(swept[0])
+    assert set(drawn(out).values()) == {1}

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points.folder import read_plan, write_plan
+from wise_merge.points.folder import read_plan, write_outcome, write_plan
+from wise_merge.points.outcome import Outcome
 from wise_merge.sweep.plan import make_plan
 from wise_merge.sweep.settings import read_settings
 
@@ -76,10 +77,16 @@ def refusal(run, out, /, **changes):
     return line.removeprefix("Error: ")
 
 
+def begin(results):
+    """Write down what is asked for, and that something came of the first point."""
+    write_plan(results)
+    write_outcome(results.folder, Outcome(results.points[0], results.tasks[0], "0" * 16, None, None, ()))
+
+
 @pytest.fixture
 def out(run, tmp_path):
     """The folder of a sweep that has begun."""
-    write_plan(plan_of(run, tmp_path / "results").results)
+    begin(plan_of(run, tmp_path / "results").results)
     return tmp_path / "results"
 
 
@@ -338,7 +345,7 @@ def test_another_calibration_needs_another_folder(run, tmp_path):
     early, late, later = (f"{run}/checkpoint-{step}" for step in (10, 20, 30))
     bang = {"method": "bang", "calibration": {early: 0.9, late: 1.8}}
     out = tmp_path / "results"
-    write_plan(plan_of(run, out, **bang).results)
+    begin(plan_of(run, out, **bang).results)
     for name, role in ((early, "early"), (late, "late")):
         line = refusal(run, out, method="bang", calibration={**bang["calibration"], name: 1.5})
         assert f"results of another calibration: {role} {name} has temperature" in line

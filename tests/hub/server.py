@@ -125,6 +125,10 @@ class HubServer:
         """
         self._faults.append(Fault(pattern, times, skip, after_bytes=after_bytes))
 
+    def lose(self, pattern: str, *, times: int | None = 1, skip: int = 0) -> None:
+        """Carry out the request, and close the connection without an answer."""
+        self._faults.append(Fault(pattern, times, skip, lost=True))
+
     def heal(self) -> None:
         """From now on nothing fails."""
         self._faults.clear()

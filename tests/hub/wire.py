@@ -64,6 +64,7 @@ class Fault:
     skip: int  # so many matching requests pass first
     answer: Answer | None = None  # sent instead of the real answer
     after_bytes: int | None = None  # else: the connection is cut here
+    lost: bool = False  # the request is carried out, and its answer does not arrive
 
     def strikes(self, request: Request) -> bool:
         """Whether this request fails; counts it if the pattern matches."""
@@ -121,6 +122,9 @@ class Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         answer = fault.answer if fault and fault.answer else hub.answer(request)
+        if fault and fault.lost:
+            self._reset()
+            return
         if cut is None:
             request.status = answer.status
         self._send(answer, head_only=request.method == "HEAD", limit=cut)

@@ -1,5 +1,6 @@
 """A checkpoint by the name that mergekit gives it, and its model ready to read: full, or a LoRA adapter on its base."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,25 @@ class Checkpoint:
 
     Attributes:
         name: as mergekit takes it, `MODEL` or `BASE+ADAPTER`.
-        base: the full model.
+        base: the folder of the full model; that of a model of the Hub is in the Hub's cache.
         adapter: the folder of the LoRA adapter that is to be added, None for a full model.
     """
 
     name: str
-    base: str
+    base: Path
     adapter: Path | None
 
 
-def find_checkpoint(argument: str) -> Checkpoint:
-    """Return the checkpoint that a command line names: a folder, a Hub id, BASE+ADAPTER, or an adapter alone."""
+def find_checkpoint(role: str, argument: str, tell: Callable[[str], object]) -> Checkpoint:
+    """Return the checkpoint that a command line names: a folder, a Hub id, BASE+ADAPTER, or an adapter alone.
+
+    Args:
+        role: early or late, for messages.
+        argument: of the command line.
+        tell: see `wise_merge.checkpoints.places.folder_of`.
+    """
     from wise_merge.checkpoints.adapters import check_adapter, read_adapter
+    from wise_merge.checkpoints.places import folder_of
 
     base, plus, adapter = (part.rstrip("/") or part for part in argument.partition("+"))
     folder = Path(base)
@@ -37,24 +45,25 @@ def find_checkpoint(argument: str) -> Checkpoint:
     if not adapter:
         if plus:
             raise WiseMergeError(f"{argument!r} ends in +; name an adapter after it, as in BASE+ADAPTER")
-        return Checkpoint(base, base, None)
+        return Checkpoint(base, folder_of(role, base, tell), None)
+    whole = folder_of(role, base, tell)
     # PEFT passes over weights that fit nothing: what it makes of another model's adapter would be a wrong model.
-    check_adapter(read_adapter(Path(adapter)), base, Path(base) if Path(base).is_dir() else None)
-    return Checkpoint(f"{base}+{adapter}", base, Path(adapter))
+    check_adapter(read_adapter(Path(adapter)), base, whole)
+    return Checkpoint(f"{base}+{adapter}", whole, Path(adapter))
 
 
 def load_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
     """Return the configuration of transformers."""
     from transformers import AutoConfig
 
-    return models.load(AutoConfig.from_pretrained, checkpoint.base, trust_remote_code=trust_remote_code)
+    return models.load(AutoConfig.from_pretrained, str(checkpoint.base), trust_remote_code=trust_remote_code)
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
     """Return the tokenizer: that beside the adapter if there is one, else the base model's."""
     from transformers import AutoTokenizer
 
-    name = checkpoint.base
+    name = str(checkpoint.base)
     if checkpoint.adapter is not None and (checkpoint.adapter / "tokenizer_config.json").is_file():
         name = str(checkpoint.adapter)
     return models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
@@ -68,7 +77,7 @@ def load_model(checkpoint: Checkpoint, place: Place) -> Any:
     # One bar is enough, that of the reading.
     disable_progress_bar()
     try:
-        model = models.load_weights(AutoModelForCausalLM.from_pretrained, checkpoint.base, place)
+        model = models.load_weights(AutoModelForCausalLM.from_pretrained, str(checkpoint.base), place)
     finally:
         enable_progress_bar()
     if checkpoint.adapter is None:

@@ -49,7 +49,8 @@ def run(
     out: Path | None = None,
     plot: Path | None = None,
     json_file: Path | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], object] = print,
+    warn: Callable[[str], object] = print,
 ) -> list[Calibrated]:
     """Return both checkpoints calibrated, after printing the table and writing what is asked for.
 
@@ -61,10 +62,11 @@ def run(
         plot: file for the reliability diagram.
         json_file: file for all figures.
         say: prints a part of the output.
+        warn: is given what is odd about where the checkpoints come from.
     """
     _check_settings(settings, {"--out": out, "--plot": plot, "--json": json_file})
     place = Place(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
-    checkpoints = [find_checkpoint(argument) for argument in (early, late)]
+    checkpoints = [find_checkpoint(role, name, warn) for role, name in zip(ROLES, (early, late), strict=True)]
     configs = [load_config(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
     if out is not None:
         # Where no temperature can be folded into the model, there is nothing to write.

@@ -48,7 +48,7 @@ def best(
     merged: Path | None,
     json_file: Path | None,
 ) -> None:
-    """Name the best point of a sweep, chosen on half of the problems.
+    """Choose the best point of a sweep on half of the problems.
 
     RESULTS is the folder of `wise-merge sweep`. The other half of the problems, which
     had no part in the choice, says what it is worth: its value with an interval, and

@@ -11,10 +11,10 @@ from wise_merge.cli.group import command
 @command("checkpoints")
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
 @click.option("--write", "recipe_file", metavar="YAML", type=click.Path(path_type=Path), help="Write a recipe there.")
-@click.option("--early", metavar="STEP", help="Its early checkpoint, by step or name of folder; else the first.")
-@click.option("--late", metavar="STEP", help="Its late checkpoint, likewise; else the last.")
+@click.option("--early", metavar="STEP", help="Early checkpoint of --write, by step or name of folder; else the first.")
+@click.option("--late", metavar="STEP", help="Late checkpoint of --write, likewise; else the last.")
 @click.option(
-    "--alpha", metavar="A", type=float, help="From 0 (early) to 1 (late); else 0.5, which the file then says."
+    "--alpha", metavar="A", type=float, help="Of --write, from 0 (early) to 1 (late); else 0.5, as the file says."
 )
 def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: str | None, alpha: float | None) -> None:
     """List a training run's checkpoints, and write a merge of two.

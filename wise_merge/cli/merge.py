@@ -7,7 +7,7 @@ import click
 from wise_merge.cli.group import command
 
 
-@command("merge")
+@command("merge", interrupted="{out} is as it was before")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
@@ -22,7 +22,7 @@ from wise_merge.cli.group import command
 @click.option("--force", is_flag=True, help="Replace OUT, whole, if it is there already.")
 @click.option("--check", is_flag=True, help="Stop after the checks; write nothing.")
 def merge(recipe: Path, out: Path, alphas: str | None, out_dtype: str | None, force: bool, check: bool) -> None:
-    """Merge as mergekit-yaml does, checked first and published whole.
+    """Merge as mergekit-yaml does: checked first, written whole.
 
     RECIPE is a YAML file for mergekit with merge_method wise_ft or bang, OUT a new
     folder. Keys, checkpoints, shapes, tokenizers and disk space are checked before a

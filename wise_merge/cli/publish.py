@@ -67,16 +67,20 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
     write_card(out, name, Settings(**facts), say=click.echo, warn=_warn)
 
 
-@command("push")
+@command("push", interrupted="type the same command again: what has arrived at the Hub is not sent again")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.argument("repository", metavar="USER/NAME")
 @_facts
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--revision", metavar="BRANCH", help="Send to this branch, which is made if it is not there; else main.")
 @click.option(
-    "--include-samples", is_flag=True, help="Send every sample of this model too; else none leaves the machine."
+    "--include-samples",
+    is_flag=True,
+    help="Send every sample of this model too; needs --results. Else none leaves the machine.",
 )
-@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send and write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be sent, the list of files last; send and write nothing."
+)
 def push(
     out: Path,
     repository: str,
@@ -86,7 +90,7 @@ def push(
     dry_run: bool,
     **facts: Any,
 ) -> None:
-    """Publish a merged model on the Hugging Face Hub, with its evidence.
+    """Publish a merged model on the Hub, with its evidence.
 
     Writes the card as `wise-merge card` does, refuses a model that is not whole, and
     sends weights, config, tokenizer, recipe, card and figures; nothing else in OUT

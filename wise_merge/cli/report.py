@@ -30,7 +30,7 @@ from wise_merge.cli.group import command
 def report(
     results: Path, out: Path | None, figures: Path | None, k: int | None, tasks: tuple[str, ...], samples: int
 ) -> None:
-    """Write the report of a sweep: one HTML page that works offline.
+    """Write a sweep's report: one HTML page that works offline.
 
     RESULTS is the folder that `wise-merge sweep` writes to, finished or not. The page
     shows the plane of Pass@1 and Pass@K with the path that alpha takes, Pass@K

@@ -83,12 +83,13 @@ def score(
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--export", "out", metavar="OUT", type=click.Path(path_type=Path), help="Write files for score there.")
 def journal(directory: Path, out: Path | None) -> None:
-    """Show what a journal of samples holds, or export it for `wise-merge score`.
+    """Show what a journal of samples holds, or export it.
 
     DIRECTORY is what `--model_args journal=DIRECTORY` of an evaluation named. Each
     line is a run: samples of one model for one task under one group of settings.
     With --export, each run becomes OUT/<model>-<run>/samples_<task>_<date>.jsonl,
-    in the form of `lm_eval --log_samples`; nothing is overwritten.
+    in the form of `lm_eval --log_samples`, for `wise-merge score`; nothing is
+    overwritten.
     """
     from wise_merge.journal.contents import read_runs, remarks, table
     from wise_merge.journal.export import export, sentence

@@ -8,10 +8,10 @@ from wise_merge import __version__
 from wise_merge.cli.group import command
 
 
-@command("demo")
+@command("demo", interrupted="type the same command again, and it goes on where it was")
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=Path("demo"))
 def demo(directory: Path) -> None:
-    """See the effect in minutes on two CPU cores, without any download.
+    """See the effect in minutes on two CPU cores, offline.
 
     Trains a tiny model on CountDown and sweeps from its early to its late
     checkpoint with `wise-merge sweep`; `wise-merge best` chooses and merges a
@@ -25,11 +25,11 @@ def demo(directory: Path) -> None:
 
 @command("doctor")
 def doctor() -> None:
-    """Say whether mergekit-yaml and lm_eval see this package, and what to do if not.
+    """Say whether mergekit-yaml and lm_eval see this package.
 
-    Also which versions of the programs it works with are here and which were
-    tested, and what of their insides is not as expected. Exit code 0 if both
-    hosts see it, 1 otherwise.
+    Says what to do if not. Also which versions of the programs it works with
+    are here and which were tested, and what of their insides is not as
+    expected. Exit code 0 if both hosts see it, 1 otherwise.
     """
     import platform
 

@@ -31,7 +31,10 @@ def _value(text: str) -> Any:
         return None if text == "None" else text
 
 
-@command("sweep")
+@command(
+    "sweep",
+    interrupted="every sample that was drawn is in {out}/journal; type the same command again, and it goes on there",
+)
 @click.argument("file", required=False, metavar="[SWEEP.YML]", type=click.Path(path_type=Path))
 @click.option("--early", metavar="CHECKPOINT", help="At alpha 0; with --run, its first checkpoint unless given.")
 @click.option("--late", multiple=True, metavar="CHECKPOINT", help="At alpha 1; several are each swept.")
@@ -61,7 +64,7 @@ def _value(text: str) -> Any:
 @click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Of the results.")
 @click.option("--check", is_flag=True, help="Stop after the checks; sample nothing.")
 def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
-    """Sample early x late checkpoints x alpha x temperature in one running engine.
+    """Sample checkpoints x alpha x temperature in one engine.
 
     SWEEP.YML or the options say which; the keys of the file are the options' names.
     For each point the weights are interpolated in memory, equal bit for bit to what

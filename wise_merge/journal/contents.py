@@ -71,6 +71,15 @@ class Kept:
             self.run, self.task = found, found.task
 
 
+def holds_samples(directory: Path) -> bool:
+    """Return whether a folder of journals holds any sample; reads no further than to the first."""
+    return any(
+        isinstance(records.content(record), Sample)
+        for path in journal_files(directory)
+        for record in records.records(lines_of(path), lambda line: None)
+    )
+
+
 @dataclass(frozen=True)
 class Contents:
     """A folder of journals.

@@ -65,7 +65,7 @@ def _check(order: Order) -> _Plan:
     (pair,) = order.pairs
     here = [Path(name) for name in (pair.early, pair.late) if Path(name).is_dir()]
     check_free(order.out, here, force=order.force, keep=[order.path])
-    folders = (folder_of("early", pair.early), folder_of("late", pair.late))
+    folders = (folder_of("early", pair.early, order.warn), folder_of("late", pair.late, order.warn))
     check_free(order.out, list(folders), force=order.force, keep=[order.path])
     if folders[0].samefile(folders[1]):
         raise WiseMergeError(

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from mergekit.config import MergeConfiguration
@@ -27,6 +28,7 @@ from wise_merge.averaging import first_non_finite
 from wise_merge.checkpoints.adapters import adapter_file
 from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
+from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
 from wise_merge.merge.companions import (
@@ -42,23 +44,29 @@ from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.mergekit_checks import check_configuration
 from wise_merge.mergekit_methods import observed
-from wise_merge.recipe import Recipe
+from wise_merge.recipe import Recipe, model_name
 
 #: Elements that are measured at once.
 _BLOCK = 1 << 17
+#: Keys of a recipe under which a model stands.
+_MODELS = {"base_model", "model", "lora", "source", "tokenizer_source"}
 
 
 def carry_out(order: Order) -> None:
     """Check everything, then have mergekit write the models of the order unless the checks are all that is wanted."""
     started = time.monotonic()
     recipe = order.recipes[0]
+    fetched = _fetched(order)
     models = [model for pair in order.pairs for model in (pair.early, pair.late)]
-    folders = {model: [Path(part) for part in model.split("+") if Path(part).is_dir()] for model in models}
+    folders = {
+        model: [place for part in model.split("+") if (place := fetched.get(part, Path(part))).is_dir()]
+        for model in models
+    }
     check_free(
         order.out, [folder for parts in folders.values() for folder in parts], force=order.force, keep=[order.path]
     )
     with _warnings_to(order.warn):
-        check_configuration(_configuration(recipe), by_mergekit=False)
+        check_configuration(_configuration(_placed(recipe, fetched)), by_mergekit=False)
     companions = _companions(order, folders)
     for warning in companions.warnings:
         order.warn(warning)
@@ -73,7 +81,7 @@ def carry_out(order: Order) -> None:
         return
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
-        measured, dtype = _merge(order, partial, companions)
+        measured, dtype = _merge(order, partial, companions, fetched)
         groups = by_group(measured)
         facts = {
             model: {
@@ -99,7 +107,34 @@ def carry_out(order: Order) -> None:
     order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
 
 
-def _merge(order: Order, partial: Path, companions: Companions) -> tuple[Measured, str | None]:
+def _fetched(order: Order) -> dict[str, Path]:
+    """Return the folders of models and adapters of the Hub, which mergekit itself does not find without a network."""
+    found: dict[str, Path] = {}
+    for pair in order.pairs:
+        for role, model in (("early", pair.early), ("late", pair.late)):
+            for part in model.split("+"):
+                # What is wrong with a path is for the checks.
+                if part not in found and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
+                    found[part] = folder_of(role, part, order.warn)
+    return found
+
+
+def _placed(entry: Any, fetched: Mapping[str, Path], key: str = "") -> Any:
+    """Return a recipe, or a part of it, with folders in the place of models of the Hub."""
+    if isinstance(entry, Mapping):
+        if "path" in entry:
+            return _placed(model_name(entry), fetched, key)
+        return {name: _placed(value, fetched, name) for name, value in entry.items()}
+    if isinstance(entry, (list, tuple)):
+        return [_placed(one, fetched, key) for one in entry]
+    if key in _MODELS and isinstance(entry, str):
+        return "+".join(str(fetched.get(part, part)) for part in entry.split("+"))
+    return entry
+
+
+def _merge(
+    order: Order, partial: Path, companions: Companions, fetched: Mapping[str, Path]
+) -> tuple[Measured, str | None]:
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
     dtypes: set[torch.dtype] = set()
@@ -140,7 +175,7 @@ def _merge(order: Order, partial: Path, companions: Companions) -> tuple[Measure
         )
         with observed(observe), _warnings_to(lambda message: None):
             try:
-                run_merge(_configuration(recipe), str(folder), options)
+                run_merge(_configuration(_placed(recipe, fetched)), str(folder), options)
             except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise  # of the disk, not of transformers about a tokenizer

@@ -5,6 +5,7 @@ journal holds is taken from it, and only what is missing is drawn.
 """
 
 import json
+import sys
 import time
 import uuid
 from collections import Counter
@@ -183,7 +184,9 @@ class Sampler:
                 raise TaskInputError(str(error)) from error
             finally:
                 kept = sum(len(problem.found) for problem in problems if problem.book is not None)
-                if kept and any(len(problem.found) < problem.wanted for problem in problems):
+                # Of a sweep, the command itself says what Ctrl-C leaves.
+                told = not self._bar_stays and sys.exc_info()[0] is KeyboardInterrupt
+                if kept and not told and any(len(problem.found) < problem.wanted for problem in problems):
                     log.error("journal %s: %d samples are kept; the same command goes on", self._journal, kept)
         completions = [problem.found[index] for problem, index in places]
         for request, completion in zip(requests, completions, strict=True):

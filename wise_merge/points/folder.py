@@ -123,6 +123,11 @@ def read_outcome(folder: Path, point: Point, task: str) -> Outcome | None:
         return from_json(point, _read(path))
 
 
+def holds_outcomes(folder: Path) -> bool:
+    """Return whether anything came of any point."""
+    return any((folder / "points").glob("*/[!.]*.json"))
+
+
 def write_outcome(folder: Path, outcome: Outcome) -> None:
     """Write down what came of a point on a task."""
     _write(_path(folder, outcome.point, outcome.task), {"format": FORMAT, **to_json(outcome)})

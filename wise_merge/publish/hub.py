@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
+from wise_merge.checkpoints.hub import chain, is_of_transport
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.contents import Contents, Entry
 
 #: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
 _STALE = re.compile(r"[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?|adapter_model\.bin")
-#: Packages that huggingface_hub sends with.
-_TRANSPORTS = {"httpx", "httpx2", "httpcore", "hf_xet", "requests"}
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,29 @@ def _validate(api: Any, card: str) -> None:
 
 
 def _upload(api: Any, target: Target, folder: Path, what: str, stale: Sequence[str]) -> None:
-    api.upload_folder(
-        repo_id=target.repository,
-        folder_path=folder,
-        revision=target.revision,
-        commit_message=f"{what}, with wise-merge {__version__}",
-        delete_patterns=list(stale) or None,
-    )
+    """Make one commit of a folder, and no second one where the answer to the first is lost.
+
+    `huggingface_hub` sends a commit again when it has no answer. With the parent named, the Hub refuses what is there.
+    """
+    from huggingface_hub.errors import HfHubHTTPError
+
+    title = f"{what}, with wise-merge {__version__}"
+    parent = api.repo_info(target.repository, revision=target.revision).sha
+    try:
+        api.upload_folder(
+            repo_id=target.repository,
+            folder_path=folder,
+            revision=target.revision,
+            commit_message=title,
+            delete_patterns=list(stale) or None,
+            parent_commit=parent,
+        )
+    except HfHubHTTPError as error:
+        if error.response.status_code != 412:
+            raise
+        commits = api.list_repo_commits(target.repository, revision=target.revision)
+        if [commits[0].title, *(commit.commit_id for commit in commits[1:2])] != [title, parent]:
+            raise
 
 
 def _lay(folder: Path, entries: Sequence[Entry]) -> None:
@@ -151,11 +166,11 @@ def _explained(target: Target, remedy: str) -> Iterator[None]:
     except WiseMergeError:
         raise
     except Exception as error:  # of the transport, which is huggingface_hub's own business: httpx, hf_xet
-        chain = list(_chain(error))
-        for cause in chain:
+        causes = list(chain(error))
+        for cause in causes:
             if isinstance(cause, HfHubHTTPError):
                 raise WiseMergeError(_status(cause, target, remedy)) from error
-        if not any(map(_is_of_transport, chain)):
+        if not any(map(is_of_transport, causes)):
             raise
         raise WiseMergeError(f"the connection to the Hub broke off ({first_line(error)}); {remedy}") from error
 
@@ -181,29 +196,3 @@ def _status(error: Any, target: Target, remedy: str) -> str:
     if code is not None and code >= 500:
         return f"the Hub has trouble of its own ({code}: {said}); wait a while and {remedy}"
     return f"the Hub refuses ({code}: {said}); {remedy}"
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those that it was raised from: a file that cannot be sent is a RuntimeError at first."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _is_of_transport(error: BaseException) -> bool:
-    modules = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
-    return (
-        bool(modules & _TRANSPORTS)
-        or isinstance(error, (ConnectionError, TimeoutError))
-        or (type(error) is RuntimeError and "xet" in _origin(error))
-    )
-
-
-def _origin(error: BaseException) -> str:
-    """Return the file in which an exception was raised."""
-    trace = error.__traceback__
-    found = ""
-    while trace is not None:
-        found = trace.tb_frame.f_code.co_filename
-        trace = trace.tb_next
-    return found

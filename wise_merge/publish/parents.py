@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from wise_merge.checkpoints.hub import card
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.merged import ROLES, Merged
 from wise_merge.publish.privacy import Privacy, is_hub_id
@@ -46,7 +47,8 @@ def inherited(
         found, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
         metadata[role] = found
         if reason:
-            warnings.append(f"{role}: {reason}, so neither its licence nor its languages are known")
+            unknown = "" if found else ", so neither its licence nor its languages are known"
+            warnings.append(f"{role}: {reason}{unknown}")
     languages = _languages(list(metadata.values()))
     if licence is not None:
         return Inherited({"license": licence}, languages, tuple(warnings))
@@ -93,7 +95,7 @@ def _licence(role: str, metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def _metadata(name: str, shown: str) -> tuple[dict[str, Any], str | None]:
-    """Return the metadata of a checkpoint's card, or why there is none.
+    """Return the metadata of a checkpoint's card, and why there is none, or where else it comes from.
 
     That of the Hub adds what the card of a local folder does not say: trainers write cards without a licence.
     """
@@ -102,7 +104,7 @@ def _metadata(name: str, shown: str) -> tuple[dict[str, Any], str | None]:
     if "license" in local or not is_hub_id(identity):
         return local, reason
     remote, reason = _hub_metadata(identity)
-    return {**remote, **local}, None if local else reason
+    return {**remote, **local}, None if local and not remote else reason
 
 
 def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
@@ -122,24 +124,14 @@ def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _hub_metadata(identity: str) -> tuple[dict[str, Any], str | None]:
-    from huggingface_hub import ModelCard, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import ModelCard
 
-    repository, _, revision = identity.partition("@")
     try:
-        path = hf_hub_download(repository, "README.md", revision=revision or None)
-        return ModelCard(Path(path).read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        return {}, f"the Hub shows no {identity}"
-    except EntryNotFoundError as error:
-        return {}, f"{identity} has no card that could be read ({first_line(error)})"
-    except (HfHubHTTPError, HFValidationError, OSError, ValueError, yaml.YAMLError) as error:
+        path, doubt = card(identity)
+        if path is None:
+            return {}, doubt
+        return ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict(), doubt
+    except (OSError, ValueError, yaml.YAMLError) as error:
         return {}, f"the card of {identity} cannot be read ({first_line(error)})"
 
 

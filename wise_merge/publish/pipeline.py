@@ -230,18 +230,17 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
 
 
 def _shown(target: Target, contents: Contents, readme: str) -> str:
-    """Return what would be sent."""
+    """Return what would be sent; the list comes last, where it is seen: a card has hundreds of lines."""
     where = target.repository + (f", branch {target.revision}" if target.revision else "")
     rows = [[entry.name, _size(entry.bytes), entry.remark] for entry in contents.entries]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
-    lines = [f"would be sent to {where}:"]
-    lines += [f"  {name:<{widths[0]}}  {size:>{widths[1]}}  {remark}".rstrip() for name, size, remark in rows]
-    if contents.left:
-        lines.append(f"stays here: {', '.join(contents.left)}")
+    lines = ["--- README.md", readme.rstrip(), ""]
     for entry in contents.others:
         if entry.remark == "paths replaced" and entry.content is not None:
-            lines += ["", f"--- {entry.name}", entry.content.decode().rstrip()]
-    return "\n".join([*lines, "", "--- README.md", readme.rstrip()])
+            lines += [f"--- {entry.name}", entry.content.decode().rstrip(), ""]
+    lines += [f"--- would be sent to {where}:"]
+    lines += [f"  {name:<{widths[0]}}  {size:>{widths[1]}}  {remark}".rstrip() for name, size, remark in rows]
+    return "\n".join([*lines, f"{_summary(contents)}; nothing was sent"])
 
 
 def _summary(contents: Contents) -> str:

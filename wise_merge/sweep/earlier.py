@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.points.folder import Results, read_plan
+from wise_merge.journal.contents import holds_samples
+from wise_merge.points.folder import Results, holds_outcomes, read_plan
 from wise_merge.points.point import Checkpoint, Point
 from wise_merge.sweep.settings import Settings
 
@@ -18,8 +19,9 @@ _MAY_CHANGE = {
 
 
 def read_earlier(settings: Settings, out: Path) -> Results | None:
-    """Return what was asked for in a folder of results so far, without outcomes; None if there is nothing.
+    """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
 
+    A sweep that ended before its first sample, such as for want of data, binds nobody: the next one may be another.
     Raises a `WiseMergeError` where this sweep cannot go on there: `out` is a file, holds something else, or results
     of other settings. Reads no checkpoint.
     """
@@ -37,8 +39,9 @@ def read_earlier(settings: Settings, out: Path) -> Results | None:
             )
         if names - {"journal"}:
             raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
-    if found is not None:
-        _check_settings(found, settings, out)
+    if found is None or not (holds_outcomes(out) or holds_samples(found.journal)):
+        return None
+    _check_settings(found, settings, out)
     return found
 
 

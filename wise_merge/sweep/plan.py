@@ -69,9 +69,9 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     early_name, late_names = _named(settings)
     names = [early_name, *late_names]
     balances = {name: _balance(settings, name) for name in names}
-    folders = {name: _folder("early" if name == early_name else "late", name) for name in names}
-    before = read_earlier(settings, out)
     warnings: list[str] = []
+    folders = {name: _folder("early" if name == early_name else "late", name, warnings) for name in names}
+    before = read_earlier(settings, out)
     for name in names:
         _check_full(name, folders[name])
     for name in late_names:
@@ -138,10 +138,10 @@ def _step(folder: Path) -> int | None:
     return step_of(folder, read_state(folder))
 
 
-def _folder(role: str, name: str) -> Path:
+def _folder(role: str, name: str, warnings: list[str]) -> Path:
     if "+" in name and not Path(name).is_dir():
         raise WiseMergeError(f"the {role} checkpoint {name} {_ADAPTER}")
-    return folder_of(role, name)
+    return folder_of(role, name, warnings.append)
 
 
 def _check_full(name: str, folder: Path) -> None:
