@@ -10,8 +10,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-from wise_merge.answers import mathematics
+from wise_merge.answers import mathematics, statements
+from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.answers.formulas import is_cut
+from wise_merge.answers.marked import ends_itself
 from wise_merge.errors import WiseMergeError
 
 #: Digits after which a "number" is the output of a model that repeats itself, not an answer.
@@ -39,7 +42,6 @@ _FILLER = re.compile(
 )
 _ANSWER_IS = re.compile(r"(?:[ \t]+[^\s.:;!?]+){0,6}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)")
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
-_THIN_SPACE = re.compile(r"(?<=\d)\\,(?=\d{3})")
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
 _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
@@ -140,18 +142,23 @@ def _boxed(answer: str) -> str:
 def _read(completion: str) -> Decimal | str | None:
     text = finished(completion)
     if "\\" in text:
-        # How LaTeX spells a thousands comma, and the thin space that some put in its place.
-        text = _THIN_SPACE.sub("", text.replace("{,}", ",").replace("\\!", ""))
+        # How LaTeX spells a thousands comma.
+        text = text.replace("{,}", ",").replace("\\!", "")
         text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
-    text = text.replace("\N{MINUS SIGN}", "-")
-    return next((answer for read in (_marked, _announced, _last) if (answer := read(text)) is not None), None)
+    text = ungrouped(plain(text))
+    try:
+        marked = _marked(text, ends_itself(completion))
+        return next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None) if (
+            marked is None
+        ) else marked
+    except statements.Cut:
+        return None
 
 
-def _marked(text: str) -> Decimal | str | None:
+def _marked(text: str, is_ended: bool) -> Decimal | str | None:
     candidates: list[tuple[int, Decimal | str]] = []
     for start, end, content in last_boxes(text, _REACH, count=2):
-        # Cut off by the token limit or by a forgotten brace, it holds what follows it.
-        shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0] if content is None else content
+        shown = _cut_box(text, start, is_ended) if content is None else content
         answer = _formula(shown) or read_expression(shown)
         if answer is not None:
             candidates.append((end, answer))
@@ -164,6 +171,19 @@ def _marked(text: str) -> Decimal | str | None:
                 candidates.append((at, number))
                 break
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
+
+
+def _cut_box(text: str, start: int, is_ended: bool) -> str:
+    """Return what a box holds that does not close, to where its brace was forgotten.
+
+    Raises:
+        Cut: if the text ends within a formula there.
+    """
+    shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0]
+    reaches_end = start + 6 + len(shown) >= len(text.rstrip())
+    if reaches_end and not is_ended and is_cut(shown.lstrip().removeprefix("{")):
+        raise statements.Cut
+    return shown
 
 
 def _formula(content: str) -> str | None:
