@@ -9,7 +9,7 @@ import re
 _ZERO_WIDTH = "\u200b\u200c\u200d\u2060\ufeff\u00ad"
 _SPACES = "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 # Minus signs, and the hyphens that stand for one. En and em dashes are not among them: they also mean "to".
-_MINUS = "\u2212\ufe63\uff0d\u2010\u2011\u2012\u02d7\u2796\u207b"
+_MINUS = "\u2212\ufe63\uff0d\u2010\u2011\u2012\u02d7\u2796"
 _FRACTIONS = {
     "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
     "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10),
@@ -31,7 +31,7 @@ _PLAIN = str.maketrans(
 )
 # A dash directly before a number is its sign, unless a word or another number ends there: `pages 3–5`, `answer—5`.
 _DASH_BEFORE_NUMBER = re.compile(r"(?<![^\W_])(?<![)\]}%.])[–—―](?=\\?[$€£¥₹√π]?(?:\.?\d|\\[a-z]|[½-⅞⅐-⅒]))")  # noqa: RUF001
-_FRACTION = re.compile(rf"(\d?)\s?([{''.join(_FRACTIONS)}])")
+_FRACTION = re.compile(rf"(?:(\d)\s?)?([{''.join(_FRACTIONS)}])")
 
 _SEPARATOR = r"\\[,;:! ]|\{,\}|[ ~_'’]"  # noqa: RUF001
 # A number that goes on before or after is another one, or a list.

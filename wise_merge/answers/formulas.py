@@ -29,16 +29,21 @@ _NUMBER_IN_FONT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph)"
     r"\s*\{\s*([-+]?\\?\$?\d[\d.,/ ]*?\s*(?:\\?%)?)\s*[.]?\s*\}"
 )
+_QUANTITY_IN_FONT = re.compile(r"\A(\\(?:text|mbox|textbf)\s*\{)\s*([-+]?\d[\d.,]*)(\s+[a-zA-Z][^{}\\\d]*\})\Z")
 _FONT_SWITCH = re.compile(r"\{\\(?:rm|bf|it|sf|tt)\s+([^{}]*)\}|\\(?:rm|bf|it|sf)\s+(?=[-\d])")
 _EDGE = re.compile(r"\A(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+|(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+\Z")
 _END = re.compile(r"(?:[\s.,;:]|\\(?=\s*\Z)|\\text\s*\{\s*[.,;:]*\s*\})+\Z")
 _DOTS = re.compile(r"\.{2,}\Z")
-_START = re.compile(r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*|\A(?:\\approx|≈|=)\s*")
+_START = re.compile(
+    r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*|\A(?:\\approx|≈|=)\s*"
+)
 
 _CURRENCY = r"(?:\\text\s*\{\s*\\?\$\s*\}|\\\$|[€£¥₹]|\\(?:euro|pounds)(?![a-zA-Z]))"
 _BEFORE_NUMBER = re.compile(rf"{_CURRENCY}\s*(?=[-+]?[\d.\\])")
 _AFTER_NUMBER = re.compile(rf"(?<=\d)\s*{_CURRENCY}")
-_DEGREE = re.compile(r"(?:\^\s*)?(?:\{\s*)?(?:\\degree|\\textdegree|\\circ|°|º)(?![a-zA-Z])(?:\s*\})?|(?<=\d)\^\s*\{?o\}?\Z")
+_DEGREE = re.compile(
+    r"(?:\^\s*)?(?:\{\s*)?(?:\\degree|\\textdegree|\\circ|°|º)(?![a-zA-Z])(?:\s*\})?|(?<=\d)\^\s*\{?o\}?\Z"
+)
 _DEGREES_OF = re.compile(r"(?<=\\circ)\s*(?:\\(?:text|mathrm)\s*\{\s*[CFK]\s*\}|[CF])\Z")
 _PERCENT = re.compile(
     r"\s*(?:\\?%|\\(?:text|mathrm|textrm)\s*\{\s*(?:\\?%|percent|per cent|percentage)\s*\}|(?<![a-zA-Z])(?:percent|per cent|pct)\.?)\Z"
@@ -60,10 +65,14 @@ _ROOT_OF_NUMBER = re.compile(r"√\s*(\d+(?:\.\d+)?)")
 _DASH = re.compile(r"(?<![\d)}])[–—―]|[–—―](?![\d(\\])")  # noqa: RUF001
 
 _FONT = r"\\(?:mathrm|mathit|mathsf|text|textrm|textit|textnormal|operatorname\*?|mbox)"
-_CONSTANT = re.compile(rf"{_FONT}\s*\{{\s*([ei]|\\pi)\s*\}}|\{{\\(?:rm|it)\s+([ei]|\\pi)\s*\}}")
+_CONSTANT = re.compile(rf"{_FONT}\s*\{{\s*([ei]|\\pi)\s*\}}|\\(?:mathrm|rm)\s+([ei])(?![a-zA-Z])")
+_NATURAL = re.compile(r"\\log_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})")
+_POINT_IN_WORDS = re.compile(r"(\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{[^{}]*?)[\s.,;:]+\}\Z")
 _FUNCTIONS = "arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|max|min|det|pi"
 _FUNCTION_IN_FONT = re.compile(rf"{_FONT}\s*\{{\s*({_FUNCTIONS})\s*\}}")
-_BARE_FUNCTION = re.compile(rf"(?<![\\a-zA-Z{{])({_FUNCTIONS}|sqrt|infinity|infty)(?![a-zA-Z])|(?<=\{{)(sqrt|pi)(?![a-zA-Z])")
+_BARE_FUNCTION = re.compile(
+    rf"(?<![\\a-zA-Z{{])({_FUNCTIONS}|sqrt|infinity|infty)(?![a-zA-Z])|(?<=\{{)(sqrt|pi)(?![a-zA-Z])"
+)
 _TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf)\s*\{[^{}]*\}")
 
 _TAKES_ARGUMENTS = re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\sqrt(?![a-zA-Z])|\^(?=\s*\()")
@@ -84,9 +93,11 @@ _QUANTITY = re.compile(
 )
 _SHORT_UNITS = frozenset(
     "mm cm dm km m ft in yd mi kg g mg lb lbs oz s sec min h hr hrs ml l gal mph kph rpm usd am pm hz w kw n j a an of "
-    "per the to sq cu m/s".split()
+    "per the to sq cu m/s day egg cup box bag mph".split()
 )
-_NO_UNITS = frozenset("and or mod base choose if for where when pi sqrt ln log sin cos tan exp such is are not to".split())
+_NO_UNITS = frozenset(
+    "and or mod base choose if for where when pi sqrt ln log sin cos tan exp such is are not to".split()
+)
 _POWER_OF_UNIT = re.compile(r"(?:mm|cm|dm|km|m|ft|in|yd|mi)\s*\^\s*\{?[23]\}?\Z")
 
 _UNREADABLE = re.compile(
@@ -98,11 +109,17 @@ _CONSEQUENCE = re.compile(
     r"\\(?:implies|Rightarrow|Longrightarrow|therefore|iff|Leftrightarrow)(?![a-zA-Z])|=>|(?<![a-zA-Z])(?:so|thus|hence|therefore)(?![a-zA-Z])"
     r"|\\text\s*\{[^{}]*\b(?:so|thus|hence|therefore|then|which gives)\b[^{}]*\}"
 )
-_PART = re.compile(r"[,;]|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:land|lor|wedge|vee)(?![a-zA-Z])")
+_PART = re.compile(
+    r"[,;]|\\text\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|\\(?:land|lor|wedge|vee)(?![a-zA-Z])"
+)
 _UNKNOWN = re.compile(r"\s*((?:[a-zA-Z]|\\[a-z]+)(?:_(?:\{\w+\}|\w))?)\s*")
 _NAME = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
 _EQUALS = re.compile(r"(?<![<>!:])=")
-_FUNCTION_NAMES = frozenset(f"\\{name}" for name in ("frac", "dfrac", "tfrac", "cdot", "times", "sqrt", "left", "right", "div"))
+_RELATION = re.compile(r"[=<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)(?![a-zA-Z])")
+_FUNCTION_NAMES = frozenset(
+    f"\\{name}"
+    for name in ("frac", "dfrac", "tfrac", "cdot", "times", "sqrt", "left", "right", "div", "le", "ge", "ne")
+)
 
 _UNIT_APART = re.compile(r"\d\s+(?:cm|mm|km|kg|ft|in|mph|[mgs])\Z")
 _ATTACHED = re.compile(r"(?:(?<=[\d})\]])|(?<=[\d})\]]\s)|(?<=[\d})\]][a-zA-Z])|(?<=[a-zA-Z]\s))[a-zA-Z]\Z")
@@ -122,11 +139,11 @@ def spelled(text: str) -> str:
     text = _SPACE.sub(" ", _STYLE.sub("", text.replace("{,}", ",")))
     text = _DELIMITER.sub("", text) if "$" in text or "\\" in text else text
     text = _unwrapped(_FONT_SWITCH.sub(lambda found: found[1] or "", text)) if "\\" in text else text
-    text = _bare(_NUMBER_IN_FONT.sub(r"\1", text))
+    text = _QUANTITY_IN_FONT.sub(r"\2\1\3", _bare(_NUMBER_IN_FONT.sub(r"\1", text)))
     text = _AFTER_NUMBER.sub("", _BEFORE_NUMBER.sub("", text))
     text = _DEGREES_OF.sub("", _DEGREE.sub(r"^\\circ", text))
     text = _CONSTANT.sub(lambda found: f" {found[1] or found[2]}", text)
-    text = _IMAGINARY.sub(" i", text)
+    text = _POINT_IN_WORDS.sub(r"\1}", _NATURAL.sub(r"\\ln ", _IMAGINARY.sub(" i", text)))
     text = _FUNCTION_IN_FONT.sub(r"\\\1 ", text)
     text = _outside_words(text)
     text = _with_braces(text)
@@ -152,7 +169,7 @@ def readings(text: str, *, is_gold: bool) -> list[str]:
     >>> readings("1 2", is_gold=False)
     []
     """
-    bare = _TEXT.sub("", text)
+    bare = _TEXT.sub(" . ", text)
     if _UNREADABLE.search(bare) or not _is_balanced(text):
         return []
     if " and " in text and (mixed := re.fullmatch(r"(-?)(\d{1,9}) and (\d{1,9})/(\d{1,9})", text)):
@@ -178,7 +195,10 @@ def is_cut(text: str) -> bool:
     (True, True, True, False, False)
     """
     bare = text.rstrip(" $")
-    if re.search(r"(?:[-+*/=^_<>≤≥×·÷±√(\[{&]|\\(?:times|cdot|div|pm|frac|sqrt|le|ge|leq|geq|approx|text|left|right)|(?<!\\)\\)\Z", bare):
+    if re.search(
+        r"(?:[-+*/=^_<>≤≥×·÷±√(\[{&]|\\(?:times|cdot|div|pm|frac|sqrt|le|ge|leq|geq|approx|text|left|right)|(?<!\\)\\)\Z",
+        bare,
+    ):
         return True
     opened = sum(map(bare.count, "([")) - sum(map(bare.count, ")]"))
     return bare.count("{") - bare.count("\\{") > bare.count("}") - bare.count("\\}") or opened > 0
@@ -326,8 +346,10 @@ def _number_alone(text: str) -> str:
     if _POWER_OF_UNIT.search(text):
         return found[1]
     attached = text[found.end(1)] != " "
-    known = all(len(word) >= 4 or word in _SHORT_UNITS for word in words) and not _NO_UNITS & set(words)
-    return found[1] if known and len(max(words, key=len)) >= (2 if not attached else 4) else text
+    known = [word for word in words if len(word) >= 4 or word in _SHORT_UNITS]
+    if not known or _NO_UNITS & set(words) or any(len(word) < 3 for word in words if word not in _SHORT_UNITS):
+        return text
+    return found[1] if not attached or len(words[0]) >= 4 or (len(words[0]) >= 2 and words[0] in _SHORT_UNITS) else text
 
 
 def _solved(text: str) -> str:
@@ -342,13 +364,13 @@ def _solved(text: str) -> str:
     if last.strip():
         text = last
     parts = _parts(text)
-    if len(parts) < 2 or not all(_EQUALS.search(part) for part in parts):
+    if len(parts) < 2 or not all(_RELATION.search(part) for part in parts):
         return text
     solved, names, other = [], set(), set()
     for part in parts:
-        left, right = _EQUALS.split(part, maxsplit=1)
-        unknown = _UNKNOWN.fullmatch(left)
-        if unknown and unknown[1] not in _NAME.findall(right):
+        left, *right = _EQUALS.split(part, maxsplit=1)
+        unknown = _UNKNOWN.fullmatch(left) if right else None
+        if unknown and unknown[1] not in _NAME.findall(right[0]):
             solved.append(part.strip())
             names.update(_NAME.findall(unknown[1])[:1])
         else:

@@ -25,8 +25,6 @@ _PLACEHOLDER = re.compile(r"[\s._?…]*")
 _UNCLOSED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{\s*([^\n<>]*)|([-+]?[\d.,]*\d)(?=[\s$.]*\Z))")
 # The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
 _LOST_BACKSLASH = re.compile(r"(?<![\\a-z])(?:b|\x08)oxed(?=\s*\{)")
-# `</answer>` and what models make of it. A closing tag is never mathematics.
-_TAG = re.compile(r"</\w{0,20}[>,]?|<(?:reasoning|solution|output|result)>")
 _PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]er ?cent|[Pp]ct)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")
 _INTEGER = re.compile(r"-?\d{1,15}")
@@ -47,8 +45,7 @@ def extract(completion: str) -> str | None:
     text = plain(finished(completion))
     if "oxed" in text:
         text = _LOST_BACKSLASH.sub(r"\\boxed", text)
-    if "<" in text:
-        text = _TAG.sub(" ", text)
+    text = statements.without_tags(text)
     try:
         answer = _found(text, ends_itself(completion))
     except statements.Cut:
@@ -78,9 +75,11 @@ def _found(text: str, ends_itself: bool) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    return _hoped(text) or _boxed(text) or statements.announced(text) or statements.mentioned(text) or (
-        statements.last_stated(text)
-    )
+    found = _hoped(text) or _boxed(text)
+    if found:
+        return found
+    text = statements.without_emphasis(text)
+    return statements.announced(text) or statements.mentioned(text) or statements.last_stated(text)
 
 
 def _hoped(text: str) -> str | None:
@@ -88,7 +87,7 @@ def _hoped(text: str) -> str | None:
     if hope < 0:
         return None
     start = text.lower().rfind("final answer is", max(0, hope - MAX_CHARACTERS), hope)
-    return None if start < 0 else statements.stated(text[start + 15 : hope])
+    return None if start < 0 else statements.stated(statements.without_emphasis(text[start + 15 : hope]))
 
 
 def _boxed(text: str) -> str | None:
@@ -100,7 +99,7 @@ def _boxed(text: str) -> str | None:
     if later >= 0:
         # A box outranks a sentence that only speaks of the final answer.
         try:
-            announced = statements.announced(text[later:], directly=True)
+            announced = statements.announced(statements.without_emphasis(text[max(end, later - 3) :]), directly=True)
         except statements.Cut:
             announced = None
         if announced:

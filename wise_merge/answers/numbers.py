@@ -13,7 +13,7 @@ from typing import Any
 from wise_merge.answers import mathematics, statements
 from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.completions import finished, last_boxes
-from wise_merge.answers.formulas import is_cut
+from wise_merge.answers.formulas import is_cut, spelled
 from wise_merge.answers.marked import ends_itself
 from wise_merge.errors import WiseMergeError
 
@@ -30,7 +30,7 @@ _SIGN = r"(?:(?<![\d)\]])[-+]\s?)?"
 _FRACTION = rf"\\[dtc]?frac\s*\{{\s*({_UNSIGNED})\s*\}}\s*\{{\s*({_UNSIGNED})\s*\}}"
 _NUMBER = re.compile(
     rf"({_SIGN}){_CURRENCY}?\s?({_SIGN})(?:({_UNSIGNED})"
-    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
+    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(?:and\s+)?(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
 )
 _NUMBER_AT_END = re.compile(rf"(?:{_SIGN}){_CURRENCY}?{_UNSIGNED}")
 
@@ -40,7 +40,16 @@ _FILLER = re.compile(
     r"|(?:about|approximately|approx\.?|therefore|thus|just|only|exactly|equal|to|a total of|that|then|now)\b"
     r"|[A-Za-z]\s?=)*"
 )
-_ANSWER_IS = re.compile(r"(?:[ \t]+[^\s.:;!?]+){0,6}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)")
+_ANSWER_IS = re.compile(
+    rf"s?(?:[ \t]+(?!{statements.NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)"
+)
+# Where a number is the beginning of a formula only.
+_GOES_ON = re.compile(
+    r"\s*(?:[√π^²³]|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
+)
+# What makes the last number of a text a part of something.
+_WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|\bsqrt\b")
+_QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
@@ -65,6 +74,14 @@ _FORMULA = re.compile(
 _BOLD = re.compile(rf"\*\*\s*({_SIGN}\\?{_CURRENCY}?{_UNSIGNED})[^*\n:]{{0,40}}\*\*")
 _CLOSING_REMARK = re.compile(r"\n\s*(?:Let me know|Please let me know|Feel free|I hope|Hope this|Would you like)\b")
 _DIGIT = re.compile(r"\d")
+_DIGIT_OR_CONSTANT = re.compile(r"\d|\\pi|π")
+# After the last number of a text: an operation without its end.
+_BREAKS_OFF = re.compile(r"\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt|pm)\s*\{?)[\s${(]*")  # noqa: RUF001
+_LONGEST_REST = 20
+# A text that the token limit cut off within a calculation. A hyphen alone on its line is none.
+_CUT_OPERATION = re.compile(
+    r"[\w)}\]%]\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt)\s*\{?)\Z|\\[dt]?frac\s*(?:\{[^{}]*\}?\s*)?(?:\{[^{}]*)?\Z"  # noqa: RUF001
+)
 _PARAGRAPHS = 20
 _LONGEST_PARAGRAPH = 2000
 
@@ -148,9 +165,11 @@ def _read(completion: str) -> Decimal | str | None:
     text = ungrouped(plain(text))
     try:
         marked = _marked(text, ends_itself(completion))
-        return next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None) if (
-            marked is None
-        ) else marked
+        return (
+            next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None)
+            if (marked is None)
+            else marked
+        )
     except statements.Cut:
         return None
 
@@ -194,23 +213,42 @@ def _formula(content: str) -> str | None:
     return f"\\boxed{{{' '.join(content.split())}}}" if _FORMULA.search(side) else None
 
 
-def _announced(text: str) -> Decimal | None:
+def _announced(text: str) -> Decimal | str | None:
     lower = text.lower()
     if len(lower) != len(text):  # some capitals have two small letters
         lower = text
     for at in _last_places(lower, "answer"):
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
-        found = says and _number_at(text, says.end())
+        if not says:
+            continue
+        found = _number_at(text, says.end())
+        if found is None or _GOES_ON.match(text, found.end()):
+            answer = _formula_said(text[says.end() : says.end() + _REACH])
+            if answer is not None:
+                return answer
         if found:
             number = _value(found)
+            rest = text[found.end() :] if len(text) - found.end() < _LONGEST_REST else "."
+            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : found.start()]):
+                raise statements.Cut
             if _OPERATOR.match(text, found.end()):
                 # `The answer is 3 + 4 = 7`
                 line = text[found.start() : found.start() + _REACH].split("\n", 1)[0]
                 sentence = line.split(". ", 1)[0]
-                number = read_expression(sentence.rpartition("=")[2]) if "=" in sentence else number
+                if "=" not in sentence:
+                    return _formula_said(text[says.end() : says.end() + _REACH]) or number
+                number = read_expression(sentence.rpartition("=")[2])
             if number is not None:
                 return number
     return None
+
+
+def _formula_said(text: str) -> Decimal | str | None:
+    """Return the formula that the text begins with, boxed, or its number if it is one; None if it does not."""
+    content = statements.stated(statements.without_emphasis(text), directly=True)
+    if not content or not _DIGIT_OR_CONSTANT.search(content):
+        return None
+    return _formula(content) or read_expression(spelled(content))
 
 
 def _last_places(text: str, marker: str) -> Iterator[int]:
@@ -222,7 +260,7 @@ def _last_places(text: str, marker: str) -> Iterator[int]:
         yield at
 
 
-def _last(text: str) -> Decimal | None:
+def _last(text: str) -> Decimal | str | None:
     closing = _CLOSING_REMARK.search(text, max(0, len(text) - _REACH))
     if closing and _DIGIT.search(text, 0, closing.start()):
         text = text[: closing.start()]
@@ -233,21 +271,46 @@ def _last(text: str) -> Decimal | None:
             number = None if _HEADING.match(bold.string, bold.end(1)) else read_expression(bold[1])
             if number is not None:
                 return number
+    end_of_text = text[-60:].rstrip(" \n$.")
+    if _CUT_OPERATION.search(end_of_text):
+        raise statements.Cut
     reach = 30
     while True:
         tail = text[-reach:]
         numbers = [
-            found[0]
+            found
             for found in _NUMBER_AT_END.finditer(tail)
             if (found.start() or reach >= len(text)) and len(found[0]) <= 2 * MAX_DIGITS
         ]
         for found in reversed(numbers):
-            number = _decimal(found)
+            number = _decimal(found[0])
             if number is not None:
-                return number
+                return _whole(text, len(text) - len(tail) + found.end(), number)
         if reach >= len(text):
             return None
         reach *= 10
+
+
+def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
+    """Return the number that ends there, or the fraction or formula that it is only a part of.
+
+    Raises:
+        Cut: if the text ends within that formula.
+    """
+    begin = text.rfind("\n", 0, end) + 1
+    begin = max(begin, end - _REACH)
+    line = text[begin : end + 20].split("\n", 1)[0]
+    if not _WITHIN_FORMULA.search(line[-80:]):
+        return number
+    quotient = _QUOTIENT_AT_END.search(text, max(0, end - 40), end)
+    if quotient and (found := _NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
+        value = _value(found)
+        return number if value is None else value
+    content = statements.of_sentence(line)
+    if content and _DIGIT_OR_CONSTANT.search(content):
+        answer = _formula(content) or read_expression(spelled(content))
+        return number if answer is None else answer
+    return number
 
 
 def read_expression(text: str) -> Decimal | None:

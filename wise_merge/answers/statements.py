@@ -8,6 +8,7 @@ Everything here looks at a bounded stretch of text.
 import re
 from collections.abc import Iterator
 
+from wise_merge.answers.characters import ungrouped
 from wise_merge.answers.completions import last_boxes
 from wise_merge.answers.formulas import is_cut
 
@@ -19,20 +20,20 @@ _BOXES = 10
 
 # Words that may stand before an answer, as it were in its place.
 _FILLER = re.compile(
-    r"(?:[\s:*_`>~≈\"“”„«‘]|\\text(?:bf)?\s*\{(?=[^}]*\Z)|\\\\|<[a-z]+>|=(?!=)|---+|#+"
+    r"(?:[\s:*_`>~≈\"“”„«‘]|'(?=\w)|\\text(?:bf)?\s*\{(?=[^}]*\Z)|\\\\|<[a-z]+>|=(?!=)|---+|#+"
     r"|(?:therefore|thus|hence|just|simply|only|exactly|approximately|about|approx\.?|roughly|indeed|then|now|equal to"
     r"|given by|as follows|clearly|option|choice)\b,?)*",
     re.IGNORECASE,
 )  # fmt: skip
-# After the word `answer`. Verbs between it and `is` make a sentence about the answer: `the answer assumes that it is 2`.
-_NO_PREDICATE = (
+#: Verbs between `answer` and `is` make a sentence about the answer: `the answer assumes that it is 2`.
+NO_PREDICATE = (
     r"(?:assum|depend|requir|us|mean|impl|suppos|consider|includ|reli|rely|hold|follow|show|might|must|would|could|should"
     r"|may|can|does|do|will|need|ignor|exclud|account|refer|differ|chang|vari|is|was|were|which|that|because|since|if"
     r"|when|where|there|here's|key|sheet|choices?|format)\w*"
 )
 _SAYS = re.compile(
     rf"s?(?:[\s*_`\"')\]]*(?:[:=≈]|>(?!=)|\*{{0,2}}\s*\n|\\\\)"
-    rf"|[*_`]*(?:[ \t]+(?!{_NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?[ \t]*\n?[ \t]*\b(?:is|was|equals|are|becomes|must be|should be|would be|will be|can be)\b(?![ \t]+not\b))",
+    rf"|[*_`]*(?:[ \t]+(?!{NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?[ \t]*\n?[ \t]*\b(?:is|was|equals|are|becomes|must be|should be|would be|will be|can be)\b(?![ \t]+not\b))",
     re.IGNORECASE,
 )
 _NOT_SAID = re.compile(r"\s*(?:not|n't|n’t)\b")  # noqa: RUF001
@@ -42,15 +43,19 @@ _FORMULA = re.compile(
     r"|(?<!\\)\\\((?P<parenthesis>.+?)(?<!\\)\\\)|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+?)\$",
     re.DOTALL,
 )
+_NUMBER_FIRST = re.compile(r"\s*[-+]?[\d.,]*\d")
+_FORMULA_FIRST = re.compile(r"\s*(?:\\[a-zA-Z]|[a-zA-Z]\s*[=+*/^<>(_-]|[({\[-])")
 # The dollar of `$18 and $20` opens no formula.
 _PRICE = re.compile(r"\s*[\d.,]+(?:\s*\Z|\s+[^$\\]*\b[a-zA-Z]{2,}|[.;:]\s|\s*[-+*/=×]\s*\Z)")  # noqa: RUF001
 _WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}")
 _JOINT = re.compile(r"[\s*]*(?:,|;|&|,?\s*\\text\s*\{\s*(?:and|or)\s*\}|(?:,\s*)?(?:and|or)\b)[\s*]*")
 _PERCENT = re.compile(r"\s*(?:\\?%|per ?cent\b|pct\b|percentage\b)", re.IGNORECASE)
-_GLUED = re.compile(r"(?:[\\^_√π°²³!]|\d)\S*")
+_GLUED = re.compile(r"(?:[\\^_√π°²³]|\d)\S*")
 _OPERAND_BEFORE = re.compile(r"(?<![\w.])\d+(?:\.\d+)?\s*\Z")
 _GLUED_BEFORE = re.compile(r"[-+]?\d+\Z|(?:(?<=[\s:=(*])|\A)-\Z")
 
+# Of a formula that is not closed: `$\\frac{1}{2}.`
+_STRAY_DOLLAR = re.compile(r"\A\$(?=\s*[\\a-zA-Z({\[])|\A\\[(\[]\s*")
 # A stretch of text that may be mathematics: no words, but letters that stand alone.
 _NAMES = r"sqrt|pi|sin|cos|tan|log|ln|and|or|infinity"
 _RUN = re.compile(
@@ -58,18 +63,30 @@ _RUN = re.compile(
     rf"|(?<![a-zA-Z])(?:{_NAMES})(?![a-zA-Z])|(?<=\d)(?:pi|sqrt)(?![a-zA-Z])|(?<![a-zA-Z'’])[a-zA-Z](?![a-zA-Z]|['’][a-z]))+"  # noqa: RUF001
 )
 _UNIT = re.compile(
-    r"(?:mm|cm|dm|km|kg|mg|mi|ft|in|yd|lbs?|oz|hrs?|min|mins|sec|mph|kph|ml|st|nd|rd|th|am|pm|usd)(?:\^?\{?[23²³]\}?)?(?![a-zA-Z])", re.IGNORECASE
+    r"(?:mm|cm|dm|km|kg|mg|mi|ft|in|yd|lbs?|oz|hrs?|min|mins|sec|mph|kph|ml|st|nd|rd|th|am|pm|usd)(?:\^?\{?[23²³]\}?)?(?![a-zA-Z])",
+    re.IGNORECASE,
 )
 _HAS_VALUE = re.compile(r"[\d½-⅞]|\\(?!text|[a-z]*box|left|right|[(\[])[a-zA-Z]|[π∞∅√]|[a-zA-Z]\s*[-+*/^=(]")
 _ARTICLE = re.compile(r"\s(?:a|A|I)\s*\Z")
 _LEADING = re.compile(r"\A(?:[\s,;:)\]}|>=_]|\.(?!\d)|(?:and|or)\b|[a-zA-Z]\s+(?=[\d$])|[-–—*+/]\s+)+")  # noqa: RUF001
-_TRAILING = re.compile(r"(?:[\s,;:.('’\[|{_<]|\*\*|\*\Z|(?<=\s)[-–—]|\b(?:and|or)\b|\s[a-zA-Z](?=\s*\Z)(?<=\s[aAI]))+\Z")  # noqa: RUF001
+_TRAILING = re.compile(
+    r"(?:[\s,;:.('’\[|{_<]|\*\*|\*\Z|(?<=\s)[-–—]|\b(?:and|or)\b|\s[a-zA-Z](?=\s*\Z)(?<=\s[aAI]))+\Z"
+)  # noqa: RUF001
 # `1000,99` in prose is no list.
 _DECIMAL_COMMA = re.compile(r"\A(-?\d{3,}),(\d\d?)\Z")
-_AT_END = re.compile(r"[\s*_`\"”.!)\]}]*\Z")
+_AT_END = re.compile(r"[\s_`\"”.!]+\Z")
 
-_CHOICE = re.compile(r"(?:\\text(?:bf)?\{)?\(?([A-Z])\)(?!\s*[-+*/^=\d])|([A-Z])(?=[*_`\"'}]*(?:[.:](?:\s|\Z)|\s*\Z|\s*\n))")
-_WORDS = re.compile(r"(?:(?:an?|the)\s+)?([A-Za-z][A-Za-z'’-]*(?:[ ][A-Za-z][A-Za-z'’-]*){0,2})(?=[*_`\"”'’)}]*(?:[.,;!\n](?:\s|\Z)|\s*\Z|\n))")  # noqa: RUF001
+_CHOICE = re.compile(
+    r"(?:\\text(?:bf)?\{)?\(?([A-Z])\)(?!\s*[-+/^=\d]|\s+\*)|([A-Z])(?=[*_`\"'”’}]*(?:[.:,;!]+(?:\s|\Z)|\s*\Z|\s*\n))"
+)  # noqa: RUF001
+_STYLED = re.compile(
+    r"\\(?:text\w*|mathrm|mathbf|mathit|mbox)\s*\{[^{}]*\}(?=[\s*_`\"'”’).,;!]*(?:\Z|\n|[.,;!]\s))"  # noqa: RUF001
+)
+_ONE_WORD = r"[A-Za-z]+(?:['’-][A-Za-z]+)*"  # noqa: RUF001
+_WORDS = re.compile(
+    rf"(?:(?:an?|the)\s+)?({_ONE_WORD}(?:[ ]{_ONE_WORD}){{0,2}}|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\s\d{{1,2}})"
+    r"(?=[*_`\"'”’)}]*\s?(?:[.,;!\n](?:\s|\Z)|\s*\Z|\n))"  # noqa: RUF001
+)
 # Of what is no answer: `the answer is correct`, `the answer is as follows`.
 _NO_ANSWER = frozenset(
     "correct right wrong incorrect clear unclear unknown obvious given found obtained boxed shown based below above not "
@@ -80,8 +97,29 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z*\\$(]|[\s*]*\Z)|\n")
 _IS = re.compile(r"\b(?:is|are|equals?|was|be|becomes|gives|get|have|has|to)\b|=|≈|:")
 
 
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*[^\s*])\1(?![\w*])")
+# `</answer>` and what models make of it. A closing tag is never mathematics.
+_TAG = re.compile(
+    r"</\w{0,20}[>,]?|<(?:reasoning|solution|output|result|strong|em|code|br|p|[biu](?=>[^<>\n]*</[biu]>))\s*/?>"
+)
+
+
 class Cut(Exception):
     """The answer that was announced breaks off in the middle."""
+
+
+def without_emphasis(text: str) -> str:
+    """Return the text without the asterisks of bold and slanted type.
+
+    >>> without_emphasis("The **answer** is *5*, that is 2*3 - 1")
+    'The answer is 5, that is 2*3 - 1'
+    """
+    return _EMPHASIS.sub(r"\2", text) if "*" in text else text
+
+
+def without_tags(text: str) -> str:
+    """Return the text without closing tags, and without those that only say how it looks."""
+    return _TAG.sub(" ", text) if "<" in text else text
 
 
 def announced(text: str, *, directly: bool = False) -> str | None:
@@ -100,7 +138,7 @@ def announced(text: str, *, directly: bool = False) -> str | None:
         if at and lower[at - 1] == "/":
             continue
         says = _SAYS.match(text, at + 6, at + 6 + REACH)
-        if says and not _NOT_SAID.match(text, says.end()):
+        if says and not _NOT_SAID.match(text, says.end()) and not (directly and "would" in says[0]):
             found = stated(text[says.end() : says.end() + REACH], directly=directly)
             if found:
                 return found
@@ -113,7 +151,7 @@ def mentioned(text: str) -> str | None:
     for at in _last_places(lower if len(lower) == len(text) else text, "answer"):
         reach = text[at + 6 : at + 6 + REACH]
         if re.search(r"[\d$]|\\\(|\\\[", reach[:150]) and not re.match(
-            rf"s?\s+{_NO_PREDICATE}\b|[a-rt-z]|s[a-z]", reach, re.IGNORECASE
+            rf"s?\s+{NO_PREDICATE}\b|[a-rt-z]|s[a-z]", reach, re.IGNORECASE
         ):
             found = of_sentence(_first_statement(reach))
             if found:
@@ -143,6 +181,7 @@ def stated(text: str, *, directly: bool = False) -> str | None:
     Raises:
         Cut: if the answer is a formula that breaks off.
     """
+    text = ungrouped(without_tags(text))
     begin = _FILLER.match(text)
     start = begin.end() if begin else 0
     rest = text[start:]
@@ -159,14 +198,19 @@ def stated(text: str, *, directly: bool = False) -> str | None:
         boxes = last_boxes(rest[: rest.find("\n\n") if "\n\n" in rest else len(rest)], REACH, _BOXES)
         if boxes and boxes[-1][2] is not None:
             return boxes[-1][2]
+    if styled := _STYLED.match(rest):
+        return styled[0]
     if choice := _CHOICE.match(rest):
         return f"\\text{{{choice[1] or choice[2]}}}"
     line = rest.split("\n", 1)[0]
-    if _opens(line):
+    if line.rstrip() == rest.rstrip() and _opens(line):
         raise Cut
+    line = _STRAY_DOLLAR.sub("", line)
     run = _RUN.match(line)
     if run and _HAS_VALUE.search(run[0]):
-        answer = _trimmed(line, run.start(), run.end(), at_end=run.end() == len(rest))
+        answer = _trimmed(
+            line, run.start(), run.end(), at_end=run.end() == len(line) and len(line) >= len(rest.rstrip())
+        )
         if answer:
             return answer
     if directly:
@@ -183,6 +227,7 @@ def of_sentence(sentence: str) -> str | None:
     Raises:
         Cut: if the sentence breaks off within a formula.
     """
+    sentence = ungrouped(without_tags(sentence))
     groups = _groups(sentence)
     masked = sentence
     for begin, end, _ in groups:
@@ -262,8 +307,14 @@ def _groups(text: str) -> list[tuple[int, int, str]]:
         position = formula.end()
         start, end = formula.span()
         content = next(group for group in formula.groups() if group is not None).strip()
-        if formula["inline"] is not None and _PRICE.match(formula["inline"]) and (
-            text[end : end + 1].isdigit() or formula["inline"][-1].isspace() or _WORD.search(re.sub(r"\\\w+\s*(?:\{[^{}]*\})?", "", formula["inline"]))
+        if (
+            formula["inline"] is not None
+            and _PRICE.match(formula["inline"])
+            and (
+                text[end : end + 1].isdigit()
+                or formula["inline"][-1].isspace()
+                or _WORD.search(re.sub(r"\\\w+\s*(?:\{[^{}]*\})?", "", formula["inline"]))
+            )
         ):
             position = start + 1
             continue
@@ -288,19 +339,22 @@ def _groups(text: str) -> list[tuple[int, int, str]]:
 
 
 def _opens(text: str) -> bool:
-    """Whether a formula is opened in the text that is not closed in it."""
+    """Whether the text ends within a formula: one is opened, not closed, and no sentence ends after it."""
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]"), ("$$", "$$")):
         at = text.rfind(opening)
         if at >= 0 and text.find(closing, at + 2) < 0 and (opening != "$$" or text.count("$$") % 2):
-            return True
+            return bool(text[at + 2 :].strip()) and _ends_open(text[at + 2 :])
     at = text.rfind("$")
     if at < 0 or (at and text[at - 1] == "\\"):
         return False
     rest = text[at + 1 :]
-    # `$18` and `18$` are prices.
-    return bool(rest.strip()) and not re.match(r"\s*[-\d.,]*\d", rest) and bool(
-        re.match(r"\s*(?:\\[a-zA-Z]|[a-zA-Z]\s*[=+*/^<>(-]|[({\[-])", rest)
-    ) or bool(re.match(r"\s*[-\d.,]*\d\s*(?:[-+*/^=(]|\\[a-z])", rest))
+    if _NUMBER_FIRST.match(rest):  # `$18` is a price, `$18 +` is none
+        return is_cut(rest) and not _WORD.search(rest)
+    return bool(_FORMULA_FIRST.match(rest)) and _ends_open(rest)
+
+
+def _ends_open(formula: str) -> bool:
+    return is_cut(formula) or formula.rstrip(" ")[-1:] not in (".", "!", "\n")
 
 
 def _first_statement(text: str) -> str:
@@ -351,7 +405,7 @@ def _trimmed(text: str, start: int, end: int, *, at_end: bool) -> str | None:
     if run and not run[-1].isspace() and (word := re.match(r"[a-zA-Z]+", following)) and not _UNIT.match(following):
         if run[-1].isdigit():
             run += word[0]
-    if at_end and is_cut(_AT_END.sub("", run) if not run.rstrip().endswith((")", "]", "}")) else run):
+    if at_end and is_cut(_AT_END.sub("", run)):
         raise Cut
     percent = _PERCENT.match(text, end) and not run.rstrip().endswith("%")
     before = None

@@ -202,9 +202,7 @@ def read(text: str, is_gold: bool = False) -> Reading | None:
     if not read_as:
         return Reading([shown], shown)
     # The text last: where two are spelled the same, they are the same.
-    return Reading(
-        [*read_as, shown], shown, value(read_as[0]) if len(read_as) == 1 else None, _proportion(read_as[0])
-    )
+    return Reading([*read_as, shown], shown, value(read_as[0]) if len(read_as) == 1 else None, _proportion(read_as[0]))
 
 
 def _parsed(formula: str) -> list[Any]:
