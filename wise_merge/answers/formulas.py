@@ -15,6 +15,7 @@ _STYLE = re.compile(
 )
 # Escaped once too often; a new line only where there are lines.
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}$%])")
+_LINES = re.compile(r"\\begin\{(?:align|aligned|equation|gather|gathered|split)\*?\}(.*?)\\end\{\w+\*?\}[\s.]*")
 # math-verify takes i for the imaginary unit where no letter or digit touches it.
 _IMAGINARY = re.compile(r"(?<=\d)i(?![a-zA-Z])")
 _SPACE = re.compile(
@@ -35,7 +36,7 @@ _EDGE = re.compile(r"\A(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+|(?:\*{1,3}|[`\"“
 _END = re.compile(r"(?:[\s.,;:]|\\(?=\s*\Z)|\\text\s*\{\s*[.,;:]*\s*\})+\Z")
 _DOTS = re.compile(r"\.{2,}\Z")
 _START = re.compile(
-    r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*|\A(?:\\approx|≈|=)\s*"
+    r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*|\A(?:\\(?:approx|therefore|implies|Rightarrow)(?![a-zA-Z])|≈|=|∴)\s*"
 )
 
 _CURRENCY = r"(?:\\text\s*\{\s*\\?\$\s*\}|\\\$|[€£¥₹]|\\(?:euro|pounds)(?![a-zA-Z]))"
@@ -55,7 +56,7 @@ _SYMBOLS = {
     "∪": "\\cup ", "∩": "\\cap ", "∈": "\\in ", "∅": "\\emptyset ", "ℝ": "\\mathbb{R}", "…": "\\ldots ",
     "θ": "\\theta ", "α": "\\alpha ", "β": "\\beta ", "γ": "\\gamma ", "δ": "\\delta ", "λ": "\\lambda ",
     "φ": "\\phi ", "ω": "\\omega ", "μ": "\\mu ", "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ",
-}  # fmt: skip  # noqa: RUF001
+}  # fmt: skip
 _SYMBOL = re.compile(f"[{''.join(_SYMBOLS)}]")
 _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
 _SCRIPT = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
@@ -92,11 +93,84 @@ _QUANTITY = re.compile(
     r"(?:\s*\^\s*\{?[23]\}?)?"
 )
 _SHORT_UNITS = frozenset(
-    "mm cm dm km m ft in yd mi kg g mg lb lbs oz s sec min h hr hrs ml l gal mph kph rpm usd am pm hz w kw n j a an of "
-    "per the to sq cu m/s day egg cup box bag mph".split()
+    [
+        "mm",
+        "cm",
+        "dm",
+        "km",
+        "m",
+        "ft",
+        "in",
+        "yd",
+        "mi",
+        "kg",
+        "g",
+        "mg",
+        "lb",
+        "lbs",
+        "oz",
+        "s",
+        "sec",
+        "min",
+        "h",
+        "hr",
+        "hrs",
+        "ml",
+        "l",
+        "gal",
+        "mph",
+        "kph",
+        "rpm",
+        "usd",
+        "am",
+        "pm",
+        "hz",
+        "w",
+        "kw",
+        "n",
+        "j",
+        "a",
+        "an",
+        "of",
+        "per",
+        "the",
+        "to",
+        "sq",
+        "cu",
+        "m/s",
+        "day",
+        "egg",
+        "cup",
+        "box",
+        "bag",
+        "mph",
+    ]
 )
 _NO_UNITS = frozenset(
-    "and or mod base choose if for where when pi sqrt ln log sin cos tan exp such is are not to".split()
+    [
+        "and",
+        "or",
+        "mod",
+        "base",
+        "choose",
+        "if",
+        "for",
+        "where",
+        "when",
+        "pi",
+        "sqrt",
+        "ln",
+        "log",
+        "sin",
+        "cos",
+        "tan",
+        "exp",
+        "such",
+        "is",
+        "are",
+        "not",
+        "to",
+    ]
 )
 _POWER_OF_UNIT = re.compile(r"(?:mm|cm|dm|km|m|ft|in|yd|mi)\s*\^\s*\{?[23]\}?\Z")
 
@@ -136,6 +210,8 @@ def spelled(text: str) -> str:
     text = _with_symbols(ungrouped(plain(" ".join(text.split()))))
     if "\\\\" in text and "\\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
+    if "\\begin" in text:
+        text = _last_line(text)
     text = _SPACE.sub(" ", _STYLE.sub("", text.replace("{,}", ",")))
     text = _DELIMITER.sub("", text) if "$" in text or "\\" in text else text
     text = _unwrapped(_FONT_SWITCH.sub(lambda found: found[1] or "", text)) if "\\" in text else text
@@ -217,6 +293,15 @@ def _bare(text: str) -> str:
         if text.startswith("‘") and text.endswith("’"):  # noqa: RUF001
             text = text[1:-1]
     return text
+
+
+def _last_line(text: str) -> str:
+    r"""Return the last line of an `align*` or the like, as it would stand alone; matrices are left as they are."""
+    lines = _LINES.fullmatch(text.strip())
+    if not lines:
+        return text
+    last = [line for line in lines[1].split("\\\\") if line.strip(" &")][-1:]
+    return "".join(last).replace("&", " ")
 
 
 def _with_symbols(text: str) -> str:

@@ -43,25 +43,24 @@ def extract(completion: str) -> str | None:
     '\\boxed{\\text{Evelyn}}'
     """
     text = plain(finished(completion))
-    if "oxed" in text:
+    if text.count("oxed") > text.count("\\boxed"):
         text = _LOST_BACKSLASH.sub(r"\\boxed", text)
-    text = statements.without_tags(text)
     try:
-        answer = _found(text, ends_itself(completion))
+        answer = _found(text, completion)
     except statements.Cut:
         return None
-    answer = " ".join(answer.split()) if answer else ""
+    answer = " ".join(statements.without_tags(answer).split()) if answer else ""
     return f"\\boxed{{{answer}}}" if 0 < len(answer) <= MAX_CHARACTERS else None
 
 
-def _found(text: str, ends_itself: bool) -> str | None:
+def _found(text: str, completion: str) -> str | None:
     for start, _, content in last_boxes(text, MAX_CHARACTERS, _BOXES):
         if content is None:
             unclosed = _UNCLOSED.match(text, start, start + MAX_CHARACTERS)
             if not unclosed:
                 return None
             held = unclosed[1] or unclosed[2] or ""
-            goes_on = unclosed[2] or ends_itself or unclosed.end() < len(text.rstrip())
+            goes_on = unclosed[2] or unclosed.end() < len(text.rstrip()) or ends_itself(completion)
             if held.strip() and goes_on:  # a brace was forgotten
                 held += "}" * (held.count("{") - held.count("}"))
                 return None if is_cut(held) else held
@@ -78,7 +77,7 @@ def _stated(text: str) -> str | None:
     found = _hoped(text) or _boxed(text)
     if found:
         return found
-    text = statements.without_emphasis(text)
+    text = statements.without_emphasis(statements.without_tags(text))
     return statements.announced(text) or statements.mentioned(text) or statements.last_stated(text)
 
 

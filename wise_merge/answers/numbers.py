@@ -50,6 +50,7 @@ _GOES_ON = re.compile(
 # What makes the last number of a text a part of something.
 _WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|\bsqrt\b")
 _QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
+_NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
@@ -164,7 +165,7 @@ def _read(completion: str) -> Decimal | str | None:
         text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
     text = ungrouped(plain(text))
     try:
-        marked = _marked(text, ends_itself(completion))
+        marked = _marked(text, completion)
         return (
             next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None)
             if (marked is None)
@@ -174,10 +175,10 @@ def _read(completion: str) -> Decimal | str | None:
         return None
 
 
-def _marked(text: str, is_ended: bool) -> Decimal | str | None:
+def _marked(text: str, completion: str) -> Decimal | str | None:
     candidates: list[tuple[int, Decimal | str]] = []
     for start, end, content in last_boxes(text, _REACH, count=2):
-        shown = _cut_box(text, start, is_ended) if content is None else content
+        shown = _cut_box(text, start, completion) if content is None else content
         answer = _formula(shown) or read_expression(shown)
         if answer is not None:
             candidates.append((end, answer))
@@ -192,7 +193,7 @@ def _marked(text: str, is_ended: bool) -> Decimal | str | None:
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
 
-def _cut_box(text: str, start: int, is_ended: bool) -> str:
+def _cut_box(text: str, start: int, completion: str) -> str:
     """Return what a box holds that does not close, to where its brace was forgotten.
 
     Raises:
@@ -200,7 +201,7 @@ def _cut_box(text: str, start: int, is_ended: bool) -> str:
     """
     shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0]
     reaches_end = start + 6 + len(shown) >= len(text.rstrip())
-    if reaches_end and not is_ended and is_cut(shown.lstrip().removeprefix("{")):
+    if reaches_end and is_cut(shown.lstrip().removeprefix("{")) and not ends_itself(completion):
         raise statements.Cut
     return shown
 
@@ -221,7 +222,8 @@ def _announced(text: str) -> Decimal | str | None:
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
         if not says:
             continue
-        found = _number_at(text, says.end())
+        negative = _NEGATIVE.match(text, says.end())
+        found = _number_at(text, negative.end() if negative else says.end())
         if found is None or _GOES_ON.match(text, found.end()):
             answer = _formula_said(text[says.end() : says.end() + _REACH])
             if answer is not None:
@@ -239,7 +241,7 @@ def _announced(text: str) -> Decimal | str | None:
                     return _formula_said(text[says.end() : says.end() + _REACH]) or number
                 number = read_expression(sentence.rpartition("=")[2])
             if number is not None:
-                return number
+                return _plain(-number) if negative else number
     return None
 
 

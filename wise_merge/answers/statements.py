@@ -40,7 +40,8 @@ _NOT_SAID = re.compile(r"\s*(?:not|n't|n’t)\b")  # noqa: RUF001
 
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<display>.+?)(?<!\\)\$\$|(?<!\\)\\\[(?P<bracket>.+?)(?<!\\)\\\]"
-    r"|(?<!\\)\\\((?P<parenthesis>.+?)(?<!\\)\\\)|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+?)\$",
+    r"|(?<!\\)\\\((?P<parenthesis>.+?)(?<!\\)\\\)|(?<!\\)\$(?P<inline>(?:\\.|[^$\\\n])+?)\$"
+    r"|(?P<lines>\\begin\{(?P<kind>align\*?|equation\*?|gather\*?)\}.+?\\end\{(?P=kind)\})",
     re.DOTALL,
 )
 _NUMBER_FIRST = re.compile(r"\s*[-+]?[\d.,]*\d")
@@ -71,14 +72,19 @@ _ARTICLE = re.compile(r"\s(?:a|A|I)\s*\Z")
 _LEADING = re.compile(r"\A(?:[\s,;:)\]}|>=_]|\.(?!\d)|(?:and|or)\b|[a-zA-Z]\s+(?=[\d$])|[-–—*+/]\s+)+")  # noqa: RUF001
 _TRAILING = re.compile(
     r"(?:[\s,;:.('’\[|{_<]|\*\*|\*\Z|(?<=\s)[-–—]|\b(?:and|or)\b|\s[a-zA-Z](?=\s*\Z)(?<=\s[aAI]))+\Z"
-)  # noqa: RUF001
+)
 # `1000,99` in prose is no list.
 _DECIMAL_COMMA = re.compile(r"\A(-?\d{3,}),(\d\d?)\Z")
 _AT_END = re.compile(r"[\s_`\"”.!]+\Z")
 
 _CHOICE = re.compile(
     r"(?:\\text(?:bf)?\{)?\(?([A-Z])\)(?!\s*[-+/^=\d]|\s+\*)|([A-Z])(?=[*_`\"'”’}]*(?:[.:,;!]+(?:\s|\Z)|\s*\Z|\s*\n))"
-)  # noqa: RUF001
+)
+_NEGATIVE = re.compile(r"\b(?:negative|minus)\s+(?=[\d$]|\\(?:d?frac|sqrt|pi|\())", re.IGNORECASE)
+_OPTION = re.compile(r"\b(?:option|choice)\s+(?:is\s+)?\W{0,4}([A-Z])\b(?!\w)(?=[^a-zA-Z]*\Z)")
+_NUMBER_WORDS = re.compile(
+    r"(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|hundred)\b"
+)
 _STYLED = re.compile(
     r"\\(?:text\w*|mathrm|mathbf|mathit|mbox)\s*\{[^{}]*\}(?=[\s*_`\"'”’).,;!]*(?:\Z|\n|[.,;!]\s))"  # noqa: RUF001
 )
@@ -89,9 +95,61 @@ _WORDS = re.compile(
 )
 # Of what is no answer: `the answer is correct`, `the answer is as follows`.
 _NO_ANSWER = frozenset(
-    "correct right wrong incorrect clear unclear unknown obvious given found obtained boxed shown based below above not "
-    "it this that these those there what which therefore thus so hence because since we i you he she they answer in by to "
-    "with for from of follows i'm sorry simply just reasonable complete final".split()
+    [
+        "correct",
+        "right",
+        "wrong",
+        "incorrect",
+        "clear",
+        "unclear",
+        "unknown",
+        "obvious",
+        "given",
+        "found",
+        "obtained",
+        "boxed",
+        "shown",
+        "based",
+        "below",
+        "above",
+        "not",
+        "it",
+        "this",
+        "that",
+        "these",
+        "those",
+        "there",
+        "what",
+        "which",
+        "therefore",
+        "thus",
+        "so",
+        "hence",
+        "because",
+        "since",
+        "we",
+        "i",
+        "you",
+        "he",
+        "she",
+        "they",
+        "answer",
+        "in",
+        "by",
+        "to",
+        "with",
+        "for",
+        "from",
+        "of",
+        "follows",
+        "i'm",
+        "sorry",
+        "simply",
+        "just",
+        "reasonable",
+        "complete",
+        "final",
+    ]
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s+[A-Z*\\$(]|[\s*]*\Z)|\n")
 _IS = re.compile(r"\b(?:is|are|equals?|was|be|becomes|gives|get|have|has|to)\b|=|≈|:")
@@ -164,6 +222,9 @@ def last_stated(text: str) -> str | None:
     reach = text[-REACH:].rstrip()
     if len(text) > REACH and (sentence := re.search(r"\.\s|\n", reach)):
         reach = reach[sentence.end() :] or reach
+    if option := _OPTION.search(reach[-80:]):
+        return f"\\text{{{option[1]}}}"
+    text = re.sub(r"\A\s*[A-Z]:\s", "", text)
     if len(text) < 200 and (run := _RUN.fullmatch(text.strip())) and not is_cut(run[0]):
         return _DECIMAL_COMMA.sub(r"\1.\2", run[0])
     position = len(reach)
@@ -198,6 +259,7 @@ def stated(text: str, *, directly: bool = False) -> str | None:
         boxes = last_boxes(rest[: rest.find("\n\n") if "\n\n" in rest else len(rest)], REACH, _BOXES)
         if boxes and boxes[-1][2] is not None:
             return boxes[-1][2]
+    rest = _NEGATIVE.sub("-", rest)
     if styled := _STYLED.match(rest):
         return styled[0]
     if choice := _CHOICE.match(rest):
@@ -216,6 +278,8 @@ def stated(text: str, *, directly: bool = False) -> str | None:
     if directly:
         return None
     word = _WORDS.match(rest)
+    if word and _NUMBER_WORDS.match(word[1].lower()) and re.search(r"\d", _first_statement(rest)):
+        word = None
     if word and word[1].split()[0].lower() not in _NO_ANSWER and word[1].lower() not in _NO_ANSWER:
         return f"\\text{{{word[1]}}}"
     return of_sentence(_first_statement(rest))
@@ -227,7 +291,7 @@ def of_sentence(sentence: str) -> str | None:
     Raises:
         Cut: if the sentence breaks off within a formula.
     """
-    sentence = ungrouped(without_tags(sentence))
+    sentence = _NEGATIVE.sub("-", ungrouped(without_tags(sentence)))
     groups = _groups(sentence)
     masked = sentence
     for begin, end, _ in groups:
