@@ -3,6 +3,7 @@ r"""Signs and digits as one can type them: what models write in Unicode, in the 
 `plain` is safe for a whole completion, prose included; nothing here knows LaTeX beyond its spaces. What a
 formula means is for `formulas`.
 """
+# ruff: noqa: RUF001 - signs that look like letters are what is read here
 
 import re
 
@@ -11,8 +12,9 @@ _SPACES = "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u2
 # Minus signs, and the hyphens that stand for one. En and em dashes are not among them: they also mean "to".
 _MINUS = "\u2212\ufe63\uff0d\u2010\u2011\u2012\u02d7\u2796"
 _FRACTIONS = {
-    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5), "⅘": (4, 5),
-    "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8), "⅑": (1, 9), "⅒": (1, 10),
+    "½": (1, 2), "⅓": (1, 3), "⅔": (2, 3), "¼": (1, 4), "¾": (3, 4), "⅕": (1, 5), "⅖": (2, 5), "⅗": (3, 5),
+    "⅘": (4, 5), "⅙": (1, 6), "⅚": (5, 6), "⅐": (1, 7), "⅛": (1, 8), "⅜": (3, 8), "⅝": (5, 8), "⅞": (7, 8),
+    "⅑": (1, 9), "⅒": (1, 10),
 }  # fmt: skip
 
 _PLAIN = str.maketrans(
@@ -30,16 +32,17 @@ _PLAIN = str.maketrans(
     }
 )
 # A dash directly before a number is its sign, unless a word or another number ends there: `pages 3–5`, `answer—5`.
-_DASH_BEFORE_NUMBER = re.compile(r"(?<![^\W_])(?<![)\]}%.])[–—―](?=\\?[$€£¥₹√π]?(?:\.?\d|\\[a-z]|[½-⅞⅐-⅒]))")  # noqa: RUF001
+_DASH_BEFORE_NUMBER = re.compile(r"(?<![^\W_])(?<![)\]}%.])[–—―](?=\\?[$€£¥₹√π]?(?:\.?\d|\\[a-z]|[½-⅞⅐-⅒]))")
 _FRACTION = re.compile(rf"(?:(\d)\s?)?([{''.join(_FRACTIONS)}])")
 
-_SEPARATOR = r"\\[,;:! ]|\{,\}|[ ~_'’]"  # noqa: RUF001
+_SEPARATOR = r"\\[,;:! ]|\{,\}|[ ~_'’]"
 # A number that goes on before or after is another one, or a list.
 _GROUPS = re.compile(
-    rf"(?<![\d.,_^/])(?<!frac)(?<!frac )[1-9]\d{{0,2}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}}){{0,9}}(?![\d_]|(?:{_SEPARATOR}|,)\d)"
+    rf"(?<![\d.,_^/])(?<!frac)(?<!frac )[1-9]\d{{0,2}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}}){{0,9}}"
+    rf"(?![\d_]|(?:{_SEPARATOR}|,)\d)"
 )
 # What every such number holds, found in a fifth of the time.
-_MAY_BE_GROUP = re.compile(r"[ ~_'’,;:!}]\d\d\d(?!\d)")  # noqa: RUF001
+_MAY_BE_GROUP = re.compile(r"[ ~_'’,;:!}]\d\d\d(?!\d)")
 _SEPARATORS = re.compile(_SEPARATOR)
 _NUMBER_BEFORE = re.compile(rf"\d(?:{_SEPARATOR})\Z")
 _OVER = re.compile(r"\s?/\s?(\d{1,9})")
@@ -54,7 +57,7 @@ def plain(text: str) -> str:
     if text.isascii():
         return text
     text = text.translate(_PLAIN)
-    if "–" in text or "—" in text or "―" in text:  # noqa: RUF001
+    if "–" in text or "—" in text or "―" in text:
         text = _DASH_BEFORE_NUMBER.sub("-", text)
     return _FRACTION.sub(_typed, text)
 

@@ -11,9 +11,10 @@ from collections.abc import Hashable, Sequence
 
 from wise_merge.answers import statements, workers
 from wise_merge.answers.characters import plain
-from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.answers.completions import finished, joined_boxes, last_boxes
 from wise_merge.answers.formulas import is_cut
 from wise_merge.answers.marked import ends_itself
+from wise_merge.answers.prose import Cut
 
 #: A longer "answer" is none: nobody's final answer, and the usual size of what hangs a parser.
 MAX_CHARACTERS = 500
@@ -47,7 +48,7 @@ def extract(completion: str) -> str | None:
         text = _LOST_BACKSLASH.sub(r"\\boxed", text)
     try:
         answer = _found(text, completion)
-    except statements.Cut:
+    except Cut:
         return None
     answer = " ".join(statements.without_tags(answer).split()) if answer else ""
     return f"\\boxed{{{answer}}}" if 0 < len(answer) <= MAX_CHARACTERS else None
@@ -86,11 +87,11 @@ def _hoped(text: str) -> str | None:
     if hope < 0:
         return None
     start = text.lower().rfind("final answer is", max(0, hope - MAX_CHARACTERS), hope)
-    return None if start < 0 else statements.stated(statements.without_emphasis(text[start + 15 : hope]))
+    return None if start < 0 else statements.stated(statements.without_emphasis(text[start + 15 : hope]), is_end=False)
 
 
 def _boxed(text: str) -> str | None:
-    found = statements.joined_boxes(text)
+    found = joined_boxes(text, MAX_CHARACTERS)
     if found is None:
         return None
     end, content = found
@@ -99,7 +100,7 @@ def _boxed(text: str) -> str | None:
         # A box outranks a sentence that only speaks of the final answer.
         try:
             announced = statements.announced(statements.without_emphasis(text[max(end, later - 3) :]), directly=True)
-        except statements.Cut:
+        except Cut:
             announced = None
         if announced:
             return announced

@@ -15,6 +15,7 @@ from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.completions import finished, last_boxes
 from wise_merge.answers.formulas import is_cut, spelled
 from wise_merge.answers.marked import ends_itself
+from wise_merge.answers.prose import Cut
 from wise_merge.errors import WiseMergeError
 
 #: Digits after which a "number" is the output of a model that repeats itself, not an answer.
@@ -45,7 +46,8 @@ _ANSWER_IS = re.compile(
 )
 # Where a number is the beginning of a formula only.
 _GOES_ON = re.compile(
-    r"\s*(?:[√π^²³]|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
+    r"\s*(?:[√π^²³]|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
+    r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
 )
 # What makes the last number of a text a part of something.
 _WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|\bsqrt\b")
@@ -171,7 +173,7 @@ def _read(completion: str) -> Decimal | str | None:
             if (marked is None)
             else marked
         )
-    except statements.Cut:
+    except Cut:
         return None
 
 
@@ -202,7 +204,7 @@ def _cut_box(text: str, start: int, completion: str) -> str:
     shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0]
     reaches_end = start + 6 + len(shown) >= len(text.rstrip())
     if reaches_end and is_cut(shown.lstrip().removeprefix("{")) and not ends_itself(completion):
-        raise statements.Cut
+        raise Cut
     return shown
 
 
@@ -225,29 +227,30 @@ def _announced(text: str) -> Decimal | str | None:
         negative = _NEGATIVE.match(text, says.end())
         found = _number_at(text, negative.end() if negative else says.end())
         if found is None or _GOES_ON.match(text, found.end()):
-            answer = _formula_said(text[says.end() : says.end() + _REACH])
+            answer = _formula_said(text, says.end())
             if answer is not None:
                 return answer
         if found:
             number = _value(found)
             rest = text[found.end() :] if len(text) - found.end() < _LONGEST_REST else "."
             if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : found.start()]):
-                raise statements.Cut
+                raise Cut
             if _OPERATOR.match(text, found.end()):
                 # `The answer is 3 + 4 = 7`
                 line = text[found.start() : found.start() + _REACH].split("\n", 1)[0]
                 sentence = line.split(". ", 1)[0]
                 if "=" not in sentence:
-                    return _formula_said(text[says.end() : says.end() + _REACH]) or number
+                    return _formula_said(text, says.end()) or number
                 number = read_expression(sentence.rpartition("=")[2])
             if number is not None:
                 return _plain(-number) if negative else number
     return None
 
 
-def _formula_said(text: str) -> Decimal | str | None:
-    """Return the formula that the text begins with, boxed, or its number if it is one; None if it does not."""
-    content = statements.stated(statements.without_emphasis(text), directly=True)
+def _formula_said(text: str, position: int) -> Decimal | str | None:
+    """Return the formula that begins there, boxed, or its number if it is one; None if there is none."""
+    said = statements.without_emphasis(text[position : position + _REACH])
+    content = statements.stated(said, directly=True, is_end=position + _REACH >= len(text))
     if not content or not _DIGIT_OR_CONSTANT.search(content):
         return None
     return _formula(content) or read_expression(spelled(content))
@@ -275,7 +278,7 @@ def _last(text: str) -> Decimal | str | None:
                 return number
     end_of_text = text[-60:].rstrip(" \n$.")
     if _CUT_OPERATION.search(end_of_text):
-        raise statements.Cut
+        raise Cut
     reach = 30
     while True:
         tail = text[-reach:]
@@ -308,7 +311,7 @@ def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
     if quotient and (found := _NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
         value = _value(found)
         return number if value is None else value
-    content = statements.of_sentence(line)
+    content = statements.of_sentence(line, is_end=end + 20 >= len(text))
     if content and _DIGIT_OR_CONSTANT.search(content):
         answer = _formula(content) or read_expression(spelled(content))
         return number if answer is None else answer
