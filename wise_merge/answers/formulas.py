@@ -36,6 +36,7 @@ _START = re.compile(
     r"|\A(?:\\(?:approx|therefore|implies|Rightarrow)(?![a-zA-Z])|≈|=|∴)\s*"
 )
 _END = re.compile(r"(?:[\s.,;:]|\\(?=\s*\Z)|\\text\s*\{\s*[.,;:]*\s*\})+\Z")
+_END_IN_BRACKETS = re.compile(r"(?:[\s.,;]|\\text\s*\{\s*[.,;]*\s*\})+(?=\)\Z)")
 _DOTS = re.compile(r"\.{2,}\Z")
 _QUOTES = (("'", "'"), ("_", "_"), ("‘", "’"))
 _POINT_IN_WORDS = re.compile(r"(\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{[^{}]*?)[\s.,;:]+\}\Z")
@@ -168,7 +169,7 @@ def _bare(text: str) -> str:
         before = text
         text = _START.sub("", _EDGE.sub("", text))
         # Three dots go on, one ends the sentence.
-        text = text if _DOTS.search(text) else _END.sub("", text)
+        text = text if _DOTS.search(text) else _END_IN_BRACKETS.sub("", _END.sub("", text))
         if len(text) > 1 and (text[0], text[-1]) in _QUOTES:
             text = text[1:-1]
     return text

@@ -58,7 +58,7 @@ def _found(text: str, completion: str) -> str | None:
     for start, _, content in last_boxes(text, MAX_CHARACTERS, _BOXES):
         if content is None:
             unclosed = _UNCLOSED.match(text, start, start + MAX_CHARACTERS)
-            if not unclosed:
+            if not unclosed or unclosed.end() == start + MAX_CHARACTERS:
                 return None
             held = unclosed[1] or unclosed[2] or ""
             goes_on = unclosed[2] or unclosed.end() < len(text.rstrip()) or ends_itself(completion)

@@ -46,14 +46,15 @@ _ANSWER_IS = re.compile(
 )
 # Where a number is the beginning of a formula only.
 _GOES_ON = re.compile(
-    r"\s*(?:[√π^²³]|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
+    r"\s*(?:[√π^²³]|sqrt|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
     r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
 )
 # What makes the last number of a text a part of something.
-_WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|\bsqrt\b")
+_WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|sqrt")
 _QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
 _NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
+_SPACE = re.compile(r"(?<=\d)\\[,;: ](?=\d)")
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
 _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
@@ -66,7 +67,7 @@ _DRESSING = re.compile(
     r"|\\[,;:!%$ ()\[\]]|[{}$]|\^\s*\{?\\circ\}?|\\degree|(?<=[a-z][a-z}.])\^\{?0\}?|</?\w+>?"  # cm^2, 120 </answer
 )
 _FORMULA = re.compile(
-    r"[\\^<>≤≥≠±√π∞]|[A-Za-z0)]_\w|0\s*!"
+    r"[\\^<>≤≥≠±√π∞]|sqrt|[A-Za-z0)]_\w|0\s*!"
     r"|0(?!(?:cm|mm|km|kg|mg|ml|lb|oz|ft|in|yd|hr|[ap]m|st|nd|rd|th)\b)[a-z]{1,2}(?![a-z])|0\s+[inxyz]\b|\b[a-z]0"
     r"|\b[a-z]\s*[-+*/]\s*[(0a-z]|[0)]\s*[-+*]\s*[a-z]\b"
     r"|0\s*(?:[-+*/,;:×÷·]|and\b|or\b)?\s*[-+(\[]*\s*0",  # noqa: RUF001
@@ -166,6 +167,7 @@ def _read(completion: str) -> Decimal | str | None:
         text = text.replace("{,}", ",").replace("\\!", "")
         text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
     text = ungrouped(plain(text))
+    text = _SPACE.sub(" ", text) if "\\" in text else text
     try:
         marked = _marked(text, completion)
         return (

@@ -26,8 +26,8 @@ _UNIT = re.compile(
     re.IGNORECASE,
 )
 _LETTERS = re.compile(r"[a-zA-Z]+")
-_LEADING = re.compile(r"\A(?:[\s,;:)\]}|>=_]|\.(?!\d)|(?:and|or)\b|[a-zA-Z]\s+(?=[\d$])|[-–—*+/]\s+)+")
-_TRAILING = re.compile(r"(?:[\s,;:.('’\[|{_<]|\*\*|\*\Z|(?<=\s)[-–—]|\b(?:and|or)\b|\s[aAI](?=\s*\Z))+\Z")
+_LEADING = re.compile(r"\A(?:[\s,;:)\]}|>=_]|\.(?!\d)|(?:and|or)\b|[a-zA-Z]\s+(?=[\d$])|[-*+/]\s+|[–—―])+")
+_TRAILING = re.compile(r"(?:[\s,;:.('’\[|{_<]|\*\*|\*\Z|(?<=\s)-|[–—―]|\b(?:and|or)\b|\s[aAI](?=\s*\Z))+\Z")
 _ARTICLE = re.compile(r"\s(?:a|A|I)\s*\Z")
 _END_OF_SENTENCE = re.compile(r"[\s_`\"”.!]+\Z")
 _ENTERS_WORD = re.compile(r"\s\S*\d")
@@ -83,6 +83,8 @@ def last_run(text: str, *, is_end: bool) -> str | None:
 
 
 def _trimmed(text: str, start: int, end: int, *, is_end: bool) -> str | None:
+    if text[start : start + 1] == "-" and text[start - 1 : start].isalpha():
+        start += 1  # a hyphen
     run = text[start:end]
     letters = _LETTERS.match(text, end) if run[-1:].isdigit() else None
     if letters and not _UNIT.match(text, end):

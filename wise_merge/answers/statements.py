@@ -20,7 +20,7 @@ REACH = 500
 _MARKERS = 20
 _SHORT = 200
 
-_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*[^\s*])\1(?![\w*])")
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*[^\s*])\1(?![\w*])(!?)")
 # `</answer>` and what models make of it. A closing tag is never mathematics.
 _TAG = re.compile(
     r"</\w{0,20}[>,]?|<(?:reasoning|solution|output|result|strong|em|code|br|p|[biu](?=>[^<>\n]*</[biu]>))\s*/?>"
@@ -66,7 +66,7 @@ _WORDS = re.compile(
 # Words that are no answer: `the answer is correct`, `the answer is in the table`.
 _NO_ANSWER = re.compile(
     r"(?:(?:in)?correct|right|wrong|(?:un)?clear|unknown|obvious|given|found|obtained|boxed|shown|based|below|above|not|it"
-    r"|this|that|these|those|there|what|which|therefore|thus|so|hence|because|since|we|i|you|he|she|they|answer|in|by|to"
+    r"|this|that|these|those|there|what|which|therefore|thus|so|hence|because|since|we|i|you|he|she|they|answer|as|in|by|to"
     r"|with|for|from|of|follows|i'm|sorry|simply|just|reasonable|complete|final)(?![a-z])",
     re.IGNORECASE,
 )
@@ -84,7 +84,8 @@ def without_emphasis(text: str) -> str:
     >>> without_emphasis("The **answer** is *5*, that is 2*3 - 1")
     'The answer is 5, that is 2*3 - 1'
     """
-    return _EMPHASIS.sub(r"\2", text) if "*" in text else text
+    # An exclamation mark behind it is no factorial.
+    return _EMPHASIS.sub(lambda found: found[2] + ("." if found[3] else ""), text) if "*" in text else text
 
 
 def without_tags(text: str) -> str:

@@ -49,7 +49,7 @@ _WHOLE = (LatexExtractionConfig(),)
 # What a multiple-choice question has for an answer, and how a model gives one: `(B)`, `B. 12`, `\\textbf{(B) } 12`.
 _CHOICE = r"\(?(?:\\(?:text|textbf|mathrm|mathbf|textit|mbox)\s*\{)?\s*\(?\s*\**([A-Z])"
 _LETTER = re.compile(rf"{_CHOICE}[).}}\s*]*")
-_CHOSEN = re.compile(rf"{_CHOICE}(?:[).}}\s*]*|\s*[).:}}]+(?!\s*[-+*/^=<>]|\s*\\[a-z]).*)")
+_CHOSEN = re.compile(rf"{_CHOICE}(?:[).}}\s*]*|\s*[).:}}]+(?![).:}}]|\s*[-+*/^=<>]|\s*\\[a-z]).*)")
 # `x=1, y=2 and x=3, y=4` are two solutions; math-verify would make one set of four equations.
 _ALTERNATIVES = re.compile(
     r"(=[^=$]*,[^$]*?=[^,;$]*?)(?:\\quad|\\qquad|\s)*(?:\\text\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)"
