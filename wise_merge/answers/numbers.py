@@ -49,12 +49,14 @@ _GOES_ON = re.compile(
     r"\s*(?:[√π^²³]|sqrt|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
     r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
 )
+_ENDS = ("", ".", "\n")
 # What makes the last number of a text a part of something.
 _WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|sqrt")
 _QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
 _NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
-_SPACE = re.compile(r"(?<=\d)\\[,;: ](?=\d)")
+# Of a mixed number or of thousands.
+_SPACE = re.compile(r"(\d)\\[,;: ](?=\d)")
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
 _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
@@ -82,6 +84,8 @@ _DIGIT_OR_CONSTANT = re.compile(r"\d|\\pi|π")
 # After the last number of a text: an operation without its end.
 _BREAKS_OFF = re.compile(r"\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt|pm)\s*\{?)[\s${(]*")  # noqa: RUF001
 _LONGEST_REST = 20
+_REACH_OF_CUT = 60
+_OPERATIONS = frozenset("-+/=×÷^*{")  # noqa: RUF001
 # A text that the token limit cut off within a calculation. A hyphen alone on its line is none.
 _CUT_OPERATION = re.compile(
     r"[\w)}\]%]\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt)\s*\{?)\Z|\\[dt]?frac\s*(?:\{[^{}]*\}?\s*)?(?:\{[^{}]*)?\Z"  # noqa: RUF001
@@ -166,8 +170,8 @@ def _read(completion: str) -> Decimal | str | None:
         # How LaTeX spells a thousands comma.
         text = text.replace("{,}", ",").replace("\\!", "")
         text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
+        text = _SPACE.sub(r"\1 ", text)
     text = ungrouped(plain(text))
-    text = _SPACE.sub(" ", text) if "\\" in text else text
     try:
         marked = _marked(text, completion)
         return (
@@ -226,8 +230,13 @@ def _announced(text: str) -> Decimal | str | None:
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
         if not says:
             continue
-        negative = _NEGATIVE.match(text, says.end())
-        found = _number_at(text, negative.end() if negative else says.end())
+        found, negative = _number_at(text, says.end()), None
+        if found and text[found.end() : found.end() + 1] in _ENDS:
+            number = _value(found)
+            if number is not None:
+                return number
+        elif found is None and (negative := _NEGATIVE.match(text, says.end())):
+            found = _number_at(text, negative.end())
         if found is None or _GOES_ON.match(text, found.end()):
             answer = _formula_said(text, says.end())
             if answer is not None:
@@ -278,8 +287,9 @@ def _last(text: str) -> Decimal | str | None:
             number = None if _HEADING.match(bold.string, bold.end(1)) else read_expression(bold[1])
             if number is not None:
                 return number
-    end_of_text = text[-60:].rstrip(" \n$.")
-    if _CUT_OPERATION.search(end_of_text):
+    end_of_text = text[-_REACH_OF_CUT:].rstrip(" \n$.")
+    may_be_cut = end_of_text[-1:] in _OPERATIONS or "\\" in end_of_text[-_REACH_OF_CUT:]
+    if may_be_cut and _CUT_OPERATION.search(end_of_text):
         raise Cut
     reach = 30
     while True:
