@@ -42,10 +42,8 @@ _GROUPS = re.compile(
     rf"[1-9](?<![\d.,_^/].)(?<!frac.)(?<!frac .)\d{{0,2}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}}){{0,9}}"
     rf"(?![\d_]|(?:{_SEPARATOR}|,)\d)"
 )
-# What every such number holds, found in a tenth of the time.
-_GROUP = re.compile(
-    r"[ ~_'’,;:!}]\d\d\d(?!\d)(?:(?<=\d[ ~_'’]\d\d\d)|(?<=\\[,;:! ]\d\d\d)|(?<=,\}\d\d\d))"
-)
+# Most texts have none and no other separator, which is found in a tenth of the time.
+_SPACED_GROUP = re.compile(r" \d\d\d(?!\d)(?<=\d....)")
 _SEPARATORS = re.compile(_SEPARATOR)
 _NUMBER_BEFORE = re.compile(rf"\d(?:{_SEPARATOR})\Z")
 _OVER = re.compile(r"\s?/\s?(\d{1,9})")
@@ -79,7 +77,9 @@ def ungrouped(text: str) -> str:
     >>> ungrouped(r"9 500 and 12\,000\,000 and 1_000_000 but 3 400 5 and 1 2")
     '9500 and 12000000 and 1000000 but 3 400 5 and 1 2'
     """
-    return _GROUPS.sub(_together, text) if _GROUP.search(text) else text
+    if "\\" in text or "_" in text or "'" in text or "’" in text or "~" in text or "{," in text:
+        return _GROUPS.sub(_together, text)
+    return _GROUPS.sub(_together, text) if _SPACED_GROUP.search(text) else text
 
 
 def _together(found: re.Match[str]) -> str:
