@@ -89,6 +89,7 @@ TWO_BOXES_THAT_ARE_NO_LIST = [
     r"$\boxed{12}$, again \boxed{12}.",
     r"\boxed{3} \boxed{} so \boxed{12} \boxed{}",
     r"\boxed{\boxed{12}}",
+    r"\boxed{3 \cdot 4 = \boxed{12}}",
     "\\boxed {\n12\n}",
 ]
 TWO_BOXES_THAT_ARE_A_LIST = [
@@ -194,8 +195,8 @@ def test_words_about_an_answer_are_none():
 
 
 DRESSED_LETTERS = [
-    "A", "(A)", "A.", "A)", "(A).", "**A**", "**(A)**", "**A.**", "*A*", "`A`", "“A”", "$A$", r"\textbf{(A)}", r"\text{A}",
-    r"\text{(A)}", r"$\text{A}$", r"$\textbf{(A)}$", r"$\mathbf{A}$", r"\mathrm{A}", r"**\text{A}**",
+    "A", "(A)", "A.", "A)", "(A).", "**A**", "**(A)**", "**A.**", "*A*", "`A`", "“A”", "$A$", r"\textbf{(A)}",
+    r"\text{A}", r"\text{(A)}", r"$\text{A}$", r"$\textbf{(A)}$", r"$\mathbf{A}$", r"\mathrm{A}", r"**\text{A}**",
 ]  # fmt: skip
 
 
@@ -366,7 +367,8 @@ def test_a_root_without_braces_is_a_root_and_no_part_of_it_answers():
     [
         (r"\frac{1}{2}", r"\frac12"), (r"\frac{1}{2}", r"\frac1{2}"), (r"\frac{1}{2}", r"\frac{1}2"),
         (r"\frac{1}{2}", r"\frac 1 2"), (r"\frac{1}{2}", r"\frac(1)(2)"), (r"\frac{\pi}{2}", r"\frac\pi2"),
-        (r"\frac{\sqrt{3}}{2}", r"\frac{\sqrt3}2"), (r"\frac{\sqrt{3}}{2}", r"\sqrt(3)/2"), (r"\frac{a}{b}", r"\frac ab"),
+        (r"\frac{\sqrt{3}}{2}", r"\frac{\sqrt3}2"), (r"\frac{\sqrt{3}}{2}", r"\sqrt(3)/2"),
+        (r"\frac{a}{b}", r"\frac ab"),
         (r"\sqrt[3]{2}", r"\sqrt[3](2)"), (r"\sqrt[3]{2}", r"\sqrt[3]2"), (r"\sqrt[3]{2}", "∛2"), ("x^2", "x²"),
         ("x^{-2}", "x⁻²"), ("2^{10}", "2^(10)"), (r"\sqrt{(x+1)(x+2)}", r"\sqrt((x+1)(x+2))"), (r"\sqrt{51}", "√51"),
         (r"\frac13", r"0.\overline{3}"), ("1500", "1.5e3"), ("1000000", "1.000.000"), ("x \\le 5", "x ≤ 5"),
@@ -427,9 +429,11 @@ def test_a_whole_number_and_a_fraction_in_a_list_are_two_answers():
 
 
 QUANTITIES = [
-    r"18 \text{ cm}", r"18\text{ cm}^2", r"18\,\mathrm{cm}^{2}", "18 cm", "18cm", "18 cm²", "18 eggs", "18 dollars per day",
+    r"18 \text{ cm}", r"18\text{ cm}^2", r"18\,\mathrm{cm}^{2}", "18 cm", "18cm", "18 cm²", "18 eggs",
+    "18 dollars per day",
     r"\$18", "€18", "18€", r"18\%", "18%", "18 percent", r"18^\circ", "18°", r"18\degree", r"18^{\circ}",
-    r"18\text{ degrees}", r"18^\circ\text{C}", r"18\text{ m/s}", "18 miles per hour", r"\text{18 cm}", r"\text{Area} = 18",
+    r"18\text{ degrees}", r"18^\circ\text{C}", r"18\text{ m/s}", "18 miles per hour", r"\text{18 cm}",
+    r"\text{Area} = 18",
     "18 square units", r"A = 18 \text{ cm}^2",
 ]  # fmt: skip
 
@@ -481,7 +485,7 @@ def test_a_formula_that_breaks_off_is_not_judged_by_a_digit_in_it(digit, complet
 
 
 def test_what_was_said_before_a_text_breaks_off_stands():
-    """A box, an announced answer; and a box that has begun to repeat it. A brace that was forgotten closes at its line."""
+    """A box, an announced answer, and a box that has begun to repeat it; a forgotten brace closes at its line."""
     cases = all_of(
         RIGHT,
         "math",

@@ -89,7 +89,10 @@ def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:
     start, end, content = boxes[0]
     contents = [content or ""]
     for previous, previous_end, previous_content in boxes[1:]:
-        if previous_content is None or not previous_content.strip() or not _joins(text[previous_end:start]):
+        if previous_content is None or not previous_content.strip():
+            break
+        # A box within a box answers by itself.
+        if previous_end > start or not _joins(text[previous_end:start]):
             break
         if previous_content != contents[0]:
             contents.insert(0, previous_content)

@@ -2,8 +2,8 @@ r"""The process in which mathematics is read and compared: `math-verify` on one 
 
 Whatever a model wrote ends up in sympy here, so this process is made to be lost: an answer may
 use CPU_SECONDS of processor time and the process MEMORY bytes; where Python cannot stop it,
-the system kills the process, and `workers` starts another one. Nothing but `math-verify` is
-imported, which keeps the start short.
+the system kills the process, and `workers` starts another one. Nothing but `math-verify` and
+the spelling of formulas is imported, which keeps the start short.
 
 It reads a problem per line on standard input, as JSON: `[gold, answers, alone]`. It writes lines too:
 `[0, i]` before it touches answer i, `[4, i]` if there was no time for it, `[1, i, j]` before it compares the wrong
