@@ -110,8 +110,8 @@ def main() -> None:
     theirs_name = f"math-verify, each sample (from {MEASURED_PROBLEMS} problems)"
     print(f"{theirs_name:50}{whole:8.1f} s{whole_processor:10.1f} s")
     print(f"{'times less':50}{whole / ours:8.1f}  {whole_processor / ours_processor:10.1f}")
-    # Some boxes it cannot read, `\\boxed{2\\sqrt}` for one. It then takes what it finds in the text before; we do not. Of
-    # boxes with text between them it makes a list; here the last one answers.
+    # Some boxes it cannot read, `\\boxed{2\\sqrt}` for one. It then takes what it finds in the text before; we do not.
+    # Of boxes with text between them it makes a list; here the last one answers.
     unread = []
     for gold, answer, theirs_is in differing:
         parsed = parse(answer) if answer else []
