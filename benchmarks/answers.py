@@ -4,7 +4,7 @@ The samples are made of real ones: the texts that LLaDA-8B wrote for MATH500, wi
 with the gold, with what the model answered, or with answers to other problems of the same subject, so
 that a problem has 10 to 30 distinct wrong answers, a few frequent and many rare. math-verify is called
 on every sample of some problems, in one process as it is used, and the time for all is extrapolated; both are
-measured in the same run, and both must come to the same verdicts.
+measured in the same run, and both must come to the same verdicts, but where math-verify reads a part of the answer.
 """
 
 import json
@@ -111,7 +111,12 @@ def main() -> None:
     print(f"{theirs_name:50}{whole:8.1f} s{whole_processor:10.1f} s")
     print(f"{'times less':50}{whole / ours:8.1f}  {whole_processor / ours_processor:10.1f}")
     # Some boxes it cannot read, `\\boxed{2\\sqrt}` for one. It then takes what it finds in the text before; we do not.
-    unread = [answer for _, answer, _ in differing if answer and all(isinstance(part, str) for part in parse(answer))]
+    # Of boxes with text between them it makes a list; here the last one answers.
+    unread = []
+    for gold, answer, theirs_is in differing:
+        parsed = parse(answer) if answer else []
+        if all(isinstance(part, str) for part in parsed) or verify(parse(f"${gold}$"), parsed) != theirs_is:
+            unread.append(answer)
     print(f"{'verdicts compared':50}{MEASURED_PROBLEMS * SAMPLES:8}")
     print(f"{'differing':50}{len(differing) - len(unread):8}")
     print(f"{'differing where math-verify cannot read the box':50}{len(unread):8}")

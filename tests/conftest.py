@@ -43,6 +43,15 @@ def no_host_has_changed_inside(request):
 
 
 @pytest.fixture(scope="session")
+def shared_cases() -> Path:
+    """The folder of small inputs that once were judged wrongly, which is not part of this repository."""
+    directory = Path(os.environ.get("WISE_MERGE_TEST_CASES", REPOSITORY.parent / "shared" / "cases"))
+    if not directory.is_dir():
+        pytest.skip(f"needs the cases in {directory}; set WISE_MERGE_TEST_CASES to their folder")
+    return directory.resolve()
+
+
+@pytest.fixture(scope="session")
 def console_script():
     """Runs a console script of this environment: `run_script`."""
     return run_script

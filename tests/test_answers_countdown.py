@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import time
 from fractions import Fraction
 
@@ -104,18 +105,21 @@ def test_a_text_that_is_no_expression_has_no_label():
     ],
 )
 def test_a_megabyte_of_anything_takes_linear_time(piece):
-    """Broken completions are no answer within a second."""
+    """Broken completions are no answer within two seconds of processor time."""
     completion = piece * (10**6 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     assert extract(completion) is None
     assert extract("The expression is " + completion) is None or piece == "9 "
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 PIECES = [
     "<answer>",
     "</answer>",
     r"\boxed{",
+    "(9-5)",
+    "*6",
+    "-5",
     "}",
     "{",
     "is",
@@ -134,9 +138,34 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=40).map("".join))
 def test_no_text_is_too_broken(text):
-    """Extraction and verdict end with an answer or without one, never with an exception."""
+    """Whatever is found in a broken text is an expression, and right only with each number once and 24 as its value."""
     found = extract(text)
-    assert found is None or verdict(GOLD, found)[1] in (True, False)
+    assert extract(text) == found
+    if found is not None:
+        label, right = verdict(GOLD, found)
+        assert label
+        assert right == is_right_by_hand(label)
+
+
+@given(
+    junk=st.text(max_size=20), expression=st.sampled_from(["(9-5)*6", "6*(9-5)", "9-5*6", "9+5+6", "(9-5)*6*1", "24"])
+)
+def test_an_answer_in_tags_is_judged_whatever_stands_before_it(junk, expression):
+    """Right is right and wrong is wrong after any text that holds no thinking and no end of its own."""
+    found = extract(f"{re.sub('[<|｜]', ' ', junk)}<answer>{expression}</answer>")  # noqa: RUF001
+    assert found == expression
+    assert verdict(GOLD, found)[1] == (expression in ("(9-5)*6", "6*(9-5)"))
+
+
+def is_right_by_hand(label):
+    """Return whether Python finds 24 in an expression of 5, 6 and 9, each used once, without floats."""
+    if sorted(re.findall(r"\d+", label)) != ["5", "6", "9"]:
+        return False
+    assert re.fullmatch(r"[\d+\-*/() ]+", label), label
+    try:
+        return eval(re.sub(r"(\d+)", r"Fraction(\1)", label), {"Fraction": Fraction}) == 24
+    except ZeroDivisionError:
+        return False
 
 
 @pytest.mark.parametrize("column", ["numbers", "nums"])

@@ -1,5 +1,6 @@
 r"""Grids found in completions, and the verdicts on real ones."""
 
+import itertools
 import json
 import re
 import time
@@ -113,12 +114,12 @@ def test_a_grid_of_another_size_is_no_answer():
     ],
 )
 def test_a_megabyte_of_anything_takes_linear_time(piece):
-    """Broken completions are no answer within seconds."""
+    """Broken completions are no answer within seconds of processor time."""
     completion = piece * (10**6 // len(piece))
-    started = time.perf_counter()
+    started = time.process_time()
     assert extract(completion) is None
     assert extract("The final grid is " + completion) is None
-    assert time.perf_counter() - started < 8
+    assert time.process_time() - started < 8
 
 
 PIECES = [
@@ -133,6 +134,8 @@ PIECES = [
     "\n",
     "\\",
     "1234",
+    "3412",
+    "1234341221434321",
     "|",
     ".",
     "<|eot_id|>",
@@ -141,9 +144,33 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=40).map("".join))
 def test_no_text_is_too_broken(text):
-    """Extraction and verdict end with an answer or without one, never with an exception."""
+    """What is found in a broken text is a grid of 16 or 81 digits, and right only if it is one of the 288 of 4x4."""
     found = extract(text)
-    assert found is None or verdict("0" * 16, found)[1] in (True, False)
+    if found is not None:
+        assert re.fullmatch(r"[0-9]{16}|[0-9]{81}", found)
+        assert verdict("0" * 16, found) == ((found, is_right_by_hand(found)) if len(found) == 16 else (None, False))
+
+
+@given(junk=st.text(max_size=20), rows=st.permutations(["1234", "3412", "2143", "4321"]))
+def test_a_grid_in_tags_is_judged_whatever_stands_before_it(junk, rows):
+    """The same four rows are a solution in some orders and none in others."""
+    found = extract(f"{re.sub('[<|｜]', ' ', junk)}<answer>{''.join(rows)}</answer>")  # noqa: RUF001
+    assert found == "".join(rows)
+    assert verdict("0" * 16, found) == (found, is_right_by_hand(found))
+
+
+def test_both_verdicts_occur_among_the_orders_of_the_rows():
+    """The test above would not see a verdict that is always the same."""
+    orders = ["".join(rows) for rows in itertools.permutations(["1234", "3412", "2143", "4321"])]
+    assert sum(is_right_by_hand(order) for order in orders) == 16
+    assert sum(verdict("0" * 16, order)[1] for order in orders) == 16
+
+
+def is_right_by_hand(grid):
+    """Return whether every digit from 1 to 4 is once in each row, column and box of 16 cells, by coordinates."""
+    cells = [(i // 4, i % 4, digit) for i, digit in enumerate(grid)]
+    units = (lambda r, c: r, lambda r, c: c, lambda r, c: (r // 2, c // 2))
+    return set(grid) == set("1234") and all(len({(unit(r, c), digit) for r, c, digit in cells}) == 16 for unit in units)
 
 
 @pytest.mark.parametrize("column", ["question", "puzzle"])

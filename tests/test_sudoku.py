@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wise_merge import sudoku
 from wise_merge.errors import WiseMergeError
 from wise_merge.sudoku import generate_puzzles, is_solution, read_puzzle, solutions
 
@@ -47,11 +48,13 @@ def test_real_puzzles_have_as_many_solutions_as_their_file_says(shared_data):
         assert all(is_solution(row["question"], grid) for grid in found)
 
 
-def test_a_hard_9x9_puzzle_is_solved_fast():
-    """Within a second, and the solution keeps the rules and the givens."""
-    started = time.perf_counter()
+def test_a_hard_9x9_puzzle_is_solved_in_few_steps(monkeypatch):
+    """A thousand steps are enough for it, a hundred are not; the solution keeps the rules and the givens."""
+    monkeypatch.setattr(sudoku, "MAX_STEPS", 100)
+    with pytest.raises(WiseMergeError, match="no end after 100 steps"):
+        solutions(INKALA)
+    monkeypatch.setattr(sudoku, "MAX_STEPS", 1000)
     (grid,) = solutions(INKALA)
-    assert time.perf_counter() - started < 1
     assert obeys_the_rules(grid, 9, 3)
     assert all(given in (".", digit) for given, digit in zip(INKALA, grid, strict=True))
 

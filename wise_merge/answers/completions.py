@@ -16,6 +16,13 @@ _NEXT_PROBLEM = re.compile(
 _HAS_ANSWER = re.compile(r"\\boxed|####|answer\s*(?:is|:)|\nA:", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+# Of the boxes at the end, how many may be one list, and what may stand between two of them.
+_MOST_JOINED = 10
+_DRESSING = re.compile(r"\\(?:text|quad|qquad|textbf|mbox|,|;|:|!|\(|\)|\[|\])(?![a-zA-Z])|[\s${}*]")
+_LEFT_SIDE = re.compile(r"(?:[a-zA-Z](?:_?\w)?|\\[a-z]+)=\Z")
+_SPACED_LEFT_SIDE = re.compile(r"[a-zA-Z](?:_?\w)?\s*=\s*\Z")
+_NEW_SENTENCE = re.compile(r"[.!?:](?:\s|\$|\\|\Z)|=")
+_AND_AT_END = re.compile(r"(?:\A|\W)(?:and|or)\s*\Z")
 
 
 def finished(completion: str) -> str:
@@ -63,6 +70,45 @@ def last_boxes(text: str, limit: int, count: int = 1) -> list[tuple[int, int, st
         found.append((start, end, content))
         until = start
     return found
+
+
+def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:
+    r"""Return where the last box ends and what it holds, with those before it if they are one list with it, or None.
+
+    Boxes are a list if nothing but a comma, `and` or `or` is between them. What says more, as in the second example,
+    goes on to another answer. `limit` is as above.
+
+    >>> joined_boxes(r"$\boxed{1}$ and $\boxed{2}$", 100)
+    (26, '1, 2')
+    >>> joined_boxes(r"The side is $\boxed{3}$, so the perimeter is $\boxed{12}$.", 100)
+    (56, '12')
+    """
+    boxes = last_boxes(text, limit, _MOST_JOINED)
+    if not boxes or boxes[0][2] is None:
+        return None
+    start, end, content = boxes[0]
+    contents = [content or ""]
+    for previous, previous_end, previous_content in boxes[1:]:
+        if previous_content is None or not previous_content.strip():
+            break
+        # A box within a box answers by itself.
+        if previous_end > start or not _joins(text[previous_end:start]):
+            break
+        if previous_content != contents[0]:
+            contents.insert(0, previous_content)
+        start = previous
+    return end, ", ".join(contents)
+
+
+def _joins(between: str) -> bool:
+    """Whether the text between two boxes makes one list of them."""
+    bare = _LEFT_SIDE.sub("", _DRESSING.sub("", between))
+    if bare in ("", ",", ";", "&", "\\\\"):
+        # Two boxes on lines of their own, with no comma: the second corrects the first.
+        return bare != "" or "\n" not in between
+    words = _SPACED_LEFT_SIDE.sub("", re.sub(r"\\[a-zA-Z]+|[${}\\*]", " ", between).strip())
+    # `for part (a) and`, but not `, so the perimeter is`.
+    return len(between) < 70 and not _NEW_SENTENCE.search(words) and bool(_AND_AT_END.search(words))
 
 
 def _closing_brace(text: str, opening: int, limit: int) -> int | None:

@@ -35,6 +35,12 @@ def spoken(completion: str) -> str:
     return after.partition("<think>")[0]
 
 
+def ends_itself(completion: str) -> bool:
+    """Return whether an end-of-text token follows what the model said: then no limit of tokens cut it off."""
+    begins = _LEADING.match(completion)
+    return _SPECIAL.search(completion, begins.end() if begins else 0) is not None
+
+
 def last_tagged(text: str) -> str | None:
     """Return what stands in the last `<answer>...</answer>`, to the end if it is not closed.
 

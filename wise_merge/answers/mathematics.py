@@ -1,81 +1,85 @@
 r"""Answers in mathematical notation (MATH): found here, read and compared by `math-verify`.
 
-Calling math-verify on every completion reads the whole text with it each time. Here the final
-answer is found first, by the rules by which math-verify finds it but from the end of the text and
-without parsing; then each distinct answer of a problem is read and compared once, in processes
-that can be lost (`workers`). Where math-verify reads an answer, its verdict is ours.
+Calling math-verify on every completion reads the whole text with it each time, and where it cannot read an
+answer it takes some number nearby. Here the final answer is found first, from the end of the text and
+without parsing; then each distinct answer of a problem is read and compared once, as a whole, in processes
+that can be lost (`workers`).
 """
 
 import re
 from collections.abc import Hashable, Sequence
 
-from wise_merge.answers import workers
-from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.answers import statements, workers
+from wise_merge.answers.characters import plain
+from wise_merge.answers.completions import finished, joined_boxes, last_boxes
+from wise_merge.answers.formulas import is_cut
+from wise_merge.answers.marked import ends_itself
+from wise_merge.answers.prose import Cut
 
 #: A longer "answer" is none: nobody's final answer, and the usual size of what hangs a parser.
 MAX_CHARACTERS = 500
 
-# Of the boxes at the end, how many may be one answer together.
+# Of the boxes at the end, how many are looked at for one with an answer in it.
 _BOXES = 10
 _PLACEHOLDER = re.compile(r"[\s._?…]*")
-_UNCLOSED = re.compile(r"\\(?:boxed|fbox)(?:\s*\{?([^\n<]*)[\n<]|\s+([-+]?[\d.,]*\d)[\s$.]*\Z)")
-_BETWEEN_BOXES = re.compile(r"\b(?:and|or)\b|[,;]")
-_MATHEMATICS = re.compile(r"(?<!\\)\$|\\boxed|\\fbox|\\\(|\\\[")
-_COMMAND = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
-_ANNOUNCEMENT = re.compile(r"(?i:(?:final )?answer)(?:[^\w+(-]|[+-](?!\d))*(?:(?i:is)\b:?)?\s*")
-_LAST_FORMULA = re.compile(r"(?<![\\$\d])\$[^$]+\$(?=[\s.*]*\Z)|\\\((?:(?!\\\)).)+\\\)(?=[\s.*]*\Z)")
-_PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]ercent|[Pp]ct)")
-_WORD = re.compile(r"[^\W\d_]{2,}|[^\x00-\x7f]")
-# What math-verify reads as one number or expression where it stands without dollars.
-_PLAIN_NUMBER = re.compile(r"-?[$€£]?[\d., ]*\d(?:\s*(?:%|percent|pct))?")
-# `The answer is Evelyn.`, `Final Answer: **(E)**`: math-verify reads words in a box only.
-_WORD_ANSWER = re.compile(r"(?i:answer\W*?(?:\bis\b|:)|\banswer\W*\s)[\s:*\"]*([A-Za-z]{2,20}|\([A-Z]\))[*\".]*\s*\Z")
-# Of a price, `**\$18.90**`, it reads the number only.
-_PRICE = re.compile(r"\\\$(?=\d)")
+# What a box holds that does not close: to the end of its line, or to an angle bracket, which some type for the brace.
+_UNCLOSED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{\s*([^\n<>]*)|([-+]?[\d.,]*\d)(?=[\s$.]*\Z))")
+# The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
+_LOST_BACKSLASH = re.compile(r"(?<![\\a-z])(?:b|\x08)oxed(?=\s*\{)")
+_PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]er ?cent|[Pp]ct)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")
 _INTEGER = re.compile(r"-?\d{1,15}")
-_MARKERS = 20
 
 
 def extract(completion: str) -> str | None:
-    r"""Return the text of the final answer, in a form that math-verify reads, or None.
+    r"""Return the final answer as `\boxed{x}`, as it was written, or None.
 
     In this order: `The final answer is $x$. I hope it is correct`; the last box, or the last boxes if they
-    are joined by `and` and the like, as `\boxed{x}`; what follows the last `final answer is` or `answer`; the
-    last line with mathematics or a number in it. Linear in the length of the completion.
+    are one list; what follows the last `the answer is` or `Answer:`; the last line with mathematics or a number in
+    it. Where that breaks off in the middle of a formula, there is no answer. Linear in the length of the completion.
 
     >>> extract(r"so that $x = \boxed{ \frac{1}{2} }$.")
     '\\boxed{\\frac{1}{2}}'
+    >>> extract("The answer is **Evelyn**.")
+    '\\boxed{\\text{Evelyn}}'
     """
-    text = finished(completion)
+    text = plain(finished(completion))
+    if text.count("oxed") > text.count("\\boxed"):
+        text = _LOST_BACKSLASH.sub(r"\\boxed", text)
+    try:
+        answer = _found(text, completion)
+    except Cut:
+        return None
+    answer = " ".join(statements.without_tags(answer).split()) if answer else ""
+    return f"\\boxed{{{answer}}}" if 0 < len(answer) <= MAX_CHARACTERS else None
+
+
+def _found(text: str, completion: str) -> str | None:
     for start, _, content in last_boxes(text, MAX_CHARACTERS, _BOXES):
         if content is None:
-            # Where its line ends, a brace was forgotten. Where the text ends, the answer is not all there.
             unclosed = _UNCLOSED.match(text, start, start + MAX_CHARACTERS)
-            inside = (unclosed[1] or unclosed[2] or "").strip() if unclosed else ""
-            if inside and inside.count("{") == inside.count("}"):
-                return f"\\boxed{{{_tidy(inside)}}}"
-            if len(text) - start > MAX_CHARACTERS:
+            if not unclosed or unclosed.end() == start + MAX_CHARACTERS:
                 return None
-        elif not _PLACEHOLDER.fullmatch(content):
+            held = unclosed[1] or unclosed[2] or ""
+            goes_on = unclosed[2] or unclosed.end() < len(text.rstrip()) or ends_itself(completion)
+            if held.strip() and goes_on:  # a brace was forgotten
+                held += "}" * (held.count("{") - held.count("}"))
+                return None if is_cut(held) else held
+            # The text ends within the box. If the box has begun to repeat an answer, the answer was that.
+            before = _stated(text[:start])
+            return before if before and before.startswith(held.strip()) else None
+        if not _PLACEHOLDER.fullmatch(content):
             break
         text = text[:start]  # the answer is still the one before
-    answer = _hoped(text) or _boxed(text)
-    if answer is None:
-        answer = _announced(text) or _last_line(text)
-    if not answer or len(answer) > MAX_CHARACTERS:
-        return None
-    if _MATHEMATICS.search(answer):
-        return _last_formula(answer)
-    if word := _WORD_ANSWER.search(answer):
-        return f"\\boxed{{\\text{{{word[1]}}}}}"
-    # Without dollars, math-verify finds numbers only.
-    formula = _ANNOUNCEMENT.sub("", answer).rstrip(". ")
-    if _PLAIN_NUMBER.fullmatch(formula):
-        return formula
-    if formula and not _WORD.search(_COMMAND.sub("", formula)):
-        return f"${formula}$"
-    return _PRICE.sub("", answer) if re.search(r"\d", answer) else None
+    return _stated(text)
+
+
+def _stated(text: str) -> str | None:
+    found = _hoped(text) or _boxed(text)
+    if found:
+        return found
+    text = statements.without_emphasis(statements.without_tags(text))
+    return statements.announced(text) or statements.mentioned(text) or statements.last_stated(text)
 
 
 def _hoped(text: str) -> str | None:
@@ -83,89 +87,24 @@ def _hoped(text: str) -> str | None:
     if hope < 0:
         return None
     start = text.lower().rfind("final answer is", max(0, hope - MAX_CHARACTERS), hope)
-    return None if start < 0 else _tidy(text[start + 15 : hope].strip().lstrip(":").rstrip().removesuffix("."))
+    return None if start < 0 else statements.stated(statements.without_emphasis(text[start + 15 : hope]), is_end=False)
 
 
 def _boxed(text: str) -> str | None:
-    boxes = last_boxes(text, MAX_CHARACTERS, _BOXES)
-    if not boxes:
+    found = joined_boxes(text, MAX_CHARACTERS)
+    if found is None:
         return None
-    start, end, content = boxes[0]
-    if content is None:
-        return None
+    end, content = found
     later = text.lower().rfind("final answer", end)
-    if later >= 0 and (announced := _from(text, later)):
-        return announced
-    for previous, previous_end, previous_content in boxes[1:]:
-        between = text[previous_end:start]
-        joined = len(between) < 10 or (len(between) < 70 and _BETWEEN_BOXES.search(between))
-        if previous_content is None or previous_content == content or not joined:
-            break
-        start = previous
-    if start != boxes[0][0]:
-        return _tidy(text[start:end])
-    content = _tidy(content)
-    return f"$\\boxed{{{content}}}$ percent" if _PERCENT.match(text, end) else f"\\boxed{{{content}}}"
-
-
-def _last_formula(line: str) -> str:
-    """Return the formula that ends the line, if it stands for itself; else the line."""
-    found = _LAST_FORMULA.search(line)
-    if not found:
-        return line
-    before = line[: found.start()].rstrip()
-    joined = before.endswith((",", "and", "or", "$", ")")) or before.count("$") % 2
-    return line if joined else found[0]
-
-
-def _announced(text: str) -> str | None:
-    lower = text.lower()
-    at = len(lower)
-    for _ in range(_MARKERS):
-        at = lower.rfind("answer", 0, at)
-        if at < 0:
-            return None
-        start = at - 6 if lower.startswith("final ", at - 6) else at
-        found = _from(text, start)
-        if found:
-            return found
-    return None
-
-
-def _from(text: str, start: int) -> str | None:
-    """Return the text from there to the end of the line on which its mathematics ends, if any comes soon."""
-    reach = text[start : start + MAX_CHARACTERS]
-    if not re.search(r"[\d$]|\\\(|\\\[", reach[:150]):
-        return None
-    position = 0
-    while True:
-        position = reach.find("\n", position + 1)
-        if position < 0:
-            return _tidy(reach)
-        line = reach[:position]
-        if re.search(r"\d|[$)\]]", line[6:]) and _balanced(line):
-            return _tidy(line)
-
-
-def _last_line(text: str) -> str | None:
-    reach = text[-MAX_CHARACTERS:].rstrip()
-    position = len(reach)
-    while position > 0:
-        position = reach.rfind("\n", 0, position)
-        lines = reach[position + 1 :]
-        if re.search(r"\d|\$.*\$|\\\)|\\\]", lines) and _balanced(lines):
-            return _tidy(lines)
-    return _tidy(reach)
-
-
-def _balanced(text: str) -> bool:
-    return (
-        text.count("\\[") == text.count("\\]") and text.count("\\(") == text.count("\\)") and not text.count("$$") % 2
-    )
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.split())
+    if later >= 0:
+        # A box outranks a sentence that only speaks of the final answer.
+        try:
+            announced = statements.announced(statements.without_emphasis(text[max(end, later - 3) :]), directly=True)
+        except Cut:
+            announced = None
+        if announced:
+            return announced
+    return f"{content}\\%" if _PERCENT.match(text, end) else content
 
 
 def classify(
@@ -174,7 +113,8 @@ def classify(
     """Return the class and the verdict of each distinct answer, see `wise_merge.answers.benchmarks`.
 
     The class of the right answers is called like the gold; wrong answers that math-verify takes for
-    equal are one class. An answer that math-verify cannot read, or not in `worker.CPU_SECONDS`, has none.
+    equal are one class. An answer that cannot be read in `worker.CPU_SECONDS` has none; one that math-verify cannot
+    parse as a whole is compared as text.
     """
     results: list[list[tuple[str | None, bool]]] = []
     hard: list[int] = []

@@ -10,8 +10,12 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-from wise_merge.answers import mathematics
+from wise_merge.answers import mathematics, statements
+from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.answers.formulas import is_cut, spelled
+from wise_merge.answers.marked import ends_itself
+from wise_merge.answers.prose import Cut
 from wise_merge.errors import WiseMergeError
 
 #: Digits after which a "number" is the output of a model that repeats itself, not an answer.
@@ -27,7 +31,7 @@ _SIGN = r"(?:(?<![\d)\]])[-+]\s?)?"
 _FRACTION = rf"\\[dtc]?frac\s*\{{\s*({_UNSIGNED})\s*\}}\s*\{{\s*({_UNSIGNED})\s*\}}"
 _NUMBER = re.compile(
     rf"({_SIGN}){_CURRENCY}?\s?({_SIGN})(?:({_UNSIGNED})"
-    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
+    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(?:and\s+)?(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
 )
 _NUMBER_AT_END = re.compile(rf"(?:{_SIGN}){_CURRENCY}?{_UNSIGNED}")
 
@@ -37,9 +41,22 @@ _FILLER = re.compile(
     r"|(?:about|approximately|approx\.?|therefore|thus|just|only|exactly|equal|to|a total of|that|then|now)\b"
     r"|[A-Za-z]\s?=)*"
 )
-_ANSWER_IS = re.compile(r"(?:[ \t]+[^\s.:;!?]+){0,6}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)")
+_ANSWER_IS = re.compile(
+    rf"s?(?:[ \t]+(?!{statements.NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)"
+)
+# Where a number is the beginning of a formula only.
+_GOES_ON = re.compile(
+    r"\s*(?:[√π^²³]|sqrt|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
+    r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
+)
+_ENDS = ("", ".", "\n")
+# What makes the last number of a text a part of something.
+_WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|sqrt")
+_QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
+_NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"\s*(?:[-+*/×·÷x=^]|\\(?:times|cdot|div|frac))\s*[\d$\\(.{-]")  # noqa: RUF001
-_THIN_SPACE = re.compile(r"(?<=\d)\\,(?=\d{3})")
+# Of a mixed number or of thousands.
+_SPACE = re.compile(r"(\d)\\[,;: ](?=\d)")
 _SHORT_FRACTION = re.compile(r"frac\s*(\d)\s*(\d)")
 # `#### 2. Add the eggs` is a heading.
 _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
@@ -52,7 +69,7 @@ _DRESSING = re.compile(
     r"|\\[,;:!%$ ()\[\]]|[{}$]|\^\s*\{?\\circ\}?|\\degree|(?<=[a-z][a-z}.])\^\{?0\}?|</?\w+>?"  # cm^2, 120 </answer
 )
 _FORMULA = re.compile(
-    r"[\\^<>≤≥≠±√π∞]|[A-Za-z0)]_\w|0\s*!"
+    r"[\\^<>≤≥≠±√π∞]|sqrt|[A-Za-z0)]_\w|0\s*!"
     r"|0(?!(?:cm|mm|km|kg|mg|ml|lb|oz|ft|in|yd|hr|[ap]m|st|nd|rd|th)\b)[a-z]{1,2}(?![a-z])|0\s+[inxyz]\b|\b[a-z]0"
     r"|\b[a-z]\s*[-+*/]\s*[(0a-z]|[0)]\s*[-+*]\s*[a-z]\b"
     r"|0\s*(?:[-+*/,;:×÷·]|and\b|or\b)?\s*[-+(\[]*\s*0",  # noqa: RUF001
@@ -63,6 +80,16 @@ _FORMULA = re.compile(
 _BOLD = re.compile(rf"\*\*\s*({_SIGN}\\?{_CURRENCY}?{_UNSIGNED})[^*\n:]{{0,40}}\*\*")
 _CLOSING_REMARK = re.compile(r"\n\s*(?:Let me know|Please let me know|Feel free|I hope|Hope this|Would you like)\b")
 _DIGIT = re.compile(r"\d")
+_DIGIT_OR_CONSTANT = re.compile(r"\d|\\pi|π")
+# After the last number of a text: an operation without its end.
+_BREAKS_OFF = re.compile(r"\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt|pm)\s*\{?)[\s${(]*")  # noqa: RUF001
+_LONGEST_REST = 20
+_REACH_OF_CUT = 60
+_OPERATIONS = frozenset("-+/=×÷^*{")  # noqa: RUF001
+# A text that the token limit cut off within a calculation. A hyphen alone on its line is none.
+_CUT_OPERATION = re.compile(
+    r"[\w)}\]%]\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt)\s*\{?)\Z|\\[dt]?frac\s*(?:\{[^{}]*\}?\s*)?(?:\{[^{}]*)?\Z"  # noqa: RUF001
+)
 _PARAGRAPHS = 20
 _LONGEST_PARAGRAPH = 2000
 
@@ -140,18 +167,26 @@ def _boxed(answer: str) -> str:
 def _read(completion: str) -> Decimal | str | None:
     text = finished(completion)
     if "\\" in text:
-        # How LaTeX spells a thousands comma, and the thin space that some put in its place.
-        text = _THIN_SPACE.sub("", text.replace("{,}", ",").replace("\\!", ""))
+        # How LaTeX spells a thousands comma.
+        text = text.replace("{,}", ",").replace("\\!", "")
         text = _SHORT_FRACTION.sub(r"frac{\1}{\2}", text) if "frac" in text else text
-    text = text.replace("\N{MINUS SIGN}", "-")
-    return next((answer for read in (_marked, _announced, _last) if (answer := read(text)) is not None), None)
+        text = _SPACE.sub(r"\1 ", text)
+    text = ungrouped(plain(text))
+    try:
+        marked = _marked(text, completion)
+        return (
+            next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None)
+            if (marked is None)
+            else marked
+        )
+    except Cut:
+        return None
 
 
-def _marked(text: str) -> Decimal | str | None:
+def _marked(text: str, completion: str) -> Decimal | str | None:
     candidates: list[tuple[int, Decimal | str]] = []
     for start, end, content in last_boxes(text, _REACH, count=2):
-        # Cut off by the token limit or by a forgotten brace, it holds what follows it.
-        shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0] if content is None else content
+        shown = _cut_box(text, start, completion) if content is None else content
         answer = _formula(shown) or read_expression(shown)
         if answer is not None:
             candidates.append((end, answer))
@@ -166,6 +201,19 @@ def _marked(text: str) -> Decimal | str | None:
     return max(candidates, key=lambda candidate: candidate[0])[1] if candidates else None
 
 
+def _cut_box(text: str, start: int, completion: str) -> str:
+    """Return what a box holds that does not close, to where its brace was forgotten.
+
+    Raises:
+        Cut: if the text ends within a formula there.
+    """
+    shown = _END_OF_CUT_BOX.split(text[start + 6 : start + 60], maxsplit=1)[0]
+    reaches_end = start + 6 + len(shown) >= len(text.rstrip())
+    if reaches_end and is_cut(shown.lstrip().removeprefix("{")) and not ends_itself(completion):
+        raise Cut
+    return shown
+
+
 def _formula(content: str) -> str | None:
     """Return what a box holds, boxed, if it is more than a number with words around it."""
     if _NUMBER.fullmatch(content):
@@ -174,23 +222,49 @@ def _formula(content: str) -> str | None:
     return f"\\boxed{{{' '.join(content.split())}}}" if _FORMULA.search(side) else None
 
 
-def _announced(text: str) -> Decimal | None:
+def _announced(text: str) -> Decimal | str | None:
     lower = text.lower()
     if len(lower) != len(text):  # some capitals have two small letters
         lower = text
     for at in _last_places(lower, "answer"):
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
-        found = says and _number_at(text, says.end())
+        if not says:
+            continue
+        found, negative = _number_at(text, says.end()), None
+        if found and text[found.end() : found.end() + 1] in _ENDS:
+            number = _value(found)
+            if number is not None:
+                return number
+        elif found is None and (negative := _NEGATIVE.match(text, says.end())):
+            found = _number_at(text, negative.end())
+        if found is None or _GOES_ON.match(text, found.end()):
+            answer = _formula_said(text, says.end())
+            if answer is not None:
+                return answer
         if found:
             number = _value(found)
+            rest = text[found.end() :] if len(text) - found.end() < _LONGEST_REST else "."
+            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : found.start()]):
+                raise Cut
             if _OPERATOR.match(text, found.end()):
                 # `The answer is 3 + 4 = 7`
                 line = text[found.start() : found.start() + _REACH].split("\n", 1)[0]
                 sentence = line.split(". ", 1)[0]
-                number = read_expression(sentence.rpartition("=")[2]) if "=" in sentence else number
+                if "=" not in sentence:
+                    return _formula_said(text, says.end()) or number
+                number = read_expression(sentence.rpartition("=")[2])
             if number is not None:
-                return number
+                return _plain(-number) if negative else number
     return None
+
+
+def _formula_said(text: str, position: int) -> Decimal | str | None:
+    """Return the formula that begins there, boxed, or its number if it is one; None if there is none."""
+    said = statements.without_emphasis(text[position : position + _REACH])
+    content = statements.stated(said, directly=True, is_end=position + _REACH >= len(text))
+    if not content or not _DIGIT_OR_CONSTANT.search(content):
+        return None
+    return _formula(content) or read_expression(spelled(content))
 
 
 def _last_places(text: str, marker: str) -> Iterator[int]:
@@ -202,7 +276,7 @@ def _last_places(text: str, marker: str) -> Iterator[int]:
         yield at
 
 
-def _last(text: str) -> Decimal | None:
+def _last(text: str) -> Decimal | str | None:
     closing = _CLOSING_REMARK.search(text, max(0, len(text) - _REACH))
     if closing and _DIGIT.search(text, 0, closing.start()):
         text = text[: closing.start()]
@@ -213,21 +287,47 @@ def _last(text: str) -> Decimal | None:
             number = None if _HEADING.match(bold.string, bold.end(1)) else read_expression(bold[1])
             if number is not None:
                 return number
+    end_of_text = text[-_REACH_OF_CUT:].rstrip(" \n$.")
+    may_be_cut = end_of_text[-1:] in _OPERATIONS or "\\" in end_of_text[-_REACH_OF_CUT:]
+    if may_be_cut and _CUT_OPERATION.search(end_of_text):
+        raise Cut
     reach = 30
     while True:
         tail = text[-reach:]
         numbers = [
-            found[0]
+            found
             for found in _NUMBER_AT_END.finditer(tail)
             if (found.start() or reach >= len(text)) and len(found[0]) <= 2 * MAX_DIGITS
         ]
         for found in reversed(numbers):
-            number = _decimal(found)
+            number = _decimal(found[0])
             if number is not None:
-                return number
+                return _whole(text, len(text) - len(tail) + found.end(), number)
         if reach >= len(text):
             return None
         reach *= 10
+
+
+def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
+    """Return the number that ends there, or the fraction or formula that it is only a part of.
+
+    Raises:
+        Cut: if the text ends within that formula.
+    """
+    begin = text.rfind("\n", 0, end) + 1
+    begin = max(begin, end - _REACH)
+    line = text[begin : end + 20].split("\n", 1)[0]
+    if not _WITHIN_FORMULA.search(line[-80:]):
+        return number
+    quotient = _QUOTIENT_AT_END.search(text, max(0, end - 40), end)
+    if quotient and (found := _NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
+        value = _value(found)
+        return number if value is None else value
+    content = statements.of_sentence(line, is_end=end + 20 >= len(text))
+    if content and _DIGIT_OR_CONSTANT.search(content):
+        answer = _formula(content) or read_expression(spelled(content))
+        return number if answer is None else answer
+    return number
 
 
 def read_expression(text: str) -> Decimal | None:

@@ -2,8 +2,8 @@ r"""The process in which mathematics is read and compared: `math-verify` on one 
 
 Whatever a model wrote ends up in sympy here, so this process is made to be lost: an answer may
 use CPU_SECONDS of processor time and the process MEMORY bytes; where Python cannot stop it,
-the system kills the process, and `workers` starts another one. Nothing but `math-verify` is
-imported, which keeps the start short.
+the system kills the process, and `workers` starts another one. Nothing but `math-verify` and
+the spelling of formulas is imported, which keeps the start short.
 
 It reads a problem per line on standard input, as JSON: `[gold, answers, alone]`. It writes lines too:
 `[0, i]` before it touches answer i, `[4, i]` if there was no time for it, `[1, i, j]` before it compares the wrong
@@ -29,8 +29,10 @@ from functools import lru_cache
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]
-from math_verify import parse, verify
+from math_verify import LatexExtractionConfig, parse, verify
 from sympy.core.relational import Relational  # type: ignore[import-untyped]
+
+from wise_merge.answers import formulas, statements
 
 #: Processor time for one answer: about fifty times what the slowest honest one needs.
 CPU_SECONDS = 3
@@ -43,8 +45,11 @@ MEMORY = 2 * 1024**3
 # What a hostile answer is made of: such answers are read last, so that they cannot use up the time of others.
 _COSTLY = re.compile(r"[!^]|\\(?:sum|prod|int|lim|binom|[dt]?frac.*\\[dt]?frac)|\({9}")
 _INTEGER = re.compile(r"-?\d{1,15}")
-_DELIMITERS = re.compile(r"(?<!\\)\$|\\boxed|\\fbox|\\\(|\\\[")
-_NUMBER = re.compile(r"(?<![A-Za-z\d.])-?\d+(?:[.,/]\d+)*(?![A-Za-z\d])")
+_WHOLE = (LatexExtractionConfig(),)
+# What a multiple-choice question has for an answer, and how a model gives one: `(B)`, `B. 12`, `\\textbf{(B) } 12`.
+_CHOICE = r"\(?(?:\\(?:text|textbf|mathrm|mathbf|textit|mbox)\s*\{)?\s*\(?\s*\**([A-Z])"
+_LETTER = re.compile(rf"{_CHOICE}[).}}\s*]*")
+_CHOSEN = re.compile(rf"{_CHOICE}(?:[).}}\s*]*|\s*[).:}}]+(?![).:}}]|\s*[-+*/^=<>]|\s*\\[a-z]).*)")
 # `x=1, y=2 and x=3, y=4` are two solutions; math-verify would make one set of four equations.
 _ALTERNATIVES = re.compile(
     r"(=[^=$]*,[^$]*?=[^,;$]*?)(?:\\quad|\\qquad|\s)*(?:\\text\s*\{\s*(?:and|or)\s*\}|\b(?:and|or)\b)"
@@ -178,37 +183,37 @@ def _class_of(
 
 
 def read_gold(gold: str) -> Reading:
-    """Return the gold as math-verify reads it: as it is if it marks its mathematics, else as mathematics."""
-    text = gold if _DELIMITERS.search(gold) else f"${gold}$"
-    reading = read(text) if "\n" not in text else None
-    return reading or read(f"\\boxed{{{gold}}}") or Reading([gold], gold)
+    """Return the gold as math-verify reads it; one that it cannot read is a text, and equals that text only."""
+    return read(f"\\boxed{{{statements.of_gold(gold)}}}", is_gold=True) or Reading([gold], gold)
 
 
 @lru_cache(maxsize=10_000)  # the same small answers come up in many problems
-def read(text: str) -> Reading | None:
-    """Return what math-verify reads; where it finds nothing, what it reads in the box or the last number alone."""
-    boxed = text[7:-1] if text.startswith("\\boxed{") and text.count("\\boxed") == 1 else None
-    integer = text if boxed is None else boxed
-    if _INTEGER.fullmatch(integer):
-        number = int(integer)
+def read(text: str, is_gold: bool = False) -> Reading | None:
+    """Return what math-verify reads in a box, all of it, or its text where it cannot be read; None if it is empty."""
+    content = text[7:-1] if text.startswith("\\boxed{") else text
+    if _INTEGER.fullmatch(content):
+        number = int(content)
         return Reading([sympy.Integer(number), str(number)], str(number), float(number))
-    text = _ALTERNATIVES.sub(r"\1; ", text) if "=" in text else text
-    parsed = parse(text, parsing_timeout=None)
-    # With antlr 4.11 it cannot read `\boxed{10\%}`, but `$10\%$` it can.
-    if boxed is not None and not _expressions(parsed):
-        parsed = [*_expressions(parse(f"${boxed}$", parsing_timeout=None)), *parsed]
-    if not parsed and "\\" not in text and (number_at_end := _NUMBER.findall(text)):
-        parsed = parse(f"${number_at_end[-1]}$", parsing_timeout=None)
-    if not parsed:
+    shown = formulas.spelled(content)
+    spelled = _ALTERNATIVES.sub(r"\1; ", shown) if "=" in shown else shown
+    read_as = [expression for form in formulas.readings(spelled, is_gold=is_gold) for expression in _parsed(form)]
+    if not shown:
         return None
-    strings = [item for item in parsed if isinstance(item, str)]
-    shown = boxed if boxed is not None else (strings[0] if strings else str(parsed[0]))
-    shown = " ".join(shown.split()) or "?"
-    return Reading(parsed, shown, value(parsed[0]), _proportion(parsed[0]))
+    if not read_as:
+        return Reading([shown], shown)
+    # The text last: where two are spelled the same, they are the same.
+    return Reading([*read_as, shown], shown, value(read_as[0]) if len(read_as) == 1 else None, _proportion(read_as[0]))
 
 
-def _expressions(parsed: list[Any]) -> list[Any]:
-    return [item for item in parsed if not isinstance(item, str)]
+def _parsed(formula: str) -> list[Any]:
+    """Return what math-verify makes of a whole formula: one expression, or none.
+
+    Given leave, it takes some number of a text that it cannot parse; with these settings it does not.
+    """
+    body = formula.removesuffix("\\%")
+    text = f"\\boxed{{{formula}}}" if body == formula else f"${body}$ percent"
+    found = parse(text, _WHOLE, extraction_mode="first_match", parsing_timeout=None)
+    return [item for item in found if not isinstance(item, str)]
 
 
 def is_equal(gold: Reading, answer: Reading) -> bool:
@@ -217,7 +222,15 @@ def is_equal(gold: Reading, answer: Reading) -> bool:
     symbolic = any(isinstance(reading.parsed[0], sympy.Symbol) for reading in (gold, answer))
     if not symbolic and _differ(gold.value, answer.value):
         return False
-    return bool(verify(gold.parsed, answer.parsed, timeout_seconds=None))
+    if verify(gold.parsed, answer.parsed, timeout_seconds=None):
+        return True
+    letter, given = _LETTER.fullmatch(gold.shown), _CHOSEN.fullmatch(answer.shown)
+    return bool(letter and given and letter[1] == given[1]) or _is_same_text(gold, answer)
+
+
+def _is_same_text(gold: Reading, answer: Reading) -> bool:
+    """Whether neither can be parsed and both are written the same, spaces and styles aside."""
+    return len(gold.parsed) == len(answer.parsed) == 1 and _bare(gold.shown) == _bare(answer.shown)
 
 
 def value(expression: Any) -> Any:
