@@ -35,7 +35,7 @@ ROWS = [
         "fingerprint",
     },
     {"ranges"},
-    {"errors"},
+    {"errors", "loading"},
 ]
 
 #: The only modules that may know another program.
