@@ -35,7 +35,7 @@ ROWS = [
         "fingerprint",
     },
     {"ranges"},
-    {"errors", "loading"},
+    {"errors", "loading", "replacing"},
 ]
 
 #: The only modules that may know another program.

@@ -30,15 +30,10 @@ class Hashes:
         """Return sha256 (as the Hub shows it) and size in bytes of each file by name; waits for what is not done."""
         # Whoever waits takes over from the other end what no thread has begun.
         digests = {
-            path: file_sha256(path) if digest.cancel() else digest for path, digest in reversed(self.files.items())
+            path: file_sha256(path) if digest.cancel() else digest.result()
+            for path, digest in reversed(list(self.files.items()))
         }
-        return {
-            path.name: {
-                "sha256": (digest if isinstance(digest, bytes) else digest.result()).hex(),
-                "bytes": path.stat().st_size,
-            }
-            for path, digest in reversed(digests.items())
-        }
+        return {path.name: {"sha256": digests[path].hex(), "bytes": path.stat().st_size} for path in self.files}
 
 
 def hashing_threads() -> int:
