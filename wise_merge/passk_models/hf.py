@@ -16,7 +16,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
 
-from wise_merge import fingerprint, seeds
+from wise_merge import fingerprint, seeds, threads
 from wise_merge.completion import Completion
 from wise_merge.passk_models import decode
 from wise_merge.passk_models.cache_rows import NotShareableError
@@ -77,8 +77,9 @@ class HFPassK(Sampler, HFLM):
         groups: dict[str, list[Pending]] = {}
         for one in pending:
             groups.setdefault(json.dumps(one.settings, sort_keys=True, default=str), []).append(one)
-        for group in groups.values():
-            self._draw_group(group, deliver)
+        with threads.fitting(self.model):
+            for group in groups.values():
+                self._draw_group(group, deliver)
 
     def _draw_group(self, group: Sequence[Pending], deliver: Deliver) -> None:
         """Draw the missing samples of problems with one group of settings, longest prompt first as the parent does."""
