@@ -1,7 +1,7 @@
-"""What the start-up file costs every interpreter of the environment: run it with the Python in question.
+"""What the start-up file costs every interpreter of the environment, and what `wise-merge --help` takes beside them.
 
-Two views of the same cost. `-X importtime` counts what Python spends on our two modules; whole starts
-with the hook on and off, taken in turn, show the rest of it in the noise of a real start.
+Run it with the Python in question. Two views of the first cost: `-X importtime` counts what Python spends on our two
+modules; whole starts with the hook on and off, taken in turn, show the rest of it in the noise of a real start.
 """
 
 import os
@@ -25,10 +25,15 @@ def import_times() -> dict[str, int]:
     return found
 
 
-def start_time(autoload: str) -> float:
+def start_time(autoload: str, *arguments: str) -> float:
     """Return the wall time in microseconds of one start, with WISE_MERGE_AUTOLOAD set to `autoload`."""
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "pass"], env={**os.environ, "WISE_MERGE_AUTOLOAD": autoload}, check=True)
+    subprocess.run(
+        [sys.executable, *(arguments or ("-c", "pass"))],
+        env={**os.environ, "WISE_MERGE_AUTOLOAD": autoload},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     return 1e6 * (time.perf_counter() - begin)
 
 
@@ -37,15 +42,18 @@ def main() -> None:
     import_times()  # compiles, if nobody has yet
     counted = [import_times() for _ in range(RUNS)]
     # In turn, so that a machine that slows down slows both.
-    starts = [(start_time("1"), start_time("0")) for _ in range(RUNS)]
+    starts = [(start_time("1"), start_time("0"), start_time("1", "-m", "wise_merge", "--help")) for _ in range(RUNS)]
     package, hook = (statistics.median(run[module] for run in counted) for module in OURS)
     # The package is imported on the way to the hook, so the second figure contains the first.
     rows = {"of which wise_merge": package, "import wise_merge.autoload": hook}
-    rows["python -c pass"] = statistics.median(on for on, _ in starts)
-    rows["python -c pass, WISE_MERGE_AUTOLOAD=0"] = statistics.median(off for _, off in starts)
+    rows["python -c pass"] = statistics.median(on for on, _, _ in starts)
+    rows["python -c pass, WISE_MERGE_AUTOLOAD=0"] = statistics.median(off for _, off, _ in starts)
+    rows["python -m wise_merge --help"] = statistics.median(shown for _, _, shown in starts)
     print(f"Python {sys.version.split()[0]}, median of {RUNS} starts")
     for what, microseconds in rows.items():
         print(f"{what:40}{microseconds / 1000:9.3f} ms")
+    ratio = statistics.median(shown / on for on, _, shown in starts)
+    print(f"the help / an empty start {ratio:.1f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,16 @@ def test_the_version_is_printed():
     assert result.output == f"wise-merge, version {__version__}\n"
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["merge", "--help"], ["merge", "absent.yml", "out"]])
+def test_the_module_is_the_command(arguments, console_script, tmp_path):
+    """`python -m wise_merge` says what `wise-merge` says, its name included, with the same exit code."""
+    command, module = (
+        console_script(name, *options, *arguments, cwd=tmp_path)
+        for name, options in (("wise-merge", []), ("python", ["-m", "wise_merge"]))
+    )
+    assert (module.stdout, module.stderr, module.returncode) == (command.stdout, command.stderr, command.returncode)
+
+
 @pytest.mark.parametrize("name", sorted(cli.main.commands))
 def test_every_command_explains_itself(name):
     """Each command has a help text of more than one sentence."""

@@ -1,5 +1,6 @@
 """Fingerprints of weights: the same for the same, another for anything else."""
 
+import hashlib
 import os
 import shutil
 
@@ -203,3 +204,12 @@ def test_a_place_without_a_checkpoint_is_refused(tmp_path, what):
         (place / "model.safetensors").symlink_to(tmp_path / "gone")
     with pytest.raises(WiseMergeError, match=str(place)):
         fingerprint.of_folder(place)
+
+
+@pytest.mark.parametrize("size", [0, 1, 6, 7, 8, 14, 20])
+def test_the_sum_of_a_file_does_not_depend_on_how_much_is_read_at_once(size, tmp_path, monkeypatch):
+    """Empty, shorter than a piece, whole pieces, and a rest."""
+    monkeypatch.setattr(fingerprint, "_CHUNK", 7)
+    content = os.urandom(size)
+    (tmp_path / "file").write_bytes(content)
+    assert fingerprint.file_sha256(tmp_path / "file") == hashlib.sha256(content).digest()

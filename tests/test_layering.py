@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "wise_merge"
 
 #: From top to bottom. A module may import from rows below its own only.
 ROWS = [
+    {"__main__"},
     {"cli"},
     {"demo"},
     {"doctor", "score", "merge", "calibrate", "sweep", "best", "report", "publish"},
@@ -33,9 +34,10 @@ ROWS = [
         "seeds",
         "completion",
         "fingerprint",
+        "threads",
     },
     {"ranges"},
-    {"errors"},
+    {"errors", "loading", "replacing"},
 ]
 
 #: The only modules that may know another program.

@@ -1,5 +1,6 @@
 """`wise-merge merge`: the weights of mergekit-yaml, checked first, published whole."""
 
+import errno
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -23,6 +25,7 @@ from test_mergekit_methods import bang, change, merge, replace_late, truncate, w
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
+from wise_merge.merge import streaming
 from wise_merge.merge.pipeline import parse_alphas
 from wise_merge.merge.table import group_of
 
@@ -677,6 +680,7 @@ ZYGOTE = """
 import os, pathlib, sys
 import torch
 import wise_merge.merge.plain, wise_merge.merge.streaming, wise_merge.merge.table, wise_merge.checkpoints.weights
+from wise_merge.merge import streaming
 from wise_merge.merge.pipeline import run
 
 def quiet(_): pass
@@ -753,6 +757,46 @@ def test_killed_at_any_moment_the_model_is_whole_or_absent(tmp_path):
     # The next merge cleans up what the killed ones have left.
     assert run(wise_ft(tmp_path, alpha=0.3), out, "--force").exit_code == 0
     assert not list(tmp_path.glob(".out.*"))
+
+
+def test_the_start_of_a_merge_wastes_nothing(runs, tmp_path):
+    """Files are hashed while torch is loaded, which is not interrupted by a search for garbage, nor is the end."""
+    (tmp_path / "wise.yml").write_text(yaml.safe_dump(wise_ft(runs / "float32-float32")))
+    script = (
+        "import gc, sys\n"
+        "from wise_merge.cli import main\n"
+        "from wise_merge.merge import record\n"
+        "hashed, searched, hash_file = [], [], record.file_sha256\n"
+        "def watched(path):\n"
+        "    hashed.append('torch.nn' in sys.modules)\n"
+        "    return hash_file(path)\n"
+        "record.file_sha256 = watched\n"
+        "gc.callbacks.append(lambda phase, _: searched.append('torch' in sys.modules and not gc.get_freeze_count()))\n"
+        "main(['merge', 'wise.yml', 'out'], standalone_mode=False)\n"
+        "assert hashed[0] is False, hashed\n"
+        "assert searched and not any(searched)\n"
+        "assert len(gc.get_objects()) < gc.get_freeze_count(), (len(gc.get_objects()), gc.get_freeze_count())\n"
+        "assert gc.isenabled()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_write_that_fails_in_the_background_is_not_lost(tmp_path, monkeypatch):
+    """The system tells of it once: whoever hears it has to say so, or a model with holes would be published."""
+    told = threading.Event()
+
+    def fails_once(_):
+        if not told.is_set():
+            told.set()
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails_once)
+    with (tmp_path / "file").open("wb") as file:
+        with pytest.raises(OSError, match="Input/output error"), streaming._written_back([file.fileno()]):
+            assert told.wait(60)
+        with streaming._written_back([file.fileno()]):
+            pass
 
 
 @pytest.mark.parametrize(

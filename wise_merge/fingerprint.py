@@ -5,6 +5,7 @@ checkpoint is overwritten, copied, merged again with another alpha.
 """
 
 import hashlib
+import mmap
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -25,7 +26,8 @@ _OTHERS = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|trainer_state|training_args|readme|license).*|(.*_)?results.*\.json",
     re.IGNORECASE,
 )
-_CHUNK = 1 << 22
+#: Bytes that are hashed at once, without Python in between: it can be busy for half a second, as when torch is loaded.
+_CHUNK = 1 << 30
 _THREADS = 4
 
 _T = TypeVar("_T")
@@ -101,6 +103,14 @@ def file_sha256(path: Path) -> bytes:
     """Return the 32 bytes of the SHA-256 of a file's content, which the Hub shows of large files."""
     sha = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
+        size = os.fstat(file.fileno()).st_size
+        if not size:  # cannot be mapped
+            return sha.digest()
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
+            for start in range(0, size, _CHUNK):
+                if hasattr(os, "posix_fadvise"):
+                    # From a disk, a mapping alone is read in small pieces.
+                    os.posix_fadvise(file.fileno(), start, _CHUNK, os.POSIX_FADV_WILLNEED)
+                with content[start : start + _CHUNK] as chunk:
+                    sha.update(chunk)
     return sha.digest()

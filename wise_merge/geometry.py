@@ -114,12 +114,22 @@ def distance(early: "Tensor", task_vector: "Tensor", *, changed: int) -> Distanc
 
 
 def step(
-    early: "Tensor", task_vector: "Tensor", merged: "Tensor", alpha: float, task_vector_squared: float, *, moved: int
+    early: "Tensor",
+    task_vector: "Tensor",
+    merged: "Tensor",
+    alpha: float,
+    task_vector_squared: float,
+    *,
+    moved: int,
+    way: "Tensor | None" = None,
 ) -> Step:
     """Return the sums of one merge of such blocks; `merged` may have any dtype, and `moved` of it are not as in early.
 
-    `task_vector_squared` is the sum of d^2 that `distance` has found.
+    `task_vector_squared` is the sum of d^2 that `distance` has found. s is computed in `way`, a block like `early`,
+    if there is one.
     """
-    way = merged.to(early.dtype).sub_(early) if merged.dtype != early.dtype else merged - early
+    import torch
+
+    way = (torch.empty_like(early) if way is None else way).copy_(merged).sub_(early)
     along = float(way.dot(task_vector))
     return Step(moved, along, float(way.dot(way)), alpha * along, alpha * alpha * task_vector_squared)

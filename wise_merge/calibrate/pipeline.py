@@ -20,6 +20,7 @@ from wise_merge.ranges import check_alpha
 from wise_merge.results.export import write_whole
 from wise_merge.results.rows import printable
 from wise_merge.scorers.models import Place, longest_sequence
+from wise_merge.threads import fitting
 
 #: The order of everything here.
 ROLES = ("early", "late")
@@ -187,7 +188,8 @@ def _calibrate(role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], 
     try:
         model = load_model(checkpoint, place)
         # None: only where somebody is watching.
-        with tqdm(total=data.tokens, desc=role, unit="token", unit_scale=True, leave=False, disable=None) as bar:
+        bar = tqdm(total=data.tokens, desc=role, unit="token", unit_scale=True, leave=False, disable=None)
+        with bar, fitting(model):
             tokens = read(model, sequences, batch_size=place.batch_size, progress=bar.update)
     except torch.OutOfMemoryError as error:
         raise WiseMergeError(

@@ -60,6 +60,7 @@ def _value(text: str) -> Any:
 @click.option(
     "--successive-halving", is_flag=True, default=None, help="No further samples for points that others dominate."
 )
+@click.option("--processes", type=int, metavar="N", help="Engines on this machine, for tiny models on CPUs; else 1.")
 @click.option("--ray", metavar="ADDRESS", help="Spread the points over a Ray cluster: auto, or its address.")
 @click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Of the results.")
 @click.option("--check", is_flag=True, help="Stop after the checks; sample nothing.")

@@ -155,6 +155,8 @@ def _sweep(recipe: Recipe) -> str:
         "gen_kwargs": {"max_gen_toks": LONGEST_SOLUTION},
         "batch_size": 512,
         "device": "cpu",
+        # One thread each: on a model of this size more gain little, and lose much when a core is busy elsewhere.
+        "processes": 2,
     }
     text: str = yaml.safe_dump(settings, sort_keys=False)
     return text

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.loading import no_garbage
 from wise_merge.ranges import check_alpha, parse_numbers
 from wise_merge.recipe import Pair, check_settings, model_name, pairs, read_recipe, with_alpha, with_out_dtype
 
@@ -90,7 +91,8 @@ def run(
     if _is_plain(recipe, found):
         from wise_merge.merge.plain import carry_out
     else:
-        from wise_merge.merge.through_mergekit import carry_out
+        with no_garbage():
+            from wise_merge.merge.through_mergekit import carry_out
     try:
         carry_out(order)
     except OSError as error:

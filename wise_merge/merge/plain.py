@@ -14,6 +14,7 @@ from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.errors import WiseMergeError
 from wise_merge.interpolation.layout import Tensor, lay_out, size
+from wise_merge.loading import no_garbage
 from wise_merge.merge.companions import (
     Companions,
     choose_companions,
@@ -24,7 +25,7 @@ from wise_merge.merge.companions import (
     untie_config,
 )
 from wise_merge.merge.pipeline import Order
-from wise_merge.merge.record import Hashes, figures, start_hashing, write_facts
+from wise_merge.merge.record import Hashes, figures, hashing_threads, start_hashing, write_facts
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipe import idle_filters
 
@@ -51,7 +52,7 @@ def carry_out(order: Order) -> None:
     if order.check:
         order.say("All checks have passed; nothing was written.")
         return
-    threads = ThreadPoolExecutor(2)
+    threads = ThreadPoolExecutor(hashing_threads())
     try:
         # Begun before torch is imported, which takes one core for some seconds.
         hashes = [start_hashing(threads, weight_files(folder)) for folder in plan.folders]
@@ -117,9 +118,10 @@ def progress(total: int) -> Iterator[Callable[[int], object]]:
 
 
 def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> None:
-    from wise_merge.checkpoints.weights import open_tensors
-    from wise_merge.merge.streaming import check_buffers, write_merges
-    from wise_merge.merge.table import by_group, describe
+    with no_garbage():
+        from wise_merge.checkpoints.weights import open_tensors
+        from wise_merge.merge.streaming import check_buffers, write_merges
+        from wise_merge.merge.table import by_group, describe
 
     (pair,) = order.pairs
     names = (pair.early, pair.late)

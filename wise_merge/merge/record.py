@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,10 +32,17 @@ class Hashes:
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return sha256 (as the Hub shows it) and size in bytes of each file by name; waits for what is not done."""
-        return {
-            path.name: {"sha256": digest.result().hex(), "bytes": path.stat().st_size}
-            for path, digest in self.files.items()
+        # Whoever waits takes over from the other end what no thread has begun.
+        digests = {
+            path: file_sha256(path) if digest.cancel() else digest.result()
+            for path, digest in reversed(list(self.files.items()))
         }
+        return {path.name: {"sha256": digests[path].hex(), "bytes": path.stat().st_size} for path in self.files}
+
+
+def hashing_threads() -> int:
+    """Return how many threads hash files while another one is busy: one core is left to it."""
+    return min(4, max(1, (os.cpu_count() or 1) - 1))
 
 
 def start_hashing(threads: ThreadPoolExecutor, files: Iterable[Path]) -> Hashes:

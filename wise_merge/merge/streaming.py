@@ -4,9 +4,11 @@ The files of the output are laid out first; blocks of elements are then averaged
 places by a few threads, so that memory holds some blocks only, however many models come of it.
 """
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +21,15 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
 from wise_merge.interpolation.layout import Tensor
 
-#: Elements that are averaged at once: their temporaries stay in a core's cache.
-BLOCK = 1 << 17
+#: Elements that are averaged at once: few enough for their temporaries to stay in the cache, and enough for Python,
+#: which one thread at a time runs, to be no part of the cost.
+BLOCK = 1 << 19
 #: Elements that a thread takes at once.
 _PORTION = 1 << 22
 #: Bytes of a file of the output, as `transformers` has it, unless one tensor alone is larger.
 _LARGEST_FILE = 5_000_000_000
+#: Seconds in which output gathers that the disk then writes.
+_BETWEEN_FLUSHES = 0.05
 
 _SAFETENSORS_DTYPES = {
     torch.float64: "F64",
@@ -92,22 +97,44 @@ def write_merges(
     # The blocks are spread over threads here; torch's own would only wait for each other.
     torch.set_num_threads(1)
     workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    descriptors = {place.descriptor for by_name in places for place in by_name.values()}
     try:
         portions = list(_portions(tensors, early, late, places))
-        for portion, (seen, steps) in zip(
-            portions, workers.map(lambda portion: _average(portion, names), portions), strict=True
-        ):
-            name = portion.tensor.name
-            measured.distances[name] = measured.distances.get(name, Distance()) + seen
-            for sums, one in zip(measured.steps, steps, strict=True):
-                sums[name] = sums.get(name, Step()) + one
-            advance(portion.early.numel())
+        with _written_back(descriptors):
+            for portion, (seen, steps) in zip(
+                portions, workers.map(lambda portion: _average(portion, names), portions), strict=True
+            ):
+                name = portion.tensor.name
+                measured.distances[name] = measured.distances.get(name, Distance()) + seen
+                for sums, one in zip(measured.steps, steps, strict=True):
+                    sums[name] = sums.get(name, Step()) + one
+                advance(portion.early.numel())
     finally:
         workers.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
-        for descriptor in {place.descriptor for by_name in places for place in by_name.values()}:
+        for descriptor in descriptors:
             os.close(descriptor)
     return measured
+
+
+@contextlib.contextmanager
+def _written_back(descriptors: Collection[int]) -> Iterator[None]:
+    """Have the disk write meanwhile what has come so far, so that little of it is left for the end."""
+    done = threading.Event()
+
+    def write_back() -> None:
+        while not done.wait(_BETWEEN_FLUSHES):
+            for descriptor in descriptors:
+                os.fsync(descriptor)
+
+    with ThreadPoolExecutor(1) as thread:
+        written = thread.submit(write_back)
+        try:
+            yield
+        finally:
+            done.set()
+    # The system tells of a failed write once: whoever asks again afterwards hears of none.
+    written.result()
 
 
 @dataclass(frozen=True)
@@ -145,12 +172,13 @@ def _average(portion: _Portion, names: tuple[str, str]) -> tuple[Distance, list[
             _write(place.descriptor, portion.early, place.offset)
         return Distance(), [Step() for _ in portion.places]
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    scratch = _scratch_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
     far, steps = Distance(), [Step() for _ in portion.places]
     for early, late in zip(torch.split(portion.early, BLOCK), torch.split(portion.late, BLOCK), strict=True):
         early, late = early.to(dtype), late.to(dtype)
-        early_wide = early.to(wide)
-        task_vector = late.to(wide) - early_wide
+        early_wide, task_vector, way, merged_out = (buffer[: early.numel()] for buffer in scratch)
+        early_wide.copy_(early)
+        task_vector.copy_(late).sub_(early_wide)
         seen = distance(early_wide, task_vector, changed=differing(early, late))
         # Where an input is not finite, neither are these sums; they may overflow without that, too.
         if not np.isfinite(seen.early + seen.task_vector):
@@ -158,21 +186,37 @@ def _average(portion: _Portion, names: tuple[str, str]) -> tuple[Distance, list[
         far += seen
         early_out = early.to(out_dtype)
         for number, alpha in enumerate(tensor.alphas):
-            if tensor.offset is None:
-                merged = interpolate(early, late, alpha)
-            else:
+            if tensor.offset is not None:
                 merged = interpolate_balanced(
                     early, late, alpha, temperatures=tensor.temperatures, offset=tensor.offset
-                )
-            merged = merged.to(out_dtype)
+                ).to(out_dtype)
+            elif dtype != out_dtype:
+                merged = interpolate(early, late, alpha).to(out_dtype)
+            else:
+                merged = interpolate(early, late, alpha, out=merged_out)
             _write(portion.places[number].descriptor, merged, offsets[number])
             offsets[number] += merged.numel() * merged.itemsize
             moved = differing(early_out, merged)
-            one = step(early_wide, task_vector, merged, alpha, seen.task_vector, moved=moved)
+            one = step(early_wide, task_vector, merged, alpha, seen.task_vector, moved=moved, way=way)
             if not np.isfinite(one.squared):
                 _check_average(tensor, merged)
             steps[number] += one
     return far, steps
+
+
+_own = threading.local()
+
+
+def _scratch_of(wide: torch.dtype, out_dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    """Return this thread's buffers of a block: early, the task vector and a step in `wide`, and a block of the output.
+
+    Made once: the allocator would return them to the system after each block, and half of the time of an average
+    would go into fetching them again.
+    """
+    found: dict[tuple[torch.dtype, torch.dtype], tuple[torch.Tensor, ...]] = _own.__dict__.setdefault("scratch", {})
+    if (wide, out_dtype) not in found:
+        found[wide, out_dtype] = tuple(torch.empty(BLOCK, dtype=dtype) for dtype in (wide, wide, wide, out_dtype))
+    return found[wide, out_dtype]
 
 
 def _check_finite(name: str, pair: tuple[torch.Tensor, torch.Tensor], names: tuple[str, str]) -> None:

@@ -1,7 +1,7 @@
 """A folder that is there whole or not at all, whenever the process is killed.
 
-It is filled beside its final place, flushed to the disk and renamed. What a killed process has left behind
-is removed by the next one that writes to the same place.
+It is filled beside its final place, flushed to the disk and renamed, or exchanged with the folder that it replaces.
+What a killed process has left behind is put in order by the next one that writes to the same place.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.replacing import put_in_order, replace_folder
 
 
 def place_of(out: Path) -> Path:
@@ -26,9 +27,11 @@ def place_of(out: Path) -> Path:
 def check_free(out: Path, inputs: list[Path], *, force: bool, keep: Sequence[Path] = ()) -> None:
     """Raise `WiseMergeError` unless a folder can be put at `out` without touching the inputs.
 
-    With `force`, only a model or a folder of models is replaced, and none that holds one of the files to `keep`.
+    With `force`, only a model or a folder of models is replaced, and none that holds one of the files to `keep`. A
+    folder that a killed process was about to replace is put back first.
     """
     place = place_of(out)
+    _remove_left_over(place)
     if place.is_symlink():
         raise WiseMergeError(f"{out} is a symbolic link, and a new folder would replace it; name another folder")
     for path in inputs:
@@ -103,9 +106,10 @@ def whole_folder(out: Path, *, force: bool) -> Iterator[Path]:
             _flush(partial)
             _publish(partial, out, force=force)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            in_order = put_in_order(partial, out, _aside(partial))
             lock.release()
-            Path(lock.lock_file).unlink(missing_ok=True)
+            if in_order:
+                Path(lock.lock_file).unlink(missing_ok=True)
     except OSError as error:
         place = error.filename or partial
         raise WiseMergeError(
@@ -114,12 +118,20 @@ def whole_folder(out: Path, *, force: bool) -> Iterator[Path]:
 
 
 def _remove_left_over(out: Path) -> None:
-    """Remove what killed processes have left beside `out`; the lock of a living one is held."""
+    """Put in order what killed processes have left beside `out`; the lock of a living one is held."""
     for lock_file in out.parent.glob(f".{glob.escape(out.name)}.????????.lock"):
+        partial = lock_file.with_suffix(".partial")
         with contextlib.suppress(Timeout, OSError), FileLock(lock_file, timeout=0):
-            for suffix in (".partial", ".replaced"):
-                shutil.rmtree(lock_file.with_suffix(suffix), ignore_errors=True)
+            if not put_in_order(partial, out, _aside(partial)):
+                raise WiseMergeError(
+                    f"{_aside(partial)} holds what was at {out} when a process that replaced it was killed, and {out} "
+                    "has come from elsewhere since; move one of the two away"
+                )
             lock_file.unlink(missing_ok=True)
+
+
+def _aside(partial: Path) -> Path:
+    return partial.with_suffix(".replaced")
 
 
 def _flush(folder: Path) -> None:
@@ -140,16 +152,9 @@ def _fsync(path: Path) -> None:
 
 
 def _publish(partial: Path, out: Path, *, force: bool) -> None:
-    replaced = partial.with_suffix(".replaced")
-    if out.exists():
-        if not force:
-            raise WiseMergeError(f"{out} appeared while the merge was running; nothing of it was changed")
-        out.rename(replaced)
-    try:
-        partial.rename(out)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(out)
-        raise
+    if out.exists() and not force:
+        raise WiseMergeError(f"{out} appeared while the merge was running; nothing of it was changed")
+    replaced = replace_folder(partial, out, _aside(partial))
     _fsync(out.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    if replaced is not None:
+        shutil.rmtree(replaced, ignore_errors=True)

@@ -16,7 +16,7 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.models import utils as lm_eval_utils
 from lm_eval.models.huggingface import HFLM
 
-from wise_merge import fingerprint, seeds
+from wise_merge import fingerprint, seeds, threads
 from wise_merge.completion import Completion
 from wise_merge.hosts import lm_eval_parts, transformers_parts, versions
 from wise_merge.hosts.part import first_fault
@@ -85,8 +85,9 @@ class HFPassK(Sampler, HFLM):
         groups: dict[str, list[Pending]] = {}
         for one in pending:
             groups.setdefault(json.dumps(one.settings, sort_keys=True, default=str), []).append(one)
-        for group in groups.values():
-            self._draw_group(group, deliver)
+        with threads.fitting(self.model):
+            for group in groups.values():
+                self._draw_group(group, deliver)
 
     def _draw_group(self, group: Sequence[Pending], deliver: Deliver) -> None:
         """Draw the missing samples of problems with one group of settings, longest prompt first as the parent does."""

@@ -7,6 +7,7 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.scorers import models
 from wise_merge.scorers.models import Place, Scorer
+from wise_merge.threads import fitting
 
 #: Logits held at once: 1 GB in float32; 1,700 tokens of a batch for a vocabulary of 152,000.
 _LOGITS = 2**28
@@ -52,7 +53,7 @@ def scorer(name: str, place: Place, *, chat: bool, logits_at_once: int = _LOGITS
         sequences = [tokens[i][0] for i in readable]
         for batch in models.batches(sequences, size=place.batch_size, padding=0, device=model.device):
             piece = max(logits_at_once // (len(batch.rows) * vocabulary), 1)
-            with torch.inference_mode():
+            with fitting(model), torch.inference_mode():
                 log_probabilities = _of_next_tokens(model, batch, piece)
             for row, place_in_all in enumerate(batch.rows):
                 ids, first = tokens[readable[place_in_all]]

@@ -14,7 +14,7 @@ from wise_merge.sweep.settings import Settings
 #: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
 _MAY_CHANGE = {
     *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration"),
-    *("batch_size", "device", "until_ci", "successive_halving", "ray", "cores", "gpus"),
+    *("batch_size", "device", "until_ci", "successive_halving", "processes", "ray", "cores", "gpus"),
 }
 
 

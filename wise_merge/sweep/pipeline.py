@@ -48,11 +48,15 @@ def run(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> N
             say("All checks have passed; nothing was sampled.")
             return
         order = Order(settings, plan.folders, plan.dtype, out)
-        _carry_out(plan, _sampler(order, plan.points[0].early.name), say)
+        _carry_out(plan, _sampler(order, plan.points[0].early.name, stack), say)
     say(f"Results: {out}, in {time.monotonic() - started:.0f} s.")
 
 
-def _sampler(order: Order, early: str) -> Sample:
+def _sampler(order: Order, early: str, stack: ExitStack) -> Sample:
+    if order.settings.processes > 1:
+        from wise_merge.sweep.processes import Processes
+
+        return stack.enter_context(Processes(order, early)).sample
     if order.settings.ray is None:
         return _here(order, early)
     from wise_merge.sweep.cluster import Cluster

@@ -207,7 +207,7 @@ def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folde
     files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in folders]
     loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(
-        running_bytes(model_bytes, dtype, loaded),
+        settings.processes * running_bytes(model_bytes, dtype, loaded),
         sorted(files)[-2:],
         dtype if loaded == "auto" else loaded,
         free=available(),

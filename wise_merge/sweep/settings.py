@@ -44,6 +44,7 @@ class Settings:
         include_path: see lm-eval.
         until_ci: half the width of the interval of Pass@1 at which a point has samples enough, None = never.
         successive_halving: whether dominated points get no further samples.
+        processes: of this machine, each with an engine of its own and one thread; for tiny models on CPUs.
         ray: "auto" or the address of a cluster, None = this process alone.
         cores: of an engine on a cluster, where it has no GPU.
         gpus: of an engine on a cluster, None = one where there are any.
@@ -75,6 +76,7 @@ class Settings:
     include_path: str | None = None
     until_ci: float | None = None
     successive_halving: bool = False
+    processes: int = 1
     ray: str | None = None
     cores: int = 1
     gpus: float | None = None
@@ -90,7 +92,7 @@ _ELSEWHERE = (
     ("metadata", {"temperature": "temperatures", "seed": "seed", "repeats": "samples"}),
     ("model_args", {"pretrained": "early and late", "seed": "seed", "journal": "journal in the folder of results"}),
 )
-_WHOLE = ("samples", "limit", "batch_size", "seed", "num_fewshot", "cores")
+_WHOLE = ("samples", "limit", "batch_size", "seed", "num_fewshot", "processes", "cores")
 _TEXTS = (
     "early",
     "run",
@@ -223,7 +225,15 @@ def _check(settings: Settings) -> None:
             f"temperature 0 is greedy: {settings.samples} completions of a problem would be one and the same; leave 0 "
             "out of temperatures, or set samples to 1"
         )
-    for key, least in (("samples", 1), ("limit", 1), ("batch_size", 1), ("cores", 1), ("num_fewshot", 0), ("seed", 0)):
+    for key, least in (
+        ("samples", 1),
+        ("limit", 1),
+        ("batch_size", 1),
+        ("processes", 1),
+        ("cores", 1),
+        ("num_fewshot", 0),
+        ("seed", 0),
+    ):
         value = getattr(settings, key)
         if value is not None and value < least:
             raise WiseMergeError(f"{key} must be at least {least}; got {value}")
@@ -238,6 +248,12 @@ def _check(settings: Settings) -> None:
             raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {getattr(settings, key)!r}")
     if settings.until_ci is not None and not 0 < settings.until_ci < 1:
         raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
+    if settings.processes > 1 and (
+        settings.ray is not None or settings.backend != "hf" or settings.device not in (None, "cpu")
+    ):
+        raise WiseMergeError(
+            "processes is for tiny models on the CPUs of this machine; leave it out, or ray, and backend and device too"
+        )
     if settings.gpus is not None and not 0 <= settings.gpus < math.inf:
         raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
     for place, keys in _ELSEWHERE:

@@ -28,6 +28,7 @@ class Order:
         out: the folder of results.
         processes: that may judge answers, None = one per core.
         patience: seconds to wait for a journal that another process has not let go yet.
+        shows: whether the engine has a bar of its own where somebody is watching.
     """
 
     settings: Settings
@@ -36,6 +37,7 @@ class Order:
     out: Path
     processes: int | None = None
     patience: float = 0.0
+    shows: bool = True
 
 
 class Worker:
@@ -69,7 +71,8 @@ class Worker:
             self._model = point.model
         requests = [request for task in self._tasks for request in task.at(point.temperature, n)]
         # Beside that of the whole sweep, where somebody is watching.
-        completions: list[Completion] = self._engine.generate_until(requests, disable_tqdm=not sys.stderr.isatty())
+        shows = self._order.shows and sys.stderr.isatty()
+        completions: list[Completion] = self._engine.generate_until(requests, disable_tqdm=not shows)
         runs = dict(self._engine.runs)
         outcomes = []
         start = 0

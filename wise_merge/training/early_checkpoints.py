@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from wise_merge.checkpoints.pairs import losses, read_state
 from wise_merge.errors import WiseMergeError
+from wise_merge.replacing import put_in_order, replace_folder
 
 #: What of a checkpoint is for resuming only.
 _NOT_THE_MODEL = (
@@ -133,10 +134,9 @@ def keep_checkpoint(checkpoint: Path, early: Path) -> Path | None:
         else:
             # Not linked: the Trainer rewrites these in place when it comes to the same step again.
             shutil.copy2(path, target)
-    if kept.exists():
-        kept.rename(old)
-    partial.rename(kept)
-    shutil.rmtree(old, ignore_errors=True)
+    replaced = replace_folder(partial, kept, old)
+    if replaced is not None:
+        shutil.rmtree(replaced, ignore_errors=True)
     write_index(early)
     return kept
 
@@ -187,11 +187,12 @@ def _link(source: Path, target: Path) -> None:
 def _tidy(early: Path) -> None:
     """Finish or undo what a kill interrupted: drop what was half built, put back what was to be replaced."""
     for old in early.glob(f"{_OLD}checkpoint-*"):
-        kept = early / old.name.removeprefix(_OLD)
-        if kept.exists():
-            shutil.rmtree(old)
-        else:
-            old.rename(kept)
+        name = old.name.removeprefix(_OLD)
+        if not put_in_order(early / f"{_PARTIAL}{name}", early / name, old):
+            raise WiseMergeError(
+                f"{old} holds the early checkpoint that was to be replaced when a run was killed, and {early / name} "
+                "has come from elsewhere since; move one of the two away"
+            )
     for partial in early.glob(f"{_PARTIAL}*"):
         if partial.is_dir():
             shutil.rmtree(partial)

@@ -1,0 +1,93 @@
+"""A sweep over several processes: the same results, and none of them outlives the command."""
+
+import os
+import signal
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from test_sweep import drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
+
+from wise_merge.cli import main
+from wise_merge.errors import WiseMergeError
+from wise_merge.points import read_results
+from wise_merge.sweep.settings import read_settings
+
+
+def start(place, out):  # noqa: F811
+    """Start the command in a process of its own."""
+    script = Path(sysconfig.get_path("scripts")) / "wise-merge"
+    command = [script, "sweep", write(place), "--out", out, "--processes", "2"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def until_two_sample(command, out):
+    """Wait until two processes have drawn something, and return all that the command has started."""
+    while len(list(out.glob("journal/*.jsonl.lock"))) < 2:
+        assert command.poll() is None, command.stderr.read()
+        time.sleep(0.01)
+    return psutil.Process(command.pid).children(recursive=True)
+
+
+def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F811
+    """Every sample is drawn once, by one thread, whichever process has the point; nothing runs afterwards."""
+    before = psutil.Process().children(recursive=True)
+    printed = sweep(place, tmp_path / "results", "--processes", "2")
+    assert figures(tmp_path / "results") == figures(swept[0])
+    assert drawn(tmp_path / "results") == drawn(swept[0])
+    assert printed.count("\ncheckpoint-") == 16
+    programs = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True) if one not in before]
+    assert not [program for program in programs if "sweep" in program]
+    # How many processes there are is no property of the results.
+    assert "Results" in sweep(place, tmp_path / "results", "--processes", "1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):  # noqa: F811
+    """And what they have drawn by then is not drawn again."""
+    out = tmp_path / "results"
+    command = start(place, out)
+    children = until_two_sample(command, out)
+    assert len([child for child in children if "sweep" in " ".join(child.cmdline())]) == 2
+    os.kill(command.pid, number)
+    assert command.wait(60) != 0
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    sweep(place, out, "--processes", "2")
+    assert figures(out) == figures(swept[0])
+    assert drawn(out) == drawn(swept[0])
+
+
+def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
+    """With the point, and what to do."""
+    out = tmp_path / "results"
+    command = start(place, out)
+    victim = next(one for one in until_two_sample(command, out) if "sweep" in " ".join(one.cmdline()))
+    victim.kill()
+    errors = command.stderr.read().decode()
+    assert command.wait(60) == 1
+    assert "Error: a process died while it sampled checkpoint-" in errors
+    assert "(exit code -9" in errors
+    assert "Traceback" not in errors
+
+
+def test_an_error_within_a_process_is_one_line(place, tmp_path):  # noqa: F811
+    """What only sampling finds out comes back as it is."""
+    path = write(place, gen_kwargs={"max_gen_toks": 100_000})
+    done = CliRunner().invoke(main, ["sweep", str(path), "--out", str(tmp_path / "out"), "--processes", "2"])
+    assert done.exit_code == 1
+    assert "12 of 12 prompts are longer" in done.output
+    assert not read_results(tmp_path / "out").outcomes
+
+
+@pytest.mark.parametrize("other", [{"backend": "vllm"}, {"device": "cuda"}, {"ray": "auto"}])
+def test_where_processes_would_share_a_gpu_they_are_refused(other, place):  # noqa: F811
+    """They are for CPUs; vLLM and Ray have ways of their own."""
+    with pytest.raises(WiseMergeError, match="for tiny models on the CPUs"):
+        read_settings(write(place), {"processes": 2, **other})
+    with pytest.raises(WiseMergeError, match="processes must be at least 1"):
+        read_settings(write(place), {"processes": 0})
