@@ -95,7 +95,6 @@ class Worker:
 
 
 def _engine(order: Order, early: Path) -> Any:
-
     from wise_merge.passk_models.merged import MergedHF, model_arguments
 
     settings = order.settings
