@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import pytest
 from datasets import Dataset
@@ -462,7 +463,7 @@ def test_the_worked_examples_are_right(task, prompt, tmp_path):
             assert ("\\boxed{" in asked_for) == ("\\boxed{" in shown.splitlines()[-1] or "\\end{align*}" in shown)
             assert ("<answer>" in asked_for) == shown.endswith("</answer>")
             assert "Final Answer" not in shown
-        answer = {"answer": shown.rpartition("\\boxed{")[2].partition("}.")[0].partition("}$")[0]}
+        answer = {"answer": re.split(r"\}(?:\.|\$|\n|$)", shown.rpartition("\\boxed{")[2])[0]}
         if task.startswith("aime") and not answer["answer"].isdigit():
             continue
         if "answer" in example or task.startswith("math"):

@@ -112,8 +112,8 @@ def _fetched(order: Order) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for pair in order.pairs:
         for role, model in (("early", pair.early), ("late", pair.late)):
-            for part in model.split("+"):
-                # What is wrong with a path is for the checks.
+            # What is wrong with a path, such as a + in its name, is for the checks.
+            for part in [] if Path(model).is_dir() else model.split("+"):
                 if part not in found and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
                     found[part] = folder_of(role, part, order.warn)
     return found

@@ -210,11 +210,13 @@ class Sampler:
                     self._draw(pending, note)
                     return
                 self._leave_to_parent(fault)
-            # Of the task, the disk or the memory: the parent could do no better.
-            except (WiseMergeError, OSError, MemoryError, torch.OutOfMemoryError):
+            # Of the task, the disk, the memory or the device: the parent could do no better.
+            except (WiseMergeError, OSError, MemoryError):
                 raise
-            # Whatever a host that has changed inside may raise. What is wrong with the model, the parent meets, too.
+            # What a host that has changed inside raises. What is wrong with the model, the parent meets, too.
             except Exception as error:
+                if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError):
+                    raise
                 self._leave_to_parent(f"{type(error).__name__}: {first_line(error)}")
                 log.debug("what was raised", exc_info=True)
         for one in pending:
