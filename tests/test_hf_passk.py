@@ -61,7 +61,7 @@ def test_greedy_texts_are_those_of_lm_eval(checkpoints, family):
     ours, theirs = load(HFPassK, checkpoints(family)), load(HFLM, checkpoints(family))
     whole = ask(theirs, PROMPTS, **GREEDY)
     # Taken from the middle of what is generated, so that they are met.
-    until = sorted(({text[0][9:11] for text in whole} | {text[0][20:23] for text in whole}) - {""})
+    until = sorted({text[0][len(text[0]) // 3 :][:2] for text in whole} - {""})
     for settings in [GREEDY, {**GREEDY, "until": until}, {**GREEDY, "until": until[0], "repetition_penalty": 1.3}]:
         expected = ask(theirs, PROMPTS, **settings)
         for rows in (1, 3, 64):
@@ -101,9 +101,11 @@ def test_model_arguments_mean_what_they_mean_to_lm_eval(checkpoints, arguments):
 def test_what_shares_a_batch_is_nothing_to_models_that_see_padding(checkpoints, family):
     """Greedy texts are lm-eval's of one prompt at a time, and samples do not depend on the other prompts."""
     ours, theirs = load(HFPassK, checkpoints(family), seed=1), load(HFLM, checkpoints(family))
-    assert ask(ours, PROMPTS, **GREEDY) == ask(theirs, PROMPTS, **GREEDY)
-    together = ask(ours, PROMPTS, 4, **SAMPLED)
-    assert together == [ask(ours, [prompt], 4, **SAMPLED)[0] for prompt in PROMPTS]
+    # RecurrentGemma keeps its state in the module, and older versions of it take a prompt of one token for a step.
+    prompts = [prompt for prompt in PROMPTS if len(prompt) > 1 or family != "recurrent_gemma"]
+    assert ask(ours, prompts, **GREEDY) == ask(theirs, prompts, **GREEDY)
+    together = ask(ours, prompts, 4, **SAMPLED)
+    assert together == [ask(ours, [prompt], 4, **SAMPLED)[0] for prompt in prompts]
 
 
 def test_other_models_have_prompts_of_several_lengths_in_one_batch(checkpoints):
@@ -116,8 +118,8 @@ def test_other_models_have_prompts_of_several_lengths_in_one_batch(checkpoints):
         )
         ask(model, PROMPTS, 4, **SAMPLED)
         assert model._padding_is_nothing
-        # The two of the trial, then all five prompts at once, then their twenty samples.
-        assert max(widths) == 20
+        # The two of the trial, then all five prompts at once, then their twenty samples but for those of one token.
+        assert 15 < max(widths) <= 20
         assert 5 in widths
 
 

@@ -1,11 +1,17 @@
 """`lm_eval --hf_hub_log_args` with a task of ours: what lm-eval itself publishes of an evaluation, as a dataset."""
 
+import inspect
 import json
 
 import pytest
 from conftest import character_tokenizer, make_checkpoint
 from hub.server import HubServer
 from huggingface_hub import DatasetCard
+
+pytestmark = pytest.mark.skipif(
+    "huggingface.co" in inspect.getsource(DatasetCard.validate),
+    reason="this huggingface_hub has every card checked by huggingface.co, whatever Hub it goes to",
+)
 
 TOKEN = "hf_secret_of_anna"
 DATASET = "anna/lm-eval-results-private"  # lm-eval's own name for it

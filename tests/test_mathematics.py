@@ -95,7 +95,7 @@ def test_many_costly_answers_to_one_problem_take_bounded_time():
     boxes = [rf"\boxed{{\int_0^{{{i}}} f(x)dx}}" for i in range(60)]
     begin = time.monotonic()
     result = judged("7", *boxes, r"\boxed{\frac12}", r"\boxed{0.5}", r"\boxed{7.0}")
-    assert time.monotonic() - begin < 120  # 30 s of processor time on a machine that is busy
+    assert time.monotonic() - begin < 300  # 30 s of processor time on a machine that is busy
     assert len(set(result.answers[:60])) == 60
     assert result.answers[60:] == ("0.5", "0.5", "7")
 

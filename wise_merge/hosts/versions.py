@@ -20,13 +20,13 @@ class Tested:
 
 
 TESTED = (
-    Tested("transformers", "5.4.0", "5.24.0"),
+    Tested("transformers", "5.12.0", "5.24.0"),
     Tested("torch", "2.7.0", "2.14.1"),
     Tested("mergekit", "0.1.5", "0.1.5"),
     Tested("lm_eval", "0.4.13", "0.4.13"),
     Tested("vllm", "0.32.0", "0.32.0"),
     Tested("peft", "0.18.0", "0.21.2"),
-    Tested("trl", "1.8.0", "1.16.0"),
+    Tested("trl", "1.16.0", "1.16.0"),
     Tested("accelerate", "1.6.0", "1.15.0"),
     Tested("huggingface_hub", "1.5.0", "2.4.0"),
     Tested("ray", "2.40.0", "2.60.0"),

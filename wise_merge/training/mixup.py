@@ -213,7 +213,7 @@ def _check_trainer(trainer: Any, *, mixes: bool) -> None:
             f"(got label_smoothing_factor={args.label_smoothing_factor})"
         )
     if getattr(args, "loss_type", None) not in (None, "nll"):
-        raise WiseMergeError(f"bang_trainer brings its own loss; remove loss_type={args.loss_type!r}")
+        raise WiseMergeError(f"bang_trainer brings its own loss; set loss_type='nll' (got {args.loss_type!r})")
     if trainer.model.config.is_encoder_decoder:
         raise WiseMergeError(f"bang_trainer is for causal language models; got {type(trainer.model).__name__}")
     if mixes and args.per_device_train_batch_size < 2:
