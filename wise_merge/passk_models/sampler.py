@@ -201,8 +201,6 @@ class Sampler:
             deliver(one, index, completion)
             drawn.setdefault(one, set()).add(index)
 
-        if not pending:
-            return
         if self._left_to_parent is None:
             try:
                 fault = self._fault()
