@@ -34,6 +34,8 @@ from lm_eval.tasks import TaskManager
 from vllm import SamplingParams, TokensPrompt
 
 from wise_merge import seeds
+from wise_merge.hosts import versions
+from wise_merge.hosts.part import Part
 from wise_merge.journal import Journal, problem_id
 from wise_merge.passk_models import vllm as passk
 from wise_merge.passk_task import tasks_directory
@@ -129,6 +131,21 @@ def test_log_probabilities_can_be_left_out(model, monkeypatch):
     without = draw(model)
     assert without == with_them
     assert {one.logprob for one in without} == {None}
+
+
+@pytest.mark.hosts_changed
+def test_without_the_insides_of_vllm_the_parent_draws_the_same_samples(model, monkeypatch, caplog):
+    """Each has its own seed there, too, but no log-probability; one line names version and part."""
+    expected = draw(model)
+    gone = "vllm.v1.engine.llm_engine:LLMEngine.step"
+    monkeypatch.setattr(model, "_left_to_parent", None)
+    monkeypatch.setattr(Part, "fault", lambda part: f"{gone} is not there" if part.place == gone else None)
+    samples = draw(model)
+    assert [(str(one), one.seed) for one in samples] == [(str(one), one.seed) for one in expected]
+    assert {one.logprob for one in samples} == {None}
+    (line,) = [record.getMessage() for record in caplog.records if "not as expected inside" in record.getMessage()]
+    assert gone in line
+    assert versions.described("vllm") in line
 
 
 def test_the_caller_keeps_its_random_numbers(engine):
