@@ -33,27 +33,33 @@ def cluster(monkeypatch):
 
 
 def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, cluster):  # noqa: F811
-    """Its point is taken by another engine, which goes on in its journal; both machines had work before."""
-    out = tmp_path / "results"
-    printed, machines = [], []
+    """Its point is taken by another engine, which goes on in its journal; both machines had work before.
 
-    def watch():
-        # Not before both have begun: an engine writes the first samples of a point to a journal of its own.
-        while len(list(out.glob("journal/*.jsonl.lock"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        machines.append(len(list(out.glob("journal/*.jsonl.lock"))))
-        cluster.remove_node(cluster.second, allow_graceful=False)
+    On a busy machine the first engine may be through before the second one is up; then it is tried again.
+    """
+    for attempt in range(6):
+        out, over, died = tmp_path / f"results-{attempt}", threading.Event(), []
 
-    deadline = time.monotonic() + 300
-    killer = threading.Thread(target=watch)
-    killer.start()
-    printed.append(sweep(place, out, "--ray", cluster.address))
-    killer.join()
-    assert machines == [2]
-    wait_for_one_machine(cluster, deadline)
+        def watch(out=out, over=over, died=died):
+            # Not before both have begun: an engine writes the first samples of a point to a journal of its own.
+            while not over.wait(0.005):
+                if len(list(out.glob("journal/*.jsonl.lock"))) >= 2:
+                    died.append(cluster.second)
+                    cluster.remove_node(cluster.second, allow_graceful=False)
+                    return
+
+        killer = threading.Thread(target=watch)
+        killer.start()
+        printed = sweep(place, out, "--ray", cluster.address)
+        over.set()
+        killer.join()
+        if died:
+            break
+    assert died
+    wait_for_one_machine(cluster, time.monotonic() + 120)
     assert figures(out) == figures(swept[0])
     assert drawn(out) == drawn(swept[0])
-    assert printed[0].count("\ncheckpoint-") == 16
+    assert printed.count("\ncheckpoint-") == 16
 
 
 def wait_for_one_machine(cluster, deadline):
