@@ -110,6 +110,8 @@ class Sampler:
     _parents_share = 64
     #: What kept `_draw` from drawing, None = nothing has.
     _left_to_parent: str | None = None
+    #: Whether the hosts have been asked and are as expected; a sweep draws many times in one process.
+    _hosts_fit = False
 
     def _fault(self) -> str | None:
         """Return what of the hosts is not as `_draw` needs it, None = all is, or nothing is needed."""
@@ -203,8 +205,9 @@ class Sampler:
 
         if self._left_to_parent is None:
             try:
-                fault = self._fault()
+                fault = None if self._hosts_fit else self._fault()
                 if fault is None:
+                    self._hosts_fit = True
                     self._draw(pending, note)
                     return
                 self._leave_to_parent(fault)
