@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -460,7 +459,9 @@ def test_the_search_for_what_leaves_the_machine_finds_it(protocol, hub, tmp_path
 
 
 @pytest.mark.parametrize("protocol", ["xet", "lfs"])
-def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_push_goes_on(protocol, push, place, hub):
+def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_push_goes_on(
+    protocol, push, place, hub, tmp_path
+):
     """Two pieces, the second cut: no commit; the same command again sends no byte of the first a second time."""
     random = torch.Generator().manual_seed(0)
     weights = load_file(place / "out/model.safetensors")
@@ -483,7 +484,9 @@ def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_pu
         "xet": {"HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "1", **one_by_one},
     }[protocol]
     pieces = "^PUT" if protocol == "lfs" else "POST /cas/v1/xorbs"
-    hub.cut(pieces, after_bytes=100_000, times=None, skip=1)
+    # Xet may still be noting that the first has arrived: what it has not noted, it sends again.
+    noted = {"xet": lambda: any(tmp_path.glob("home/xet/*/staging/shard-session/xorb_metadata/*.mdb")), "lfs": None}
+    hub.cut(pieces, after_bytes=100_000, times=None, skip=1, once=noted[protocol])
     assert "run the command again: what has arrived is not sent again" in one_line(push(*SOURCES, **environment))
     assert set(hub.files("anna/model")) == {".gitattributes"}
     first = [request.body for request in hub.sent(pieces) if request.status == 200]
@@ -497,9 +500,10 @@ def test_a_connection_cut_in_the_middle_of_a_file_leaves_nothing_half_and_the_pu
     second = [request.body for request in hub.sent(pieces)]
     assert second
     # Of Xet by chunks, as a second session may pack them otherwise; all are random, so none is there twice of itself.
-    times = Counter(chunk for body in first + second for chunk in in_chunks(body, protocol))
-    assert set(times.values()) == {1}
-    assert sum(map(len, times)) == sum(len(files[name]) for name in parts)
+    # A piece of the second session may come twice, if a busy server's answer is waited for in vain.
+    before, after = ({chunk for body in bodies for chunk in in_chunks(body, protocol)} for bodies in (first, second))
+    assert not before & after
+    assert sum(map(len, before | after)) == sum(len(files[name]) for name in parts)
 
 
 def in_chunks(body, protocol):

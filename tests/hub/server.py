@@ -13,6 +13,7 @@ import re
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -117,13 +118,21 @@ class HubServer:
         headers = {"X-Error-Message": str(json.get("error", "")), **(headers or {})}
         self._faults.append(Fault(pattern, times, skip, answer=json_answer(json, status=status, headers=headers)))
 
-    def cut(self, pattern: str, *, after_bytes: int, times: int | None = 1, skip: int = 0) -> None:
+    def cut(
+        self,
+        pattern: str,
+        *,
+        after_bytes: int,
+        times: int | None = 1,
+        skip: int = 0,
+        once: Callable[[], bool] | None = None,
+    ) -> None:
         """Close the connection after so many bytes of the request's body, which then has no effect.
 
         Of a request without a body, the answer's body is cut. A shorter body is read to its end, then the
-        connection is closed without an answer.
+        connection is closed without an answer. With `once` it stays open, unread, until that holds.
         """
-        self._faults.append(Fault(pattern, times, skip, after_bytes=after_bytes))
+        self._faults.append(Fault(pattern, times, skip, after_bytes=after_bytes, once=once))
 
     def lose(self, pattern: str, *, times: int | None = 1, skip: int = 0) -> None:
         """Carry out the request, and close the connection without an answer."""

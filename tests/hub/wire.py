@@ -7,6 +7,8 @@ import json
 import re
 import socket
 import struct
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -64,6 +66,7 @@ class Fault:
     skip: int  # so many matching requests pass first
     answer: Answer | None = None  # sent instead of the real answer
     after_bytes: int | None = None  # else: the connection is cut here
+    once: Callable[[], bool] | None = None  # the cut waits until this holds
     lost: bool = False  # the request is carried out, and its answer does not arrive
 
     def strikes(self, request: Request) -> bool:
@@ -76,6 +79,14 @@ class Fault:
         if self.times is not None:
             self.times -= 1
         return True
+
+    def wait(self) -> None:
+        """Return once what the fault waits for holds; TimeoutError after a minute."""
+        until = time.monotonic() + 60
+        while self.once and not self.once():
+            if time.monotonic() > until:
+                raise TimeoutError("What the cut of a connection waits for has not come")
+            time.sleep(0.02)
 
 
 def json_answer(value, *, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
@@ -119,6 +130,7 @@ class Handler(BaseHTTPRequestHandler):
         finally:
             request.body = b"".join(pieces)
         if cut is not None and has_body:
+            fault.wait()
             self._reset()
             return
         answer = fault.answer if fault and fault.answer else hub.answer(request)
