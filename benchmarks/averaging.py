@@ -14,7 +14,7 @@ import torch
 from mergekit.merge_methods import get
 from mergekit.merge_methods.base import TensorGroup
 
-import wise_merge.mergekit_methods  # noqa: F401 - registers wise_ft
+import wise_merge.hosts.mergekit.methods  # noqa: F401 - registers wise_ft
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 

@@ -76,7 +76,7 @@ def compare(folder: Path, vocabulary: int, case: tuple[str, int, int, int, list[
     """Print one line: lm-eval's times, ours, and the ratios."""
     from lm_eval.models.huggingface import HFLM
 
-    from wise_merge.passk_models.hf import HFPassK
+    from wise_merge.sampling.hf import HFPassK
 
     name, problems, prompt, new, until, sizes = case
     asked = requests(problems, prompt, new, vocabulary, until)

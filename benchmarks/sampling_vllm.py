@@ -43,13 +43,13 @@ def main() -> None:
         import vllm
         from lm_eval.models.vllm_causallms import VLLM
 
-        from wise_merge.passk_models.vllm import VLLMPassK
+        from wise_merge.sampling.vllm import VLLMPassK
     except ImportError as error:
         print(f"vllm-passk is not timed: {error} (`make test-vllm` sets up an environment that has vLLM)")
         return
     from lm_eval.api.instance import Instance
 
-    from wise_merge import seeds
+    from wise_merge.sampling import seeds
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

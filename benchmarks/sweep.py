@@ -24,7 +24,8 @@ from merging import WISE_FT, make_pair
 
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.tiny_model import train
-from wise_merge.interpolation.pair import OpenPair
+from wise_merge.recipes.models import Ingredients
+from wise_merge.tensors.in_memory import OpenModels
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -68,10 +69,10 @@ def one_alpha(rounds: int) -> None:
             "models": [{"model": str(late)}],
             "parameters": {"alpha": 0.5},
         }
-        pair = OpenPair(early, late)
-        places = {name: tensor.clone() for name, tensor in pair.averages(recipe)}
+        models = OpenModels([early, late], Ingredients(str(early), (str(late),)))
+        places = {name: tensor.clone() for name, tensor in models.merged(recipe)}
         ends = [
-            {name: tensor.clone() for name, tensor in pair.averages({**recipe, "parameters": {"alpha": alpha}})}
+            {name: tensor.clone() for name, tensor in models.merged({**recipe, "parameters": {"alpha": alpha}})}
             for alpha in (0.0, 1.0)
         ]
 
@@ -80,10 +81,10 @@ def one_alpha(rounds: int) -> None:
                 torch.lerp(ends[0][name], ends[1][name], 0.5, out=place)
 
         # The first time looks for infinities and brings the files into the page cache.
-        pair.average_into(recipe, places.get)
+        models.merge_into(recipe, places.get)
         ours, bare = [], []
         for _ in range(rounds):
-            ours.append(seconds(lambda: pair.average_into(recipe, places.get)))
+            ours.append(seconds(lambda: models.merge_into(recipe, places.get)))
             bare.append(seconds(lerp))
         places.clear()
         ends.clear()

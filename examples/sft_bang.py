@@ -29,8 +29,6 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
 
-from wise_merge.calibration import confidence, expected_calibration_error, fit_temperature, nll, reliability, tokens_of
-from wise_merge.countdown import is_solution, read_answer
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.tiny_model import (
     NOT_LEARNED,
@@ -42,8 +40,17 @@ from wise_merge.demo.tiny_model import (
     prompt_of,
     sft_problems,
 )
+from wise_merge.estimators.calibration import (
+    confidence,
+    expected_calibration_error,
+    fit_temperature,
+    nll,
+    reliability,
+    tokens_of,
+)
 from wise_merge.estimators.pass_at_k import pass_at_k_curves
 from wise_merge.estimators.uncertainty import paired_difference, standard_error
+from wise_merge.games.countdown import is_solution, read_answer
 from wise_merge.training import KeepEarlyCheckpoints, bang_trainer
 
 ALPHA = 0.5  # halfway, as in the paper

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from conftest import REPOSITORY
 from safetensors.torch import load_file, save_file
 
-from wise_merge.averaging import interpolate, interpolate_balanced
+from wise_merge.checkpoints.final_norms import KNOWN_ARCHITECTURES, folds
 from wise_merge.errors import WiseMergeError
-from wise_merge.final_norms import KNOWN_ARCHITECTURES, folds
+from wise_merge.kernels.averaging import interpolate, interpolate_balanced
 
 PAGE = REPOSITORY / "docs" / "architectures.md"
 HEADER = "| architecture | last normalisation | offset | LM-head bias | exact | `mergekit-yaml` |"

@@ -5,8 +5,9 @@ from fractions import Fraction
 import pytest
 import torch
 
-from wise_merge.averaging import first_non_finite, interpolate, interpolate_balanced
 from wise_merge.errors import WiseMergeError
+from wise_merge.kernels.averaging import interpolate, interpolate_balanced
+from wise_merge.kernels.finite import first_non_finite
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 ALPHAS = [0.0, 0.1, 0.25, 0.5, 0.7, 0.9, 1.0]

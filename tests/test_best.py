@@ -12,11 +12,11 @@ import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from wise_merge.best.pipeline import Settings, run
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Outcome, Point, ProblemOutcome, Results
+from wise_merge.points import Checkpoint, Outcome, ProblemOutcome, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
+from wise_merge.search.best.pipeline import Settings, run
 
 EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "e" * 32)
 LATE = Checkpoint("runs/sft/checkpoint-800", 800, "a" * 32)
@@ -55,7 +55,7 @@ def sampled(point, rate, *, problems=60, samples=8, seed=0):
 
 def grid(*lates, alphas=ALPHAS, temperatures=(1.0,)):
     return [
-        Point(EARLY, late, "wise_ft", alpha, temperature)
+        on_line(EARLY, late, "wise_ft", alpha, temperature)
         for late in lates or (LATE,)
         for temperature in temperatures
         for alpha in alphas
@@ -436,7 +436,7 @@ def test_only_a_recipe_of_its_own_is_replaced(results, tmp_path):
 def test_bang_and_dtypes_reach_the_recipe(tmp_path):
     """The temperatures that are folded into the checkpoints, and the dtypes, stand in the recipe as they were swept."""
     early, late = (dataclasses.replace(one, balance=t) for one, t in ((EARLY, 0.86), (LATE, 2.06)))
-    points = [Point(early, late, "bang", alpha, 1.0, "bfloat16", "float16") for alpha in ALPHAS]
+    points = [on_line(early, late, "bang", alpha, 1.0, "bfloat16", "float16") for alpha in ALPHAS]
     folder = leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])
     assert best(folder, "--objective", "pass@1").exit_code == 0
     recipe = yaml.safe_load((folder / "best.yml").read_text())
@@ -450,7 +450,7 @@ def test_the_recipe_merges_with_mergekit_and_at_once(tiny_run, tmp_path, console
     early, late = (
         Checkpoint(str(tiny_run / name), step, name * 4) for name, step in (("checkpoint-1", 1), ("checkpoint-2", 2))
     )
-    points = [Point(early, late, "wise_ft", alpha, 1.0) for alpha in ALPHAS]
+    points = [on_line(early, late, "wise_ft", alpha, 1.0) for alpha in ALPHAS]
     leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])
     command = ("best", "results", "--objective", "pass@1", "--write", "best.yml", "--merge", "at-once")
     done = console_script("wise-merge", *command, cwd=tmp_path)

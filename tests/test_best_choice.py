@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from wise_merge.best.choice import choose, halves, task_weights, wins
-from wise_merge.best.confirmation import difference, estimate
 from wise_merge.errors import WiseMergeError
+from wise_merge.search.best.choice import choose, halves, task_weights, wins
+from wise_merge.search.best.confirmation import difference, estimate
 
 SWEEPS, CANDIDATES, PROBLEMS, SAMPLES = 200, 30, 120, 4
 

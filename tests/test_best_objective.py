@@ -2,8 +2,8 @@
 
 import pytest
 
-from wise_merge.best.objective import Constraint, Figure, Objective, parse_constraint, parse_objective
 from wise_merge.errors import WiseMergeError
+from wise_merge.search.best.objective import Constraint, Figure, Objective, parse_constraint, parse_objective
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from wise_merge.calibrate.data import encode, read_examples, task_examples
 from wise_merge.calibrate.diagram import draw
 from wise_merge.calibrate.forward import read
 from wise_merge.calibrate.result import Calibrated, Quality
-from wise_merge.calibration import Bin, Fit, nll
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.calibration import Bin, Fit, nll
 
 LETTERS = "abcdefghij"
 END = "<eos>"
@@ -623,7 +623,7 @@ def test_other_tasks_of_lm_eval_give_their_targets():
     from datasets import Dataset
     from lm_eval.api.task import ConfigurableTask
 
-    from wise_merge.passk_task.gold import solutions_of
+    from wise_merge.tasks.gold import solutions_of
 
     def task(target):
         return ConfigurableTask(

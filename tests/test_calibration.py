@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.optimize import minimize_scalar
 
-from wise_merge.calibration import (
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.calibration import (
     BINS,
     HIGHEST,
     LOWEST,
@@ -22,7 +23,6 @@ from wise_merge.calibration import (
     select,
     tokens_of,
 )
-from wise_merge.errors import WiseMergeError
 
 TEMPERATURES = np.geomspace(LOWEST, HIGHEST, 41)
 

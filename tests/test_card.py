@@ -20,7 +20,7 @@ from test_evidence import EARLY, LATE, TASK, grid, leave, merged_of, of_verdicts
 from test_mergekit_methods import merge, wise_ft
 
 from wise_merge.cli import main
-from wise_merge.drawing import COLOURS
+from wise_merge.figures.drawing import COLOURS
 from wise_merge.publish.card import BEGIN, END
 from wise_merge.publish.entries import RESULTS
 from wise_merge.publish.evidence import SHOWN, evidence_of

@@ -4,7 +4,7 @@ import copy
 import json
 import pickle
 
-from wise_merge.completion import Completion
+from wise_merge.tasks.completion import Completion
 
 
 def test_a_completion_is_its_text():

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wise_merge.countdown import generate_problems, is_solution, random_problems, read_answer, spell
 from wise_merge.errors import WiseMergeError
+from wise_merge.games.countdown import generate_problems, is_solution, random_problems, read_answer, spell
 
 
 @pytest.mark.parametrize("numbers", [3, 4])

@@ -12,9 +12,8 @@ from conftest import character_tokenizer, tiny_llama
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wise_merge import seeds
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_models import cache_rows, decode
+from wise_merge.sampling import cache_rows, decode, seeds
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 99}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}

@@ -1,10 +1,10 @@
-"""Averages that are computed where they are written."""
+"""Merges that are computed where they are written."""
 
 import pytest
 import torch
 
-from wise_merge.averaging import interpolate
-from wise_merge.interpolation.deferred import DeferredAverage
+from wise_merge.kernels.averaging import interpolate
+from wise_merge.tensors.deferred import DeferredMerge
 
 GENERATOR = torch.Generator().manual_seed(1)
 EARLY, LATE = (torch.randn(12, 32, generator=GENERATOR).bfloat16() for _ in range(2))
@@ -14,11 +14,11 @@ AVERAGE = interpolate(EARLY, LATE, 0.3)
 def deferred(computed):
     """The average of EARLY and LATE, which notes the shape of every part that is computed."""
 
-    def average(early, late, place):
-        computed.append(tuple(early.shape))
-        return interpolate(early, late, 0.3, out=place)
+    def average(inputs, place):
+        computed.append(tuple(inputs[0].shape))
+        return interpolate(*inputs, 0.3, out=place)
 
-    return DeferredAverage(EARLY, LATE, torch.bfloat16, average)
+    return DeferredMerge([EARLY, LATE], torch.bfloat16, average)
 
 
 PARTS = {

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from wise_merge.countdown import generate_problems, is_solution, random_problems, read_answer
 from wise_merge.demo import pipeline, tiny_model
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.verdict import Sampled, judge, paired_difference, table
 from wise_merge.errors import WiseMergeError
+from wise_merge.games.countdown import generate_problems, is_solution, random_problems, read_answer
 from wise_merge.journal import read_runs
 from wise_merge.points import read_results
 

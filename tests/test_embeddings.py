@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import character_tokenizer
 
-from wise_merge.embeddings import embed, semantic_diversity
 from wise_merge.errors import WiseMergeError
+from wise_merge.score.embeddings import embed, semantic_diversity
 
 GROUPS = [["2 + 3 is 5", "three and two", "2 + 3 is 5", "no"], ["a", "a"], ["one", "two", "three"]]
 
@@ -85,7 +85,7 @@ def test_without_the_extra_the_error_says_what_to_install():
     """In a process where sentence-transformers cannot be imported, words still work."""
     code = (
         "import sys; sys.modules['sentence_transformers'] = None\n"
-        "from wise_merge.embeddings import embed, semantic_diversity\n"
+        "from wise_merge.score.embeddings import embed, semantic_diversity\n"
         "from wise_merge.errors import WiseMergeError\n"
         "print(semantic_diversity('wording', [['a b', 'a c']])[0] > 0)\n"
         "try: embed('some/model', ['a'])\n"

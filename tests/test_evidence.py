@@ -11,14 +11,14 @@ import pytest
 import yaml
 from test_best import problem
 
-from wise_merge.best.pipeline import Settings, run
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Outcome, Point, Results
+from wise_merge.points import Checkpoint, Outcome, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.publish.evidence import SHOWN, evidence_of
 from wise_merge.publish.merged import Merged
-from wise_merge.recipe import pairs
+from wise_merge.recipes.models import ingredients
 from wise_merge.results.summary import metrics, summarize
+from wise_merge.search.best.pipeline import Settings, run
 
 TASK = "countdown_passk"
 EARLY = Checkpoint("sft/checkpoint-25", 25, "e" * 32)
@@ -29,7 +29,7 @@ SECOND = Checkpoint("sft/checkpoint-400", 400, "b" * 32)
 def grid(*lates, alphas=(0.0, 0.5, 1.0), temperatures=(1.0,), method="wise_ft", early=EARLY, **dtypes):
     """The points of a sweep."""
     return [
-        Point(early, late, method, alpha, temperature, **dtypes)
+        on_line(early, late, method, alpha, temperature, **dtypes)
         for late in lates or (LATE,)
         for alpha in alphas
         for temperature in temperatures
@@ -63,7 +63,7 @@ def leave(folder, points, outcomes=None, *, tasks=(TASK,), samples=4, **settings
 def merged_of(point, folder=Path("out"), **changes):
     """The model of a point, as a folder has it."""
     recipe = {**point.recipe(), **changes}
-    return Merged(folder, recipe, pairs(recipe)[0], {}, "LlamaForCausalLM", "float32")
+    return Merged(folder, recipe, ingredients(recipe)[0], {}, "LlamaForCausalLM", "float32")
 
 
 def seen(evidence):
@@ -82,7 +82,7 @@ def test_a_model_stands_beside_its_own_two_checkpoints(tmp_path):
     """Of several lates and alphas, its own; by temperature, and early, this model, late within one."""
     points = grid(LATE, SECOND, alphas=(0.0, 0.25, 0.5, 1.0), temperatures=(1.3, 0.7))
     leave(tmp_path, points)
-    mine = Point(EARLY, SECOND, "wise_ft", 0.25, 1.0)
+    mine = on_line(EARLY, SECOND, "wise_ft", 0.25, 1.0)
     assert seen(evidence_of(merged_of(mine), tmp_path)) == [
         (TASK, role, temperature, SECOND.name, alpha)
         for temperature in (0.7, 1.3)

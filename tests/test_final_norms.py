@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from wise_merge.checkpoints.final_norms import KNOWN_ARCHITECTURES, folds
 from wise_merge.errors import WiseMergeError
-from wise_merge.final_norms import KNOWN_ARCHITECTURES, folds
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 GEMMA2 = {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2"}
@@ -113,7 +113,8 @@ def test_it_needs_neither_torch_nor_transformers():
     """Whoever has config.json and headers can ask."""
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        f"from wise_merge.final_norms import folds; print(folds({json.dumps(LLAMA)}, ['model.norm.weight']))"
+        "from wise_merge.checkpoints.final_norms import folds; "
+        f"print(folds({json.dumps(LLAMA)}, ['model.norm.weight']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "{'model.norm.weight': 0.0}\n"

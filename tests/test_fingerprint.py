@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from wise_merge import fingerprint
+from wise_merge.checkpoints import fingerprint
 from wise_merge.errors import WiseMergeError
 
 DTYPES = [

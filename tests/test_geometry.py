@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from wise_merge.geometry import Distance, Step, differing, distance, step
+from wise_merge.geometry.distances import Distance, Step, differing, distance, step
 
 
 def sums(early, late, merged, alpha):

@@ -241,9 +241,9 @@ def test_equal_is_bit_by_bit_and_one_bit_is_enough(tmp_path):
     folders = (tmp_path / "checkpoint-1", late)
     headers = (read_headers(folders[0]), read_headers(late))
     assert separate_head(late) is None
-    assert stand_ins(folders, headers) == ({}, {})
+    assert stand_ins(folders, headers) == [{}, {}]
     tensors = load_file(late / "model.safetensors")
     tensors[HEAD].view(torch.int32)[-1, -1] ^= 1
     save_file(tensors, late / "model.safetensors", metadata={"format": "pt"})
     assert separate_head(late) == HEAD
-    assert stand_ins(folders, headers) == ({HEAD: EMBEDDINGS}, {})
+    assert stand_ins(folders, headers) == [{HEAD: EMBEDDINGS}, {}]

@@ -14,8 +14,8 @@ from lm_eval.tasks import TaskManager
 from scipy.stats import chi2_contingency
 from test_decode import ENDS, configuration
 
-from wise_merge.passk_models.hf import HFPassK
-from wise_merge.passk_task.host import TaskInputError
+from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.sampling.hf import HFPassK
 
 PROMPTS = ["2 + 2 =", "a", "What is larger than the largest number there is?", "x y z", "Is 7 a prime, or is it not?"]
 GREEDY = {"do_sample": False, "until": ["Q:"], "max_gen_toks": 30}

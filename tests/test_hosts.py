@@ -13,11 +13,12 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from test_hf_passk import GREEDY, PROMPTS, SAMPLED, ask, checkpoints, load  # noqa: F401
 
-from wise_merge import doctor
-from wise_merge.hosts import lm_eval_parts, mergekit_parts, transformers_parts, versions
+from wise_merge.hosts import doctor, transformers_parts, versions
+from wise_merge.hosts.lm_eval import parts as lm_eval_parts
+from wise_merge.hosts.mergekit import parts as mergekit_parts
 from wise_merge.hosts.part import Part, first_fault
-from wise_merge.passk_models import cache_rows, decode
-from wise_merge.passk_models.hf import HFPassK
+from wise_merge.sampling import cache_rows, decode
+from wise_merge.sampling.hf import HFPassK
 
 #: Without any of these samples are drawn in the parent's way.
 NEEDED = (*lm_eval_parts.HF, *transformers_parts.LOOP)
@@ -134,8 +135,8 @@ def test_without_the_cache_that_we_know_the_samples_are_the_same(checkpoints, mo
 @pytest.mark.parametrize("parts", [mergekit_parts.METHODS, mergekit_parts.PLAN], ids=["methods", "plan"])
 def test_mergekit_gets_no_method_that_it_might_carry_out_wrongly(monkeypatch, parts):
     """One line with the version and the way round."""
-    from wise_merge import mergekit_methods
     from wise_merge.errors import WiseMergeError
+    from wise_merge.hosts.mergekit import methods as mergekit_methods
 
     only_without(monkeypatch, parts[0].place)
     with pytest.raises(

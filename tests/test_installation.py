@@ -237,7 +237,9 @@ def test_mergekit_goes_on_after_one_warning(installed, tiny_run):
     """With our merge methods broken, one line says why and a merge by another method is done."""
     models = [f"  - {{model: {tiny_run / name}, parameters: {{weight: 0.5}}}}\n" for name in os.listdir(tiny_run)]
     (installed.cwd / "linear.yml").write_text(f"merge_method: linear\nmodels:\n{''.join(models)}dtype: float32\n")
-    with changed(installed.packages / "wise_merge" / "mergekit_methods.py", "raise RuntimeError('disk\\nfull')"):
+    with changed(
+        installed.packages / "wise_merge" / "hosts" / "mergekit" / "methods.py", "raise RuntimeError('disk\\nfull')"
+    ):
         run = installed.run("mergekit-yaml", "linear.yml", "linear")
     (warning,) = warnings_of_ours(run)
     assert "could not register with mergekit (RuntimeError: disk full)" in warning
@@ -246,7 +248,9 @@ def test_mergekit_goes_on_after_one_warning(installed, tiny_run):
 
 def test_lm_eval_goes_on_after_one_warning(installed):
     """With our tasks broken, one line says why and lm-eval lists its own."""
-    with changed(installed.packages / "wise_merge" / "passk_task" / "__init__.py", "raise RuntimeError('moved')"):
+    with changed(
+        installed.packages / "wise_merge" / "hosts" / "lm_eval" / "registration.py", "raise RuntimeError('moved')"
+    ):
         run = installed.run("lm_eval", "ls", "groups")
     (warning,) = warnings_of_ours(run)
     assert "could not register with lm_eval (RuntimeError: moved" in warning

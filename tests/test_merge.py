@@ -25,7 +25,7 @@ from test_mergekit_methods import bang, change, merge, replace_late, truncate, w
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.merge import streaming
+from wise_merge.merge import stream as streaming
 from wise_merge.merge.pipeline import parse_alphas
 from wise_merge.merge.table import group_of
 
@@ -679,8 +679,8 @@ def test_a_disk_that_fills_up_leaves_nothing(runs, tmp_path):
 ZYGOTE = """
 import os, pathlib, sys
 import torch
-import wise_merge.merge.plain, wise_merge.merge.streaming, wise_merge.merge.table, wise_merge.checkpoints.weights
-from wise_merge.merge import streaming
+import wise_merge.merge.plain, wise_merge.merge.stream, wise_merge.merge.table, wise_merge.checkpoints.weights
+from wise_merge.merge import stream as streaming
 from wise_merge.merge.pipeline import run
 
 def quiet(_): pass

@@ -10,8 +10,9 @@ from test_mergekit_methods import bang, merge, wise_ft
 from transformers import AutoModelForCausalLM
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_models.hf import HFPassK
-from wise_merge.passk_models.merged import MergedHF, model_arguments
+from wise_merge.recipes.models import Ingredients
+from wise_merge.sampling.hf import HFPassK
+from wise_merge.sampling.merged import MergedHF, model_arguments
 
 
 def engine(run, **arguments):
@@ -20,7 +21,7 @@ def engine(run, **arguments):
 
 def become(model, run, recipe, digest="d"):
     early, late = run / "checkpoint-1", run / "checkpoint-2"
-    model.become(early, late, (str(early), str(late)), recipe, digest)
+    model.replace_weights([early, late], Ingredients(str(early), (str(late),)), recipe, "a merge", digest)
 
 
 def loaded(recipe, folder, **arguments):
@@ -153,7 +154,7 @@ def test_a_model_that_is_half_replaced_samples_nothing(runs, tmp_path):
     early = run / "checkpoint-1"
     recipe = {**wise_ft(run, alpha=0.3), "models": [{"model": str(broken)}]}
     with pytest.raises(WiseMergeError, match=r"model.norm.weight of .*checkpoint-2 contains nan"):
-        model.become(early, broken, (str(early), str(broken)), recipe, "d")
+        model.replace_weights([early, broken], Ingredients(str(early), (str(broken),)), recipe, "a merge", "d")
     with pytest.raises(WiseMergeError, match="no average yet"):
         ask(model, ["a"], **SAMPLED)
     become(model, run, wise_ft(run, alpha=0.3))

@@ -412,7 +412,7 @@ def test_registering_twice_is_harmless():
     """mergekit refuses a second method of one name; we do not offer it one."""
     from mergekit.merge_methods import registered_methods
 
-    from wise_merge import mergekit_methods
+    from wise_merge.hosts.mergekit import methods as mergekit_methods
 
     mergekit_methods.register()
     mergekit_methods.register()
@@ -423,7 +423,7 @@ def test_registering_twice_is_harmless():
 def test_importing_our_module_first_registers_too(autoload, tmp_path):
     """Whatever is imported first, and with the start-up file off as well, the methods are there without a word."""
     code = (
-        "import wise_merge.mergekit_methods, mergekit.merge_methods as m\n"
+        "import wise_merge.hosts.mergekit.methods, mergekit.merge_methods as m\n"
         "print(*sorted({'wise_ft', 'bang'} & {method.spec.name for method in m.registered_methods()}))"
     )
     environment = {**os.environ, "WISE_MERGE_AUTOLOAD": autoload}

@@ -16,7 +16,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import Merged
 from wise_merge.publish.parents import Inherited, inherited
 from wise_merge.publish.privacy import privacy_of
-from wise_merge.recipe import pairs
+from wise_merge.recipes.models import ingredients
 
 APACHE = "license: apache-2.0\nlanguage: en"
 
@@ -42,7 +42,7 @@ def of(early="sft/checkpoint-1", late="sft/checkpoint-2", *, licence=None, sourc
         "models": [{"model": late}],
         "parameters": {"alpha": 0.5},
     }
-    merged = Merged(Path("out"), recipe, pairs(recipe)[0], {}, "LlamaForCausalLM", None)
+    merged = Merged(Path("out"), recipe, ingredients(recipe)[0], {}, "LlamaForCausalLM", None)
     return inherited(merged, privacy_of(merged, dict(sources), ())[0], licence, earlier)
 
 

@@ -1,7 +1,7 @@
 """What is counted about the completions of an evaluation."""
 
-from wise_merge.completion import Completion
-from wise_merge.passk_task.audit import describe, facts, summary, told
+from wise_merge.tasks.audit import describe, facts, summary, told
+from wise_merge.tasks.completion import Completion
 
 
 def words(text):

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_task.problems import (
+from wise_merge.tasks.problems import (
     FEWSHOT_EXAMPLES,
     countdown_key,
     countdown_problems,

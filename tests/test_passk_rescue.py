@@ -9,9 +9,9 @@ from lm_eval.tasks import TaskManager
 from test_passk_task import Scripted, Telling, evaluate, two_problems  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_task import tasks_directory
-from wise_merge.passk_task.rescue import save
 from wise_merge.results.rows import task_of
+from wise_merge.tasks import tasks_directory
+from wise_merge.tasks.rescue import save
 
 
 def rescued(folder, task):

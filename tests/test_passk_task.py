@@ -10,9 +10,9 @@ from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_task import tasks_directory
+from wise_merge.tasks import tasks_directory
+from wise_merge.tasks.completion import Completion
 
 #: What lm-eval's table and JSON call our one filter.
 FILTER = "samples"
@@ -474,8 +474,8 @@ def test_the_worked_examples_are_right(task, prompt, tmp_path):
 
 def test_the_prompt_of_the_demo_is_that_of_the_task():
     """The demo trains on the prompt that the task asks without examples."""
-    from wise_merge.countdown import Problem
     from wise_merge.demo.tiny_model import prompt_of
+    from wise_merge.games.countdown import Problem
 
     prompt, settings, results = asked("countdown_passk", num_fewshot=0)
     row = results["samples"]["countdown_passk"][0]["doc"]

@@ -9,26 +9,27 @@ import numpy as np
 import pytest
 
 from wise_merge.answers import benchmarks
-from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import Journal, Run, Sample, problem_id, read_runs
 from wise_merge.journal.export import export
-from wise_merge.points import Checkpoint, Outcome, Point, Results, read_results
+from wise_merge.points import Checkpoint, Outcome, Results, on_line, read_results
 from wise_merge.points.folder import read_outcome, read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import outcome_of_problem
-from wise_merge.recipe import check_keys, check_settings
+from wise_merge.recipes.parameters import check_settings
+from wise_merge.recipes.schema import check_keys
 from wise_merge.results.samples import read_samples
 from wise_merge.results.summary import metrics
 from wise_merge.results.verdicts import judge
+from wise_merge.tasks.completion import Completion
 
 EARLY = Checkpoint("run/checkpoint-100", 100, "e" * 32)
 LATE = Checkpoint("run/checkpoint-800", 800, "a" * 32)
 OTHER = Checkpoint("run/checkpoint-900", 900, "b" * 32)
-MIDDLE = Point(EARLY, LATE, "wise_ft", 0.5, 1.0)
+MIDDLE = on_line(EARLY, LATE, "wise_ft", 0.5, 1.0)
 
 
-def at(alpha, point=MIDDLE, **changes):
-    return dataclasses.replace(point, alpha=alpha, **changes)
+def at(alpha=0.5, early=EARLY, late=LATE, method="wise_ft", temperature=1.0, **dtypes):
+    return on_line(early, late, method, alpha, temperature, **dtypes)
 
 
 # --- one point ------------------------------------------------------------------------------------
@@ -53,13 +54,13 @@ def at(alpha, point=MIDDLE, **changes):
 )
 def test_whatever_changes_the_weights_is_another_model(changes):
     """Alpha to the last bit, either checkpoint, their order, dtypes, the method and temperatures that are folded in."""
-    assert dataclasses.replace(MIDDLE, **changes).model != MIDDLE.model
+    assert at(**changes).model != MIDDLE.model
 
 
 @pytest.mark.parametrize("changes", [{"temperature": 0.7}, {"late": dataclasses.replace(LATE, name="copy", step=None)}])
 def test_what_leaves_the_weights_alone_is_the_same_model(changes):
     """The temperature of sampling, and what a checkpoint is called."""
-    assert dataclasses.replace(MIDDLE, **changes).model == MIDDLE.model
+    assert at(**changes).model == MIDDLE.model
 
 
 @pytest.mark.parametrize("changes", [{}, {"dtype": "float16", "out_dtype": "float32"}, {"method": "bang"}])
@@ -83,7 +84,7 @@ def test_no_two_points_of_a_sweep_have_one_file():
     ]
     alphas = (0.0, 0.1234567, 0.1234568, 1e-7, 0.30000000000000004, 0.3, 1.0)
     points = [
-        Point(EARLY, late, "bang", alpha, temperature)
+        on_line(EARLY, late, "bang", alpha, temperature)
         for late, alpha, temperature in itertools.product(lates, alphas, (0.0, 0.7, 0.70000001))
     ]
     assert len({point.name for point in points}) == len(points)
@@ -103,7 +104,7 @@ def test_the_name_of_a_point_is_a_file_name_everywhere(name):
 @pytest.mark.parametrize("method", ["wise_ft", "bang"])
 def test_the_recipe_of_a_point_is_one_for_mergekit(method):
     """Checked as a recipe that a user writes is, and it says no more than the point does."""
-    point = Point(EARLY, dataclasses.replace(LATE, balance=1.5), method, 0.3, 0.7, "float32", "bfloat16")
+    point = on_line(EARLY, dataclasses.replace(LATE, balance=1.5), method, 0.3, 0.7, "float32", "bfloat16")
     recipe = point.recipe()
     check_keys(recipe)
     check_settings(recipe)
@@ -163,7 +164,7 @@ def outcome(point=MIDDLE, seed=0, *, run="f" * 32, task="gsm8k_passk", stopped=N
 def results(tmp_path):
     """A sweep of two late checkpoints, of which one point has not been sampled."""
     points = tuple(
-        Point(EARLY, late, "bang", alpha, temperature, "float32")
+        on_line(EARLY, late, "bang", alpha, temperature, "float32")
         for late in (LATE, dataclasses.replace(OTHER, balance=0.1 + 0.2, step=None))
         for alpha in (0.0, 1 / 3, 1.0)
         for temperature in (0.7, 1.0)

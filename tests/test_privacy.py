@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import Merged
 from wise_merge.publish.privacy import Privacy, is_hub_id, last_part, privacy_of, published
-from wise_merge.recipe import pairs
+from wise_merge.recipes.models import ingredients
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def merged_of(early, late, **more):
         "parameters": {"alpha": 0.5},
         **more,
     }
-    return Merged(Path("out"), recipe, pairs(recipe)[0], {}, "LlamaForCausalLM", "float32")
+    return Merged(Path("out"), recipe, ingredients(recipe)[0], {}, "LlamaForCausalLM", "float32")
 
 
 def privacy(early="org/early", late="org/late", sources=(), **more):
@@ -188,10 +188,10 @@ def test_a_recipe_leaves_without_paths(home, case):
     left = leaving(Path("out/mergekit_config.yml"), privacy(early, late, **more))
     assert_private(left.decode(), home)
     assert "runs" not in left.decode()
-    (pair,) = pairs(yaml.safe_load(left))
+    (pair,) = ingredients(yaml.safe_load(left))
     assert (
         pair
-        == pairs(
+        == ingredients(
             {
                 **merged.recipe,
                 "base_model": published(merged.name("early")),

@@ -5,20 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.recipe import (
-    KEYS,
-    Pair,
-    check_keys,
-    check_settings,
-    model_name,
-    normalised,
-    pairs,
-    read_recipe,
-    temperature_of,
-    value_of,
-    with_alpha,
-    with_out_dtype,
-)
+from wise_merge.recipes.edits import with_out_dtype, with_parameter
+from wise_merge.recipes.models import Ingredients, ingredients
+from wise_merge.recipes.parameters import check_settings, temperature_of, value_of
+from wise_merge.recipes.reading import normalised, read_recipe
+from wise_merge.recipes.schema import KEYS, check_keys, model_name
 
 PLAIN = {
     "merge_method": "wise_ft",
@@ -68,7 +59,7 @@ def test_what_is_no_name_and_no_tree_is_an_error(text, message, tmp_path):
 def test_a_plus_has_something_on_both_sides(name):
     """BASE+ADAPTER, and one of each."""
     with pytest.raises(WiseMergeError, match=r"is no checkpoint; write PATH, or BASE\+ADAPTER"):
-        pairs({**PLAIN, "base_model": name})
+        ingredients({**PLAIN, "base_model": name})
 
 
 def test_dtypes_and_homes_are_spelt_once(tmp_path, monkeypatch):
@@ -161,7 +152,7 @@ def test_the_recipes_of_the_readme_have_known_keys_only():
     """The negative control."""
     check_keys(PLAIN)
     check_settings(PLAIN)
-    assert pairs(PLAIN) == [Pair("runs/checkpoint-25", "runs/checkpoint-600")]
+    assert ingredients(PLAIN) == [Ingredients("runs/checkpoint-25", ("runs/checkpoint-600",))]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +178,7 @@ def test_a_file_that_is_no_recipe_is_named(text, words, tmp_path):
 def test_one_alpha_takes_the_place_of_filters_and_gradients():
     """The recipe itself is left as it was."""
     recipe = {**PLAIN, "parameters": {"alpha": [{"filter": "mlp", "value": 1}, {"value": 0}], "temperature": 2}}
-    assert with_alpha(recipe, 0.25)["parameters"] == {"alpha": 0.25, "temperature": 2}
+    assert with_parameter(recipe, "alpha", 0.25)["parameters"] == {"alpha": 0.25, "temperature": 2}
     assert recipe["parameters"]["alpha"][0] == {"filter": "mlp", "value": 1}
 
 
@@ -195,7 +186,7 @@ def test_one_alpha_also_takes_the_place_of_those_of_slices_and_modules():
     """They stand closer to the tensors, and would win."""
     piece = {"sources": [], "parameters": {"alpha": 0.5, "temperature": 2}}
     recipe = {"slices": [piece], "modules": {"text": {"slices": [piece], "parameters": {"alpha": 0.7}}}}
-    changed = with_alpha(recipe, 0.25)
+    changed = with_parameter(recipe, "alpha", 0.25)
     assert changed["slices"][0]["parameters"] == {"temperature": 2}
     assert changed["modules"]["text"] == {"slices": [{**piece, "parameters": {"temperature": 2}}], "parameters": {}}
     assert changed["parameters"] == {"alpha": 0.25}

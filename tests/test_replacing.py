@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from wise_merge import replacing
+from wise_merge.checkpoints import replacing
+from wise_merge.checkpoints.replacing import exchange, put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
 from wise_merge.merge.whole_folder import check_free, whole_folder
-from wise_merge.replacing import exchange, put_in_order, replace_folder
 from wise_merge.training.early_checkpoints import KeepEarlyCheckpoints, keep_checkpoint
 
 #: What Python announces before it changes something on the disk.

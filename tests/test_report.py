@@ -15,18 +15,18 @@ from click.testing import CliRunner
 
 from wise_merge.answers.benchmarks import Judged
 from wise_merge.cli import main
-from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.bias_variance import bias_and_variance
 from wise_merge.journal.book import Journal
 from wise_merge.journal.records import Run, Sample, problem_id
 from wise_merge.points.folder import Results, read_results, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome, outcome_of_problem
-from wise_merge.points.point import Checkpoint, Point
+from wise_merge.points.point import Checkpoint, on_line
 from wise_merge.report.figures import draw
 from wise_merge.report.numbers import numbers_of
 from wise_merge.report.page import page
 from wise_merge.report.texts import texts_of
+from wise_merge.tasks.completion import Completion
 
 EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "0" * 32)
 
@@ -63,7 +63,7 @@ def make_results(
     """Write the results of a sweep with verdicts of a known structure, and return them as they are read."""
     checkpoints = [late(step, names and names[i]) for i, step in enumerate(lates)]
     points = [
-        Point(EARLY, checkpoint, "wise_ft", alpha, temperature)
+        on_line(EARLY, checkpoint, "wise_ft", alpha, temperature)
         for checkpoint, temperature, alpha in itertools.product(checkpoints, temperatures, alphas)
     ]
     write_plan(Results(folder, {"seed": 1}, n, tuple(tasks), tuple(points)))

@@ -17,7 +17,7 @@ def sample(network, tokenizer, journal, answers=None):
     """Sample 12 problems, 16 times each, as lm-eval would; what comes out goes to the file `answers`."""
     from lm_eval.api.instance import Instance
 
-    from wise_merge.passk_models.hf import HFPassK
+    from wise_merge.sampling.hf import HFPassK
 
     model = HFPassK(network, tokenizer=tokenizer, batch_size=8, journal=journal, seed=3)
     settings = {"do_sample": True, "temperature": 1.0, "top_k": 0, "until": ["7"], "max_gen_toks": 48}
@@ -49,7 +49,7 @@ def experiment(checkpoint, folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    import wise_merge.passk_models.hf  # noqa: F401
+    import wise_merge.sampling.hf  # noqa: F401
 
     # A process of several threads cannot be forked, and on a tiny model they are slower.
     torch.set_num_threads(1)

@@ -5,11 +5,11 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook
 
-from wise_merge import seeds
-from wise_merge.completion import Completion
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_models.sampler import Sampler
-from wise_merge.passk_task.host import TaskInputError
+from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.sampling import seeds
+from wise_merge.sampling.sampler import Sampler
+from wise_merge.tasks.completion import Completion
 
 SAMPLED = {"do_sample": True, "temperature": 1.0, "until": ["\n"], "max_gen_toks": 8}
 GREEDY = {"do_sample": False, "until": ["\n"]}

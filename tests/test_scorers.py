@@ -13,7 +13,7 @@ from conftest import character_tokenizer, make_checkpoint, tiny_llama
 from tokenizers import pre_tokenizers
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.scorers import cache_path, find, score_samples
+from wise_merge.verifiers import cache_path, find, score_samples
 
 PROBLEM = "What is 2 + 3?"
 COMPLETIONS = ["5", "It is 2 + 3 = 5.\n\nThe answer is 5", "6", "Two and three.\n\nThat is\n\n6", "I do not know " * 5]
@@ -289,8 +289,8 @@ def test_the_log_probability_is_the_mean_over_the_completion_s_tokens(language_m
 @pytest.mark.parametrize("logits_at_once", [99, 99 * 5 * 7, 10**9])
 def test_long_batches_are_read_in_pieces(language_model, logits_at_once):
     """The logits held at once change nothing: pieces of one token, of seven, and all at once."""
-    from wise_merge.scorers import log_probability
-    from wise_merge.scorers.models import Place
+    from wise_merge.verifiers import log_probability
+    from wise_merge.verifiers.models import Place
 
     place = Place(device="cpu", dtype="auto", batch_size=5, trust_remote_code=False)
     score = log_probability.scorer(str(language_model), place, chat=False, logits_at_once=logits_at_once)
@@ -303,8 +303,8 @@ def test_pieces_are_right_where_windows_slide_and_logits_are_capped(family, tmp_
     import transformers
     from transformers import AutoModelForCausalLM
 
-    from wise_merge.scorers import log_probability
-    from wise_merge.scorers.models import Place
+    from wise_merge.verifiers import log_probability
+    from wise_merge.verifiers.models import Place
 
     sizes = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 1}
     gemma = {"intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
@@ -444,7 +444,7 @@ PROBLEMS = [("1", "one", ["a", "bb", "a"]), ("2", "two", ["a", "ccc", "ccc"])]
 def test_a_function_of_the_current_directory_is_a_scorer(in_folder):
     """`python:` needs no installed package; and a command line that does not search the directory finds it too."""
     assert find("python:my_scorer:f")("p", ["a", "bb"]) == [1, 2]
-    code = "from wise_merge.scorers import find; print(find('python:my_scorer:f')('p', ['abc']))"
+    code = "from wise_merge.verifiers import find; print(find('python:my_scorer:f')('p', ['abc']))"
     command = [sys.executable, "-c", f"import sys; sys.path.remove(''); {code}"]
     output = subprocess.run(command, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "[3]"

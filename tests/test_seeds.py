@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from wise_merge.seeds import problem_seed, sample_seed, uniforms
+from wise_merge.sampling.seeds import problem_seed, sample_seed, uniforms
 
 
 def test_the_seed_of_a_problem_depends_on_run_task_and_prompt():

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wise_merge import sudoku
 from wise_merge.errors import WiseMergeError
-from wise_merge.sudoku import generate_puzzles, is_solution, read_puzzle, solutions
+from wise_merge.games import sudoku
+from wise_merge.games.sudoku import generate_puzzles, is_solution, read_puzzle, solutions
 
 #: From Peter Norvig's "Solving Every Sudoku Puzzle": a hard one by Arto Inkala.
 INKALA = "85...24..72......9..4.........1.7..23.5...9...4...........8..7..17..........36.4."

@@ -22,8 +22,8 @@ from test_mergekit_methods import merge
 
 from wise_merge.cli import main
 from wise_merge.journal import read_runs
-from wise_merge.passk_models.merged import MergedHF
 from wise_merge.points import read_results
+from wise_merge.sampling.merged import MergedHF
 
 TASK = "gsm8k_passk"
 #: What every sweep here is told, as the options of the command and as lm-eval has it.

@@ -5,7 +5,14 @@ import re
 import pytest
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.sweep.memory import available, check_memory, default_device, free_in_groups, gigabytes, running_bytes
+from wise_merge.search.sweep.memory import (
+    available,
+    check_memory,
+    default_device,
+    free_in_groups,
+    gigabytes,
+    running_bytes,
+)
 
 GB = 10**9
 RESERVE = 1 << 30

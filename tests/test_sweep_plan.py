@@ -15,8 +15,8 @@ from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
-from wise_merge.sweep.plan import make_plan
-from wise_merge.sweep.settings import read_settings
+from wise_merge.search.sweep.plan import make_plan
+from wise_merge.search.sweep.settings import read_settings
 
 
 @pytest.fixture(scope="module")
@@ -264,12 +264,12 @@ def test_a_run_of_fewer_than_two_checkpoints_is_refused(left, said, run, tmp_pat
 def test_too_little_memory_is_said_with_what_would_fit(run, tmp_path, monkeypatch):
     """Too little for the model is an error; too little for both checkpoints beside it is slow, and so a warning."""
     # In place of a machine with less memory.
-    monkeypatch.setattr("wise_merge.sweep.plan.available", lambda: 1 << 30)
+    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: 1 << 30)
     line = refusal(run, tmp_path / "results")
     assert line.startswith("too little memory: the model takes 0.1 MB while it runs")
     assert "what would fit: a GPU (device cuda) or" in line
     size = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in (10, 20))
-    monkeypatch.setattr("wise_merge.sweep.plan.available", lambda: (1 << 30) + size)
+    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: (1 << 30) + size)
     done = check(run, tmp_path / "results")
     assert done.exit_code == 0
     assert "Warning: the two checkpoints (0.2 MB) do not fit into memory beside the model" in done.stderr

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from wise_merge.sweep.rounds import Standing, dominated, narrow, sizes, standing
+from wise_merge.search.sweep.rounds import Standing, dominated, narrow, sizes, standing
 
 
 @pytest.mark.parametrize("samples", range(1, 200))

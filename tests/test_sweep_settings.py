@@ -6,9 +6,9 @@ from click.testing import CliRunner
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.passk_task.requests import check_names
-from wise_merge.ranges import parse_numbers
-from wise_merge.sweep.settings import KEYS, Settings, numbers, read_settings
+from wise_merge.recipes.numbers import parse_numbers
+from wise_merge.search.sweep.settings import KEYS, Settings, numbers, read_settings
+from wise_merge.tasks.requests import check_names
 
 #: A sweep that can be read, of checkpoints that nobody looks for here.
 GOOD = {"early": "runs/one", "late": "runs/two", "alphas": "0:1:0.25", "tasks": "gsm8k_passk"}
@@ -225,7 +225,7 @@ def test_a_group_stands_for_its_tasks():
 
 def test_further_tasks_come_from_a_folder(tmp_path):
     """Groups and tags of the user's own, and a task without verdicts on K samples is refused by name."""
-    ours = "output_type: generate_until\nclass: !function wise_merge.passk_task.PassKTask\nbenchmark: gsm8k\n"
+    ours = "output_type: generate_until\nclass: !function wise_merge.tasks.PassKTask\nbenchmark: gsm8k\n"
     (tmp_path / "mine.yaml").write_text(f"task: mine_passk\ntag: drawer\n{ours}")
     (tmp_path / "other.yaml").write_text(f"task: other_passk\ntag: [drawer]\n{ours}")
     (tmp_path / "plain.yaml").write_text("task: plain\noutput_type: generate_until\ndataset_path: x\n")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from wise_merge import threads
-from wise_merge.threads import fitting
+from wise_merge.kernels import threads
+from wise_merge.kernels.threads import fitting
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
 
     from wise_merge.cli import main
     from wise_merge.demo import tiny_model
-    from wise_merge.scorers import log_probability
-    from wise_merge.scorers.models import Place
+    from wise_merge.verifiers import log_probability
+    from wise_merge.verifiers.models import Place
 
     seen = set()
     forward = LlamaForCausalLM.forward

@@ -76,12 +76,12 @@ class _ThenRegister:
 
 def _register(module) -> None:
     if module.__name__ == MERGEKIT_REGISTRY:
-        from wise_merge import mergekit_methods
+        from wise_merge.hosts.mergekit import methods
 
         # Whoever imports our module first has it import mergekit half way down: it registers at its end then.
-        if hasattr(mergekit_methods, "register"):
-            mergekit_methods.register()
+        if hasattr(methods, "register"):
+            methods.register()
     else:
-        from wise_merge import passk_task
+        from wise_merge.hosts.lm_eval import registration
 
-        passk_task.register(module)
+        registration.register(module)

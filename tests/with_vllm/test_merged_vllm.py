@@ -28,14 +28,16 @@ from transformers import MixtralConfig
 from vllm import SamplingParams, TokensPrompt
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.hosts.lm_eval.registration import TaskInputError
 from wise_merge.merge.pipeline import run as merge
-from wise_merge.passk_models import vllm_worker
-from wise_merge.passk_models.merged_vllm import MergedVLLM
-from wise_merge.passk_models.vllm import VLLMPassK
-from wise_merge.passk_task.host import TaskInputError
+from wise_merge.recipes.models import Ingredients
+from wise_merge.sampling import vllm_worker
+from wise_merge.sampling.merged_vllm import MergedVLLM
+from wise_merge.sampling.vllm import VLLMPassK
 
 ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 64 << 20, "max_model_len": 1024}
 NAMES = ("sft/checkpoint-1", "sft/checkpoint-2")
+TWO = Ingredients(NAMES[0], NAMES[1:])
 SIZES = {"hidden_size": 64, "intermediate_size": 128}
 #: Kept, since the first engine of a process that is given up takes what all of them share with it.
 ENGINES = []
@@ -75,7 +77,8 @@ class Run:
         ENGINES.append(self.model)
 
     def become(self, recipe, late=None):
-        self.model.become(self.folders[0], late or self.folders[1], NAMES, recipe, json.dumps(recipe))
+        folders = [self.folders[0], late or self.folders[1]]
+        self.model.replace_weights(folders, TWO, recipe, "a merge", json.dumps(recipe))
 
     def answers(self, recipe):
         self.become(recipe)
@@ -144,9 +147,9 @@ def each(request):
 def test_nothing_is_sampled_before_the_first_average(untied):
     """Samples of the checkpoint that the engine was started with would belong to no point."""
     untied.model._merged = None
-    with pytest.raises(TaskInputError, match="no average yet"):
+    with pytest.raises(TaskInputError, match="no merge yet"):
         untied.model.generate_until(requests(), disable_tqdm=True)
-    with pytest.raises(WiseMergeError, match="no average yet"):
+    with pytest.raises(WiseMergeError, match="no merge yet"):
         untied.model.loglikelihood([Instance("loglikelihood", {}, ("a", "b"), 0)])
 
 
@@ -221,7 +224,7 @@ def test_what_is_not_finite_leaves_an_engine_that_can_go_on(untied, tmp_path, va
     recipe = wise_ft(0.5, **({"out_dtype": out_dtype} if out_dtype else {}))
     with pytest.raises(WiseMergeError, match=rf"k_proj.weight.*{message}"):
         untied.become(recipe, late=late)
-    with pytest.raises(TaskInputError, match="no average yet"):
+    with pytest.raises(TaskInputError, match="no merge yet"):
         untied.model.generate_until(requests(), disable_tqdm=True)
     assert untied.answers(wise_ft(0.7)) == right
 
@@ -271,8 +274,8 @@ def test_a_quantised_checkpoint_is_refused(untied, tmp_path):
 PROCESSES = """
 import json, sys
 from pathlib import Path
-from test_merged_vllm import ENGINE, NAMES, WiseMergeError, requests, wise_ft
-from wise_merge.passk_models.merged_vllm import MergedVLLM
+from test_merged_vllm import ENGINE, TWO, WiseMergeError, requests, wise_ft
+from wise_merge.sampling.merged_vllm import MergedVLLM
 
 if __name__ == "__main__":
     early, late, broken = map(Path, sys.argv[1:4])
@@ -280,7 +283,7 @@ if __name__ == "__main__":
     said = []
     for folder, alpha in ((late, 0.2), (broken, 0.5), (late, 0.8)):
         try:
-            model.become(early, folder, NAMES, wise_ft(alpha), str(alpha))
+            model.replace_weights([early, folder], TWO, wise_ft(alpha), "a merge", str(alpha))
             said.append([[str(one), one.logprob] for one in model.generate_until(requests(16), disable_tqdm=True)])
         except WiseMergeError as error:
             said.append(str(error))

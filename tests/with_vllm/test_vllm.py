@@ -33,13 +33,13 @@ from lm_eval.models.vllm_causallms import VLLM
 from lm_eval.tasks import TaskManager
 from vllm import SamplingParams, TokensPrompt
 
-from wise_merge import seeds
 from wise_merge.hosts import versions
+from wise_merge.hosts.lm_eval.registration import TaskInputError
 from wise_merge.hosts.part import Part
 from wise_merge.journal import Journal, problem_id
-from wise_merge.passk_models import vllm as passk
-from wise_merge.passk_task import tasks_directory
-from wise_merge.passk_task.host import TaskInputError
+from wise_merge.sampling import seeds
+from wise_merge.sampling import vllm as passk
+from wise_merge.tasks import tasks_directory
 
 ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 64 << 20, "max_model_len": 6144}
 SETTINGS = {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "until": ["zz", "q"], "max_gen_toks": 24}
@@ -397,7 +397,7 @@ def kill_engines(parent):
 
 REPLICAS = """
 import json, sys, torch
-from wise_merge.passk_models.vllm import VLLMPassK
+from wise_merge.sampling.vllm import VLLMPassK
 from test_vllm import ENGINE, facts, draw, requests
 from lm_eval.api.instance import Instance
 

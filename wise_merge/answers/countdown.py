@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from wise_merge import countdown
 from wise_merge.answers.marked import last_boxed, last_tagged, spoken
 from wise_merge.errors import WiseMergeError
+from wise_merge.games import countdown
 
 _ANNOUNCED = re.compile(
     r"\b(?:expression|equation|solution|answer)\b(?:[^.:\n=]{0,40}?\bis\b:?|\**:)\**\s*(?:(?:\\\[|[*`$]+)\s*)?"

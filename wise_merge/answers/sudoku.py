@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from wise_merge import sudoku
 from wise_merge.answers.marked import last_boxed, last_tagged, spoken
 from wise_merge.errors import WiseMergeError
+from wise_merge.games import sudoku
 
 # What is written and drawn around the cells of a grid: names of rows, LaTeX arrays, separators.
 _ROW = re.compile(r"\A\s*\**row\s*\d\**:", re.IGNORECASE)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.scorers import models
-from wise_merge.scorers.models import Place
+from wise_merge.verifiers import models
+from wise_merge.verifiers.models import Place
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.rows import Located, read_rows, shortened
-from wise_merge.scorers.models import well_formed
+from wise_merge.verifiers.models import well_formed
 
 #: A text, or the messages of a chat.
 Text = str | list[dict[str, Any]]
@@ -66,7 +66,7 @@ def task_examples(
     name: str, *, metadata: Sequence[str], num_fewshot: int | None = None, limit: int | None = None
 ) -> list[Example]:
     """Return the problems of a task of lm-eval with their gold solutions, see `gold_solutions`."""
-    from wise_merge.passk_task.gold import gold_solutions, parse_metadata
+    from wise_merge.tasks.gold import gold_solutions, parse_metadata
 
     found = gold_solutions(name, metadata=parse_metadata(metadata), num_fewshot=num_fewshot, limit=limit)
     return [

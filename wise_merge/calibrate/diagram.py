@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.calibrate.result import Calibrated, Quality
-from wise_merge.calibration import BINS
-from wise_merge.drawing import COLOURS, INK, drawing_style, encoded, frame
 from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.calibration import BINS
+from wise_merge.figures.drawing import COLOURS, INK, drawing_style, encoded, frame
 from wise_merge.results.export import write_whole
 from wise_merge.results.names import cut
 

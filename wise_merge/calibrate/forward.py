@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from wise_merge.calibrate.data import Encoded
-from wise_merge.calibration import Tokens, concatenate, select, tokens_of
 from wise_merge.errors import WiseMergeError
-from wise_merge.scorers.models import batches
+from wise_merge.estimators.calibration import Tokens, concatenate, select, tokens_of
+from wise_merge.verifiers.models import batches
 
 #: Logits held at once, 128 MB in float32: 660 tokens at a vocabulary of 50,000.
 _LOGITS = 2**25

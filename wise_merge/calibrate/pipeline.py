@@ -14,13 +14,13 @@ from wise_merge.calibrate.checkpoints import Checkpoint, find_checkpoint, load_c
 from wise_merge.calibrate.data import Encoded, Example, encode, read_examples, task_examples
 from wise_merge.calibrate.result import Calibrated, Data, calibrate
 from wise_merge.calibrate.table import recipe, table
+from wise_merge.checkpoints.final_norms import folds
 from wise_merge.errors import WiseMergeError, first_line
-from wise_merge.final_norms import folds
-from wise_merge.ranges import check_alpha
+from wise_merge.kernels.ranges import check_alpha
+from wise_merge.kernels.threads import fitting
 from wise_merge.results.export import write_whole
 from wise_merge.results.rows import printable
-from wise_merge.scorers.models import Place, longest_sequence
-from wise_merge.threads import fitting
+from wise_merge.verifiers.models import Place, longest_sequence
 
 #: The order of everything here.
 ROLES = ("early", "late")

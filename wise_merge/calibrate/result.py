@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wise_merge.calibration import (
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.calibration import (
     Bin,
     Fit,
     Tokens,
@@ -16,7 +17,6 @@ from wise_merge.calibration import (
     nll,
     reliability,
 )
-from wise_merge.errors import WiseMergeError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from wise_merge.calibrate.result import Calibrated, Data
-from wise_merge.calibration import BINS, Fit
+from wise_merge.estimators.calibration import BINS, Fit
 
 
 def table(data: Data, calibrated: Sequence[Calibrated]) -> str:

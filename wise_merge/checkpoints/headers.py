@@ -127,8 +127,10 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False) -> None:
-    """Raise unless two checkpoints have one architecture, the same tensors and the same shapes.
+def check_same_model(
+    early: Path, late: Path, called: tuple[str, str] = ("early", "late"), *, ignore_vocabulary: bool = False
+) -> None:
+    """Raise unless two checkpoints, as they are `called`, have one architecture, the same tensors and shapes.
 
     With `ignore_vocabulary` the sizes of embeddings and LM head may differ,
     because a tokenizer that both share will be laid over them.
@@ -148,7 +150,7 @@ def check_same_model(early: Path, late: Path, *, ignore_vocabulary: bool = False
             )
     if early_config.get("architectures") != late_config.get("architectures"):
         raise WiseMergeError(
-            f"early and late are different architectures: {early} is {_architecture(early_config)}, "
+            f"{called[0]} and {called[1]} are different architectures: {early} is {_architecture(early_config)}, "
             f"{late} is {_architecture(late_config)}; both must be checkpoints of one run"
         )
     ties = (tied(early_config), tied(late_config))

@@ -5,7 +5,7 @@ loads as it is, and warns that the config is wrong. So a checkpoint that lacks o
 is the other. Of weights only these two are read, byte by byte up to the first difference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,38 +26,65 @@ def separate_head(directory: Path) -> str | None:
     return None
 
 
-def stand_ins(
-    folders: tuple[Path, Path], headers: tuple[Mapping[str, TensorHeader], Mapping[str, TensorHeader]]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what early and late lack and the other has, each with the name of the stored tensor that it is tied to.
+def stand_ins(folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHeader]]) -> list[dict[str, str]]:
+    """Return what each checkpoint lacks and another has, with the name of the stored tensor that it is tied to.
 
-    A head that equals the embeddings beside it is not among them: the two models are tied, and it can be left out.
-    For checkpoints that fit each other (`headers.check_same_model`).
+    A head that equals the embeddings beside it wherever it is stored is not among them: the models are tied, and it
+    can be left out. For checkpoints that fit each other (`headers.check_same_model`).
     """
-    found: tuple[dict[str, str], dict[str, str]] = ({}, {})
-    for lacking in (0, 1):
-        have, lack = headers[1 - lacking], headers[lacking]
-        for name in sorted(have.keys() - lack.keys()):
-            tie = counterpart(name, lack)
-            if tie is None:
-                continue
-            beside = counterpart(name, have)
-            if is_head(name) and (beside is None or equal_tensors(folders[1 - lacking], name, beside)):
-                continue
-            found[lacking][name] = tie
+    found: list[dict[str, str]] = []
+    for number, own in enumerate(headers):
+        others = [other for other in range(len(headers)) if other != number]
+        lacking: dict[str, str] = {}
+        for name in sorted({name for other in others for name in headers[other]} - own.keys()):
+            tie = counterpart(name, own)
+            if tie is not None and (not is_head(name) or _owner(name, others, folders, headers) is not None):
+                lacking[name] = tie
+        found.append(lacking)
     return found
 
 
-def head_warnings(names: tuple[str, str], lacking: tuple[Mapping[str, str], Mapping[str, str]]) -> list[str]:
-    """Return a sentence for each tensor that `stand_ins` has found; `names` are those of early and late."""
-    return [
-        f"{names[1 - side]} has its own {name}, though its config ties it (tie_word_embeddings); {names[side]} has "
-        f"none, so its {tie} counts as that, and the merge has its own head, with tie_word_embeddings: false"
-        if is_head(name)
-        else f"{names[side]} stores {tie} alone, which counts as its {name}, too"
-        for side in (0, 1)
-        for name, tie in lacking[side].items()
-    ]
+def _owner(
+    head: str, candidates: Sequence[int], folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHeader]]
+) -> int | None:
+    """Return the first checkpoint that stores an LM head of other values than its embeddings; None if there is none."""
+    for number in candidates:
+        if head in headers[number]:
+            beside = counterpart(head, headers[number])
+            if beside is None or not equal_tensors(folders[number], head, beside):
+                return number
+    return None
+
+
+def head_warnings(
+    names: Sequence[str],
+    folders: Sequence[Path],
+    headers: Sequence[Mapping[str, TensorHeader]],
+    lacking: Sequence[Mapping[str, str]],
+) -> list[str]:
+    """Return a sentence for each tensor that `stand_ins` has found.
+
+    Args:
+        names: what the checkpoints are called.
+        folders: of each.
+        headers: of each.
+        lacking: `stand_ins` of these.
+    """
+    found = []
+    for number, stand_in in enumerate(lacking):
+        others = [other for other in range(len(names)) if other != number]
+        for name, tie in stand_in.items():
+            if is_head(name):
+                owner = _owner(name, others, folders, headers)
+                assert owner is not None
+                found.append(
+                    f"{names[owner]} has its own {name}, though its config ties it (tie_word_embeddings); "
+                    f"{names[number]} has none, so its {tie} counts as that, and the merge has its own head, with "
+                    "tie_word_embeddings: false"
+                )
+            else:
+                found.append(f"{names[number]} stores {tie} alone, which counts as its {name}, too")
+    return found
 
 
 def completed(stored: Mapping[str, T], stand_in: Mapping[str, str]) -> dict[str, T]:

@@ -56,8 +56,8 @@ def best(
     one. Leaves the recipe for mergekit. The exit code is 1 if no point meets the
     constraints.
     """
-    from wise_merge.best.pipeline import Settings, run
     from wise_merge.cli.merge import merge
+    from wise_merge.search.best.pipeline import Settings, run
 
     settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
     recipe = run(results, settings, write=write, json_file=json_file, say=click.echo)

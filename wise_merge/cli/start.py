@@ -33,7 +33,7 @@ def doctor() -> None:
     """
     import platform
 
-    from wise_merge.doctor import compare_versions, examine, look_inside
+    from wise_merge.hosts.doctor import compare_versions, examine, look_inside
 
     click.echo(f"wise-merge {__version__} on Python {platform.python_version()}")
     findings = examine()

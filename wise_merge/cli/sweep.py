@@ -77,8 +77,8 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     import signal
     import sys
 
-    from wise_merge.sweep.pipeline import run
-    from wise_merge.sweep.settings import read_settings
+    from wise_merge.search.sweep.pipeline import run
+    from wise_merge.search.sweep.settings import read_settings
 
     if given["tasks"] is not None:
         given["tasks"] = given["tasks"].split(",")

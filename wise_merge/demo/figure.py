@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from wise_merge.drawing import COLOURS, INK, encoded, frame
+from wise_merge.figures.drawing import COLOURS, INK, encoded, frame
 from wise_merge.results.export import write_whole
 
 EARLY, LATE, WISE = COLOURS[:3]

@@ -243,7 +243,7 @@ def _gather(directory: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def _is_late(outcome: Outcome) -> bool:
-    return outcome.point.alpha == 1
+    return outcome.point.reference == "late"
 
 
 def _sampled(recipe: Recipe, outcome: Outcome) -> Sampled:
@@ -255,7 +255,8 @@ def _sampled(recipe: Recipe, outcome: Outcome) -> Sampled:
     metrics: dict[str, float] = {}
     for k in reported_k(recipe.samples):
         metrics |= {f"pass@{k}": float(curves[:, k - 1].mean()), f"pass@{k}_stderr": float(errors[k - 1])}
-    ends = {0.0: ("early", point.early.name), 1.0: ("late", point.late.name)}
-    name, checkpoint = ends.get(point.alpha, (f"WiSE-FT {point.alpha:g}", f"alpha {point.alpha:g}"))
+    assert point.alpha is not None
+    ends = {"early": ("early", point.early.name), "late": ("late", point.late.name)}
+    name, checkpoint = ends.get(str(point.reference), (f"WiSE-FT {point.alpha:g}", f"alpha {point.alpha:g}"))
     hotter = "" if point.temperature == 1 else f" T={point.temperature:g}"
     return Sampled(name + hotter, checkpoint, point.alpha, point.temperature, recipe.samples, correct, metrics)

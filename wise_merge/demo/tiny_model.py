@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wise_merge.countdown import Problem, generate_problems, is_solution, random_problems, read_answer
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.errors import WiseMergeError
+from wise_merge.games.countdown import Problem, generate_problems, is_solution, random_problems, read_answer
 
 if TYPE_CHECKING:
     from torch import Tensor

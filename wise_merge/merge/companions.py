@@ -1,4 +1,4 @@
-"""What makes weights a model that loads: config, tokenizer and generation settings, from early where it has them."""
+"""What makes weights a model that loads: config, tokenizer and settings, from the first model where it has them."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from wise_merge.checkpoints.heads import separate_head
 from wise_merge.checkpoints.ties import tied, without_tie
 from wise_merge.checkpoints.vocabulary import VOCABULARIES, has_tokenizer
 from wise_merge.errors import WiseMergeError
-from wise_merge.interpolation.layout import Tensor
+from wise_merge.tensors.layout import PlannedTensor
 
 #: A tokenizer is taken whole, from one checkpoint.
 _TOKENIZER = (
@@ -51,30 +51,34 @@ class Companions:
     warnings: tuple[str, ...]
 
 
-def choose_companions(early: tuple[str, Sequence[Path]], late: tuple[str, Sequence[Path]]) -> Companions:
-    """Return what goes with a merge: from early what that has, else from late.
+def choose_companions(models: Sequence[tuple[str, Sequence[Path]]]) -> Companions:
+    """Return what goes with a merge: from the first model what that has, else from the next that has it.
 
-    Each of the two is given by its name and its folders: an adapter's before that of its base. Names go into warnings.
+    Each model is given by its name and its folders: an adapter's before that of its base. Names go into warnings.
     """
-    sources = [(name, folder) for name, folders in (early, late) for folder in folders]
+    first = models[0][0]
+    sources = [(name, folder) for name, folders in models for folder in folders]
     files: dict[str, Path] = {}
     warnings = []
 
     def take(owner: str, what: str, found: Mapping[str, Path]) -> None:
         files.update(found)
-        if owner == late[0]:
-            warnings.append(f"{early[0]} has no {what}; the merge gets that of {late[0]}")
+        if owner != first:
+            warnings.append(f"{first} has no {what}; the merge gets that of {owner}")
 
     tokenizers = [(name, folder) for name, folder in sources if has_tokenizer(folder)]
     if tokenizers:
         name, folder = tokenizers[0]
         take(name, "tokenizer", _files(folder, _TOKENIZER))
-        if not any(name == late[0] for name, _ in tokenizers):
-            warnings.append(
-                f"{late[0]} has no tokenizer; whether it numbers its tokens as {early[0]} does cannot be told"
-            )
+        owners = {name for name, _ in tokenizers}
+        warnings.extend(
+            f"{name} has no tokenizer; whether it numbers its tokens as {first} does cannot be told"
+            for name, _ in models[1:]
+            if name not in owners
+        )
     else:
-        warnings.append(f"neither {early[0]} nor {late[0]} has a tokenizer, so the merge has none; copy one into it")
+        whose = " nor ".join(name for name, _ in models)
+        warnings.append(f"neither {whose} has a tokenizer, so the merge has none; copy one into it")
     template = None
     for name, folder in sources:
         found, inside = _files(folder, _TEMPLATES), _template_inside(folder)
@@ -129,7 +133,7 @@ def copy_companions(companions: Companions, folder: Path, *, overwrite: bool = T
         _write_json(path, {**(read_json(path) if path.is_file() else {}), "chat_template": companions.template})
 
 
-def copy_config(source: Path, folder: Path, tensors: Sequence[Tensor]) -> None:
+def copy_config(source: Path, folder: Path, tensors: Sequence[PlannedTensor]) -> None:
     """Copy the config of `source` to `folder`, with the dtype of the tensors there."""
     config = read_config(source)
     # Since version 5 transformers calls it dtype.
@@ -155,7 +159,7 @@ def untie_config(folder: Path) -> None:
         _write_json(folder / "config.json", without_tie(config))
 
 
-def output_dtype(tensors: Sequence[Tensor]) -> str | None:
+def output_dtype(tensors: Sequence[PlannedTensor]) -> str | None:
     """Return the dtype that most elements of the output have; None if it has none to average."""
     counts: Counter[str] = Counter()
     for tensor in tensors:
@@ -164,20 +168,20 @@ def output_dtype(tensors: Sequence[Tensor]) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def differing_companions(early: Path, late: Path) -> list[str]:
-    """Return the names of the files that early and late both have, with other content; of the config, keys too.
+def differing_companions(one: Path, other: Path) -> list[str]:
+    """Return the names of the files that two checkpoints both have, with other content; of the config, keys too.
 
     Of tokenizers and of chat templates, a file that one lacks counts as well where both have such a thing. The config
     counts without what says nothing about the model: its dtype, and where and by what it was saved.
     """
-    keys = differing_keys(read_config(early), read_config(late))
+    keys = differing_keys(read_config(one), read_config(other))
     different = [f"config.json ({', '.join(keys)})"] if keys else []
     for patterns in (_TOKENIZER, _TEMPLATES, *((one,) for one in _OTHERS)):
-        found = [_files(folder, patterns) for folder in (early, late)]
+        found = [_files(folder, patterns) for folder in (one, other)]
         if not all(found):
             continue
         for name in sorted(found[0].keys() | found[1].keys()):
-            if _content(early / name) != _content(late / name):
+            if _content(one / name) != _content(other / name):
                 different.append(name)
     return different
 

@@ -1,56 +1,29 @@
 """The order of a merge: read the recipe, apply what the command line says, and hand over to who can carry it out.
 
-Two full checkpoints of one layout are averaged by `plain`; adapters, slices and tokenizers that are laid over both
-are mergekit's, called as a library by `through_mergekit`. Both check everything first and publish a whole folder.
+Full checkpoints of one layout are merged tensor by tensor by `plain`; adapters, slices, tokenizers that are laid over
+all of them, and mergekit's own methods are mergekit's, called as a library by `through_mergekit`. Both check
+everything first and publish a whole folder.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.loading import no_garbage
-from wise_merge.ranges import check_alpha, parse_numbers
-from wise_merge.recipe import Pair, check_settings, model_name, pairs, read_recipe, with_alpha, with_out_dtype
-
-Say = Callable[[str], object]
+from wise_merge.kernels.ranges import check_alpha
+from wise_merge.merge.loading import no_garbage
+from wise_merge.merge.order import Order, Say
+from wise_merge.methods import Scope
+from wise_merge.recipes.edits import with_out_dtype, with_parameter
+from wise_merge.recipes.models import every_model, ingredients, is_ours, method_of
+from wise_merge.recipes.numbers import parse_numbers
+from wise_merge.recipes.parameters import check_settings
+from wise_merge.recipes.reading import read_recipe
+from wise_merge.recipes.schema import model_name
 
 #: Keys that change the layout of the model or its vocabulary.
 _MERGEKIT_ONLY = ("slices", "modules", "tokenizer", "tokenizer_source", "chat_template")
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be merged, and where to.
-
-    Attributes:
-        recipes: of each model that is written; they differ in alpha alone.
-        pairs: the different (early, late) of each of them.
-        path: of the file they come from.
-        out: the model, or a folder of models.
-        names: of each model's folder within `out`; one empty name where `out` is the model.
-        force: replace what is at `out`, whole.
-        check: stop after the checks.
-        say: is given lines for standard output.
-        warn: is given warnings.
-    """
-
-    recipes: tuple[dict[str, Any], ...]
-    pairs: tuple[Pair, ...]
-    path: Path
-    out: Path
-    names: tuple[str, ...]
-    force: bool
-    check: bool
-    say: Say
-    warn: Say
-
-    @property
-    def labels(self) -> list[str]:
-        """How the models are called in messages."""
-        return [name or str(self.out) for name in self.names]
 
 
 def run(
@@ -70,7 +43,7 @@ def run(
         path: of the YAML file.
         out: the model, or with `alphas` a folder of models.
         alphas: such as "0.1:0.9:0.1" or "0.3,0.5"; None takes the recipe's.
-        out_dtype: see `recipe.with_out_dtype`.
+        out_dtype: see `recipes.edits.with_out_dtype`.
         force: replace what is at `out`, whole.
         check: stop after the checks.
         say: is given lines for standard output.
@@ -83,12 +56,17 @@ def run(
         recipes, names = [recipe], [""]
     else:
         chosen = parse_alphas(alphas)
-        recipes = [with_alpha(recipe, float(alpha)) for alpha in chosen]
+        if not (is_ours(recipe) and method_of(recipe).line == "alpha"):
+            raise WiseMergeError(f"--alphas is for methods with an alpha; {recipe['merge_method']} has none")
+        recipes = [with_parameter(recipe, "alpha", float(alpha)) for alpha in chosen]
         names = [f"alpha-{alpha:f}" for alpha in chosen]
-    check_settings(recipes[0])
-    found = pairs(recipe)
-    order = Order(tuple(recipes), tuple(found), path, out, tuple(names), force, check, say, warn)
-    if _is_plain(recipe, found):
+    if is_ours(recipe):
+        check_settings(recipes[0])
+        found = tuple(ingredients(recipe))
+    else:
+        found = (every_model(recipe),)
+    order = Order(tuple(recipes), found, path, out, tuple(names), force, check, say, warn)
+    if _is_plain(recipe):
         from wise_merge.merge.plain import carry_out
     else:
         with no_garbage():
@@ -114,14 +92,13 @@ def parse_alphas(text: str) -> tuple[Decimal, ...]:
     return alphas
 
 
-def _is_plain(recipe: Mapping[str, Any], found: Sequence[Pair]) -> bool:
-    """Return whether a recipe averages two full checkpoints, tensor by tensor."""
-    models = [recipe["base_model"], *(entry["model"] for entry in recipe.get("models") or ())]
-    return (
-        len(found) == 1
-        and not any(recipe.get(key) for key in _MERGEKIT_ONLY)
-        and not any(
-            "+" in model_name(model) or (isinstance(model, Mapping) and model.get("override_architecture"))
-            for model in models
-        )
+def _is_plain(recipe: Mapping[str, Any]) -> bool:
+    """Return whether a recipe merges full checkpoints, tensor by tensor, by one of our elementwise methods."""
+    if not is_ours(recipe) or method_of(recipe).scope is not Scope.ELEMENTWISE:
+        return False
+    models = [recipe.get("base_model"), *(entry["model"] for entry in recipe.get("models") or ())]
+    return not any(recipe.get(key) for key in _MERGEKIT_ONLY) and not any(
+        "+" in model_name(model) or (isinstance(model, Mapping) and model.get("override_architecture"))
+        for model in models
+        if model is not None
     )

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.fingerprint import file_sha256
-from wise_merge.geometry import Distance, Step
-from wise_merge.recipe import Pair, Recipe, temperature_of
+from wise_merge.checkpoints.fingerprint import file_sha256
+from wise_merge.geometry.distances import Distance, Step
+from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
+from wise_merge.recipes.parameters import temperature_of
+from wise_merge.recipes.schema import Recipe
 
 NAME = "wise_merge.json"
 
 
-#: Of "early" and "late": the model, its step and its files.
-Inputs = Mapping[str, Mapping[str, Any]]
+#: Of each checkpoint, in the order of the recipe: the model, its step and its files.
+Inputs = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,19 @@ def versions() -> dict[str, str]:
     return found
 
 
-def figures(groups: Mapping[str, tuple[Distance, list[Step]]], number: int) -> dict[str, dict[str, Any]]:
-    """Return what was measured of one model, by group of modules."""
-    measured = {}
+def figures(
+    groups: Mapping[str, tuple[Distance, list[Step]]], number: int, *, on_line: bool
+) -> dict[str, dict[str, Any]]:
+    """Return what was measured of one model, by group of modules; `on_line`: see `geometry.distances.Measured`."""
+    measured: dict[str, dict[str, Any]] = {}
     for group, (distance, steps) in groups.items():
+        if not on_line:
+            measured[group] = {
+                "parameters": distance.elements,
+                "relative_distance": _number(distance.relative),
+                "changed": distance.changed,
+            }
+            continue
         step = steps[number]
         measured[group] = {
             "parameters": distance.elements,
@@ -84,7 +95,7 @@ def _number(value: float | None) -> float | None:
 def write_facts(
     folder: Path,
     recipe: Recipe,
-    pair: Pair,
+    ingredients: Ingredients,
     inputs: Sequence[Inputs],
     *,
     engine: str,
@@ -97,38 +108,62 @@ def write_facts(
     Args:
         folder: of the model.
         recipe: of this model.
-        pair: its checkpoints, as the recipe names them; the first where slices average several.
-        inputs: of each pair.
+        ingredients: its checkpoints, as the recipe names them; the first where slices merge several sets.
+        inputs: of each set.
         engine: what did the arithmetic.
-        tokenizer_from: the name of a checkpoint of the pair; None where neither has a tokenizer.
+        tokenizer_from: the name of one of the checkpoints; None where none has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
     """
     import yaml
 
-    one_tokenizer = recipe.get("tokenizer") or recipe.get("tokenizer_source")
-    if one_tokenizer:
-        source = "the recipe's tokenizer section"
-    elif tokenizer_from == pair.early:
-        source = "early"
-    else:
-        source = "early, which has no tokenizer; that is from " + ("nowhere" if tokenizer_from is None else "late")
     text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True)
     (folder / "mergekit_config.yml").write_text(text, encoding="utf-8")
     content = {
         "merge_method": recipe["merge_method"],
-        "alpha": (recipe.get("parameters") or {}).get("alpha"),
-        "temperatures": {
-            role: temperature_of(recipe, model) for role, model in (("early", pair.early), ("late", pair.late))
-        },
+        **_parameters(recipe, ingredients),
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
-        **inputs[0],
-        **({"pairs": list(inputs)} if len(inputs) > 1 else {}),
-        "config_and_tokenizer_from": source,
+        **_described(recipe, inputs),
+        "config_and_tokenizer_from": _tokenizer_source(recipe, ingredients, tokenizer_from),
         "engine": engine,
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
         "measured": measured,
     }
     (folder / NAME).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _early_and_late(recipe: Recipe) -> bool:
+    return is_ours(recipe) and method_of(recipe).early_and_late
+
+
+def _parameters(recipe: Recipe, ingredients: Ingredients) -> dict[str, Any]:
+    if not _early_and_late(recipe):
+        return {"parameters": recipe.get("parameters") or {}}
+    return {
+        "alpha": (recipe.get("parameters") or {}).get("alpha"),
+        "temperatures": {
+            role: temperature_of(recipe, model)
+            for role, model in zip(("early", "late"), ingredients.names, strict=True)
+        },
+    }
+
+
+def _described(recipe: Recipe, inputs: Sequence[Inputs]) -> dict[str, Any]:
+    if not _early_and_late(recipe):
+        return {"models": list(inputs[0]), **({"sets": [list(one) for one in inputs]} if len(inputs) > 1 else {})}
+    pairs = [dict(zip(("early", "late"), one, strict=True)) for one in inputs]
+    return {**pairs[0], **({"pairs": pairs} if len(pairs) > 1 else {})}
+
+
+def _tokenizer_source(recipe: Recipe, ingredients: Ingredients, tokenizer_from: str | None) -> str:
+    if recipe.get("tokenizer") or recipe.get("tokenizer_source"):
+        return "the recipe's tokenizer section"
+    called = dict(zip(ingredients.names, roles(recipe, ingredients), strict=True))
+    if not _early_and_late(recipe):
+        called = {name: name for name in called}
+    first = called[ingredients.names[0]]
+    if tokenizer_from == ingredients.names[0]:
+        return first
+    return f"{first}, which has no tokenizer; that is from {called.get(str(tokenizer_from), 'nowhere')}"

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from wise_merge.geometry import Distance, Measured, Step
-from wise_merge.merge.pipeline import Order
+from wise_merge.geometry.distances import Distance, Measured, Step
+from wise_merge.merge.order import Order
 
 #: In this order: the norm within an attention block is a norm.
 _GROUPS = (
@@ -70,8 +70,32 @@ rounding error: |merge - exact| / |exact - early|
 effective alpha: where the merge lies on the line from early to late"""
 
 
-def describe(order: Order, measured: Measured, dtype: str | None) -> None:
-    """Say what the models of an order have become, and warn where rounding has eaten one."""
+OF_CHANGE = """distance: |merge - {first}| / |{first}|
+unchanged: of all elements, those that are as in {first}"""
+
+
+def change_table(measured: Measured) -> str:
+    """Return a table of how far a merge lies from its first input, by groups of modules."""
+    rows = [["", "parameters", "distance", "unchanged"]]
+    for group, (distance, _) in by_group(measured).items():
+        unchanged = 1 - distance.changed / distance.elements if distance.elements else 1.0
+        rows.append([group, _count(distance.elements), f"{distance.relative:.2%}", f"{unchanged:.1%}"])
+    return _aligned(rows)
+
+
+def describe(order: Order, measured: Measured, dtype: str | None, *, on_line: bool) -> None:
+    """Say what has come of an order, and warn where rounding has eaten a merge.
+
+    Args:
+        order: see there.
+        measured: of its models.
+        dtype: of their weights.
+        on_line: whether they lie on the line from early to late (see `Measured`).
+    """
+    if not on_line:
+        first = order.ingredients[0].names[0]
+        order.say(f"\n{change_table(measured)}\n\n{OF_CHANGE.format(first=first)}\n")
+        return
     order.say(f"\n{table(measured, order.labels)}\n\n{LEGEND}\n")
     for warning in warnings(measured, order.labels, dtype):
         order.warn(warning)

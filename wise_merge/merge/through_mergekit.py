@@ -1,10 +1,11 @@
-"""Recipes with adapters, slices or a tokenizer section: mergekit as a library, in a folder that appears whole.
+"""Recipes with adapters, slices or a tokenizer section, and mergekit's own methods: mergekit as a library.
 
-What the command line of mergekit leaves open is decided here: a fresh cache for adapters, no state of an earlier
-merge in the process, permissions by the umask.
+What the command line of mergekit leaves open is decided here: a folder that appears whole, a fresh cache for adapters,
+no state of an earlier merge in the process, permissions by the umask.
 """
 
 import contextlib
+import difflib
 import logging
 import math
 import os
@@ -21,16 +22,18 @@ import torch
 from mergekit.config import MergeConfiguration
 from mergekit.io.tasks import LoaderCache
 from mergekit.merge import run_merge
+from mergekit.merge_methods import registry
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from wise_merge.averaging import first_non_finite
 from wise_merge.checkpoints.adapters import adapter_file
 from wise_merge.checkpoints.headers import read_headers, weight_files
 from wise_merge.checkpoints.pairs import read_state, step_of
 from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
-from wise_merge.geometry import Distance, Measured, Step, differing, distance, step
+from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step
+from wise_merge.hosts.mergekit.checks import check_configuration
+from wise_merge.hosts.mergekit.methods import checking_every_method, observed
 from wise_merge.merge.companions import (
     Companions,
     choose_companions,
@@ -38,13 +41,13 @@ from wise_merge.merge.companions import (
     untie_config,
     without_tokenizer,
 )
-from wise_merge.merge.pipeline import Order, Say
-from wise_merge.merge.record import Inputs, figures, start_hashing, write_facts
+from wise_merge.merge.order import Order, Say
+from wise_merge.merge.record import figures, start_hashing, write_facts
 from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
-from wise_merge.mergekit_checks import check_configuration
-from wise_merge.mergekit_methods import observed
-from wise_merge.recipe import Recipe, model_name
+from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
+from wise_merge.recipes.schema import Recipe, model_name
+from wise_merge.tensors.apply import check_finite, check_result
 
 #: Elements that are measured at once.
 _BLOCK = 1 << 17
@@ -56,8 +59,9 @@ def carry_out(order: Order) -> None:
     """Check everything, then have mergekit write the models of the order unless the checks are all that is wanted."""
     started = time.monotonic()
     recipe = order.recipes[0]
+    _check_method(recipe)
     fetched = _fetched(order)
-    models = [model for pair in order.pairs for model in (pair.early, pair.late)]
+    models = list(dict.fromkeys(model for one in order.ingredients for model in one.names))
     folders = {
         model: [place for part in model.split("+") if (place := fetched.get(part, Path(part))).is_dir()]
         for model in models
@@ -70,8 +74,8 @@ def carry_out(order: Order) -> None:
     companions = _companions(order, folders)
     for warning in companions.warnings:
         order.warn(warning)
-    for pair in order.pairs:
-        order.say(f"{recipe['merge_method']} of early {pair.early} and late {pair.late}, by mergekit")
+    for ingredients in order.ingredients:
+        order.say(f"{recipe['merge_method']} of {_called(recipe, ingredients)}, by mergekit")
     files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
     largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
     # Each adapter becomes a model for the time of the merge.
@@ -79,6 +83,7 @@ def carry_out(order: Order) -> None:
     if order.check:
         order.say("All checks have passed; nothing was written.")
         return
+    on_line = is_ours(recipe) and method_of(recipe).line is not None
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
         measured, dtype = _merge(order, partial, companions, fetched)
@@ -91,27 +96,45 @@ def carry_out(order: Order) -> None:
             }
             for model in folders
         }
-        inputs: list[Inputs] = [{"early": facts[pair.early], "late": facts[pair.late]} for pair in order.pairs]
+        inputs = [[facts[model] for model in one.names] for one in order.ingredients]
         for number, (name, one) in enumerate(zip(order.names, order.recipes, strict=True)):
             write_facts(
                 partial / name,
                 one,
-                order.pairs[0],
+                order.ingredients[0],
                 inputs,
                 engine="mergekit",
                 tokenizer_from=companions.tokenizer_from,
                 started=started,
-                measured=figures(groups, number),
+                measured=figures(groups, number, on_line=on_line),
             )
-    describe(order, measured, dtype)
+    describe(order, measured, dtype, on_line=on_line)
     order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
+
+
+def _check_method(recipe: Recipe) -> None:
+    """Raise unless mergekit has the merge method of a recipe."""
+    known = [method.spec.name for method in registry.registered_methods()]
+    name = recipe["merge_method"]
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+        raise WiseMergeError(f"mergekit has no merge_method {name}; {hint}")
+
+
+def _called(recipe: Recipe, ingredients: Ingredients) -> str:
+    if is_ours(recipe) and method_of(recipe).early_and_late:
+        return f"early {ingredients.early} and late {ingredients.late}"
+    *most, last = ingredients.names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _fetched(order: Order) -> dict[str, Path]:
     """Return the folders of models and adapters of the Hub, which mergekit itself does not find without a network."""
     found: dict[str, Path] = {}
-    for pair in order.pairs:
-        for role, model in (("early", pair.early), ("late", pair.late)):
+    for ingredients in order.ingredients:
+        called = roles(order.recipes[0], ingredients)
+        for role, model in zip(called, ingredients.names, strict=True):
             # What is wrong with a path, such as a + in its name, is for the checks.
             for part in [] if Path(model).is_dir() else model.split("+"):
                 if part not in found and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
@@ -138,6 +161,7 @@ def _merge(
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
     dtypes: set[torch.dtype] = set()
+    line = method_of(order.recipes[0]).line if is_ours(order.recipes[0]) else None
     scratch = partial / ".adapters"
     for name, recipe in zip(order.names, order.recipes, strict=True):
         folder = partial / name
@@ -147,20 +171,24 @@ def _merge(
 
         def observe(
             tensor: str,
-            early: torch.Tensor,
-            late: torch.Tensor,
+            inputs: Mapping[Any, torch.Tensor],
             merged: torch.Tensor,
-            alpha: float,
+            parameters: Mapping[str, Any],
             sums: dict[str, Step] = sums,
             out_dtype: torch.dtype | None = out_dtype,
         ) -> None:
             written = merged.to(out_dtype or merged.dtype)
             dtypes.add(written.dtype)
-            measured.distances[tensor], sums[tensor] = _measure(early, late, written, alpha)
-            if not math.isfinite(sums[tensor].squared) and first_non_finite(written) is not None:
-                raise WiseMergeError(
-                    f"the average of tensor {tensor} does not fit into {written.dtype}; write a wider dtype"
-                )
+            if line is None:
+                check_finite(tensor, list(inputs.values()), list(inputs))
+            first, *_, last = *inputs.values(), *inputs.values()
+            if first.shape != written.shape:  # a tokenizer has been laid over it
+                return
+            alpha = None if line is None else float(parameters[line])
+            measured.distances[tensor], sums[tensor] = _measure(first, last, written, alpha)
+            total = measured.distances[tensor].task_vector if alpha is None else sums[tensor].squared
+            if not math.isfinite(total):
+                check_result(tensor, written, {}, {})
 
         # mergekit keeps its readers of checkpoints, and what they have read, for the life of the process.
         LoaderCache.loaders.clear()
@@ -171,9 +199,9 @@ def _merge(
             quiet=not sys.stderr.isatty(),
             write_model_card=False,
             # It would log that it found none, with a traceback.
-            copy_tokenizer=companions.tokenizer_from == order.pairs[0].early or _makes_tokenizer(recipe),
+            copy_tokenizer=companions.tokenizer_from == order.ingredients[0].names[0] or _makes_tokenizer(recipe),
         )
-        with observed(observe), _warnings_to(lambda message: None):
+        with observed(observe), checking_every_method(), _warnings_to(lambda message: None):
             try:
                 run_merge(_configuration(_placed(recipe, fetched)), str(folder), options)
             except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
@@ -197,7 +225,7 @@ def _complete(order: Order, folder: Path, companions: Companions) -> None:
         hint = f"; is chat_template {template!r} right?" if template else ""
         if companions.tokenizer_from is None:
             hint = "; it has none"
-        raise WiseMergeError(f"mergekit could not write the tokenizer of {order.pairs[0].early}{hint}")
+        raise WiseMergeError(f"mergekit could not write the tokenizer of {order.ingredients[0].names[0]}{hint}")
     copy_companions(companions, folder, overwrite=False)
 
 
@@ -208,25 +236,29 @@ def _makes_tokenizer(recipe: Recipe) -> bool:
 
 def _companions(order: Order, folders: Mapping[str, Sequence[Path]]) -> Companions:
     """Return what goes with the weights of every model but a tokenizer that mergekit makes, or has from the Hub."""
-    early, late = order.pairs[0].early, order.pairs[0].late
-    found = choose_companions((early, folders[early][::-1]), (late, folders[late][::-1]))
-    if any(len(folders[model]) < 1 + model.count("+") for model in (early, late)):
+    models = order.ingredients[0].names
+    found = choose_companions([(model, folders[model][::-1]) for model in models])
+    if any(len(folders[model]) < 1 + model.count("+") for model in models):
         found = replace(found, warnings=())  # what is on the Hub is not known yet
-        if found.tokenizer_from != early:
-            return replace(without_tokenizer(found), tokenizer_from=early)
+        if found.tokenizer_from != models[0]:
+            return replace(without_tokenizer(found), tokenizer_from=models[0])
     return without_tokenizer(found) if _makes_tokenizer(order.recipes[0]) else found
 
 
-def _measure(early: torch.Tensor, late: torch.Tensor, merged: torch.Tensor, alpha: float) -> tuple[Distance, Step]:
-    wide = torch.float64 if early.dtype == torch.float64 else torch.float32
+def _measure(
+    first: torch.Tensor, last: torch.Tensor, merged: torch.Tensor, alpha: float | None
+) -> tuple[Distance, Step]:
+    """Return what `geometry.distances.Measured` holds of a tensor; `alpha` None: it lies on no line."""
+    wide = torch.float64 if first.dtype == torch.float64 else torch.float32
     far, steps = Distance(), Step()
-    for one, other, out in zip(*(torch.split(part.reshape(-1), _BLOCK) for part in (early, late, merged)), strict=True):
+    for one, other, out in zip(*(torch.split(part.reshape(-1), _BLOCK) for part in (first, last, merged)), strict=True):
         one_wide = one.to(wide)
-        task_vector = other.to(wide) - one_wide
-        seen = distance(one_wide, task_vector, changed=int(torch.count_nonzero(task_vector)))
-        far += seen
         moved = differing(one.to(out.dtype).contiguous(), out.contiguous())
-        steps += step(one_wide, task_vector, out, alpha, seen.task_vector, moved=moved)
+        way = (out if alpha is None else other).to(wide) - one_wide
+        seen = distance(one_wide, way, changed=moved if alpha is None else int(torch.count_nonzero(way)))
+        far += seen
+        if alpha is not None:
+            steps += step(one_wide, way, out, alpha, seen.task_vector, moved=moved)
     return far, steps
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from wise_merge.checkpoints.replacing import put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
-from wise_merge.replacing import put_in_order, replace_folder
 
 
 def place_of(out: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome, from_json, to_json
-from wise_merge.points.point import Checkpoint, Point
+from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
 
 #: Of the files; another one is not read.
 FORMAT = 1
@@ -27,7 +27,7 @@ class Results:
 
     Attributes:
         folder: of the results.
-        settings: of the sweep, in JSON's types: what is the same for all points (see `wise_merge.sweep.plan`).
+        settings: of the sweep, in JSON's types: what is the same for all points (see `wise_merge.search.sweep.plan`).
         samples: K, how many samples of each problem are asked for.
         tasks: their names.
         points: all that were ever asked for.
@@ -79,16 +79,13 @@ def read_plan(folder: Path) -> Results | None:
     with _explained(path, f"{path} and {folder / 'points'}"):
         found = _read(path)
         checkpoints = {key: Checkpoint(**one) for key, one in found["checkpoints"].items()}
-        points = [
-            Point(**{**one, "early": checkpoints[one["early"]], "late": checkpoints[one["late"]]})
-            for one in found["points"]
-        ]
+        points = [_point(one, checkpoints) for one in found["points"]]
         return Results(folder, dict(found["settings"]), found["samples"], tuple(found["tasks"]), tuple(points))
 
 
 def write_plan(results: Results) -> None:
     """Write down what is asked for."""
-    used = dict.fromkeys(checkpoint for point in results.points for checkpoint in (point.early, point.late))
+    used = dict.fromkeys(checkpoint for point in results.points for checkpoint in point.checkpoints)
     keys = {checkpoint: str(number) for number, checkpoint in enumerate(used)}
     _write(
         results.folder / "sweep.json",
@@ -98,19 +95,33 @@ def write_plan(results: Results) -> None:
             "samples": results.samples,
             "tasks": results.tasks,
             "checkpoints": {key: dataclasses.asdict(checkpoint) for checkpoint, key in keys.items()},
-            "points": [
-                {
-                    "early": keys[point.early],
-                    "late": keys[point.late],
-                    "method": point.method,
-                    "alpha": point.alpha,
-                    "temperature": point.temperature,
-                    "dtype": point.dtype,
-                    "out_dtype": point.out_dtype,
-                }
-                for point in results.points
-            ],
+            "points": [_point_as_json(point, keys) for point in results.points],
         },
+    )
+
+
+def _point_as_json(point: Point, keys: Mapping[Checkpoint, str]) -> dict[str, Any]:
+    if point.alpha is not None:
+        place: dict[str, Any] = {"early": keys[point.early], "late": keys[point.late]}
+        coordinates: dict[str, Any] = {"alpha": point.alpha}
+    else:
+        place = {"checkpoints": [keys[checkpoint] for checkpoint in point.checkpoints]}
+        coordinates = {"coordinates": [dataclasses.asdict(one) for one in point.coordinates]}
+    rest = {"temperature": point.temperature, "dtype": point.dtype, "out_dtype": point.out_dtype}
+    return {**place, "method": point.method, **coordinates, **rest}
+
+
+def _point(found: Mapping[str, Any], checkpoints: Mapping[str, Checkpoint]) -> Point:
+    """Return the point that `_point_as_json` has written."""
+    rest = {key: found[key] for key in ("temperature", "dtype", "out_dtype")}
+    if "alpha" in found:
+        two = checkpoints[found["early"]], checkpoints[found["late"]]
+        return on_line(*two, method=found["method"], alpha=found["alpha"], **rest)
+    return Point(
+        checkpoints=tuple(checkpoints[key] for key in found["checkpoints"]),
+        method=found["method"],
+        coordinates=tuple(Coordinate(**one) for one in found["coordinates"]),
+        **rest,
     )
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from wise_merge.answers.benchmarks import Judged
-from wise_merge.completion import Completion
 from wise_merge.estimators.diversity import operations
 from wise_merge.journal.records import finite
 from wise_merge.points.point import Point
 from wise_merge.results.problem import Problem
 from wise_merge.results.verdicts import Facts, facts_of
+from wise_merge.tasks.completion import Completion
 
 #: The scorer whose scores are the mean log-probabilities of the samples under the model itself.
 OWN_LOGPROB = "logprob"

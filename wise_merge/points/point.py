@@ -1,5 +1,6 @@
-"""A point of a sweep: two checkpoints, how far to go from the first to the second, and a temperature of sampling."""
+"""A point of a sweep: checkpoints, where among them the merge lies, and a temperature of sampling."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -8,15 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wise_merge.methods import METHODS
+from wise_merge.recipes.models import Ingredients
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One of the two checkpoints of a point.
+    """One of the checkpoints of a point.
 
     Attributes:
         name: as the user wrote it: a folder, or a model of the Hub.
         step: of training, None = unknown.
-        digest: of its weights, tokenizer and settings; see `wise_merge.fingerprint`.
+        digest: of its weights, tokenizer and settings; see `wise_merge.checkpoints.fingerprint`.
         balance: the temperature that is folded into it before averaging (`bang`); 1 = none.
     """
 
@@ -27,69 +31,174 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class Coordinate:
+    """The value of one parameter of a merge method, which tells the point from others of its sweep.
+
+    Attributes:
+        parameter: its name, such as alpha or weight.
+        value: of it.
+        checkpoint: the place of the one that it holds for among `Point.checkpoints`; None = for the whole merge.
+    """
+
+    parameter: str
+    value: float
+    checkpoint: int | None = None
+
+
+@dataclass(frozen=True)
 class Point:
     """A model of the sweep and the temperature at which it is sampled.
 
     Attributes:
-        early: the checkpoint at alpha = 0.
-        late: the checkpoint at alpha = 1.
-        method: "wise_ft" or "bang".
-        alpha: in [0, 1].
+        checkpoints: that are merged; the first is the reference "early", the last the reference "late".
+        method: a name in `wise_merge.methods`.
+        coordinates: of the merge.
         temperature: of sampling; 0 = greedy.
-        dtype: to which both checkpoints are cast before they are averaged, None = theirs.
-        out_dtype: of the average, None = `dtype`.
+        dtype: to which the checkpoints are cast before they are merged, None = theirs.
+        out_dtype: of the merge, None = `dtype`.
     """
 
-    early: Checkpoint
-    late: Checkpoint
+    checkpoints: tuple[Checkpoint, ...]
     method: str
-    alpha: float
+    coordinates: tuple[Coordinate, ...]
     temperature: float
     dtype: str | None = None
     out_dtype: str | None = None
 
+    @property
+    def early(self) -> Checkpoint:
+        """The first checkpoint."""
+        return self.checkpoints[0]
+
+    @property
+    def late(self) -> Checkpoint:
+        """The last checkpoint."""
+        return self.checkpoints[-1]
+
+    @property
+    def alpha(self) -> float | None:
+        """Where on the line from early to late the merge lies, in [0, 1]; None for methods without such a line."""
+        line = METHODS[self.method].line
+        return None if line is None else next(one.value for one in self.coordinates if one.parameter == line)
+
+    @property
+    def unmerged(self) -> int | None:
+        """The place of the checkpoint whose weights the point has as they are; None for a true merge."""
+        if self.alpha is not None:
+            return {0.0: 0, 1.0: len(self.checkpoints) - 1}.get(self.alpha)
+        counting = [one.checkpoint for one in self.coordinates if one.value != 0]
+        return counting[0] if len(counting) == 1 else None
+
+    @property
+    def reference(self) -> str | None:
+        """ "early" or "late" for a point that is that checkpoint as it is, None for all others."""
+        if self.unmerged is None:
+            return None
+        return {0: "early", len(self.checkpoints) - 1: "late"}.get(self.unmerged)
+
+    @property
+    def place(self) -> float:
+        """Where figures show the point, from early (0) to late (1): at alpha; checkpoints evenly, merges midway."""
+        if self.alpha is not None:
+            return self.alpha
+        return 0.5 if self.unmerged is None else self.unmerged / (len(self.checkpoints) - 1)
+
+    def at_reference(self, reference: str) -> "Point":
+        """Return the point of the same sweep that is "early" or "late" as it is, at the same temperature."""
+        last = len(self.checkpoints) - 1
+        if self.alpha is not None:
+            wanted = [dataclasses.replace(one, value=float(reference == "late")) for one in self.coordinates]
+        else:
+            kept = 0 if reference == "early" else last
+            wanted = [dataclasses.replace(one, value=float(one.checkpoint == kept)) for one in self.coordinates]
+        return dataclasses.replace(self, coordinates=tuple(wanted))
+
     @cached_property
     def model(self) -> str:
-        """32 hex digits that tell the model from all others; alpha = 0 is one model whatever the late checkpoint."""
-        facts: dict[str, Any] = {"alpha": self.alpha, "method": self.method, "dtypes": [self.dtype, self.out_dtype]}
-        for role, checkpoint, share in (("early", self.early, self.alpha < 1), ("late", self.late, self.alpha > 0)):
-            if share:
+        """32 hex digits that tell the model from all others; one checkpoint is one model whatever it is merged with."""
+        facts: dict[str, Any] = {"method": self.method, "dtypes": [self.dtype, self.out_dtype]}
+        if self.unmerged is not None:
+            checkpoint = self.checkpoints[self.unmerged]
+            facts |= {"alpha": None, "early": [checkpoint.digest, checkpoint.balance], "late": None}
+        elif self.alpha is not None:
+            facts["alpha"] = self.alpha
+            for role, checkpoint in (("early", self.early), ("late", self.late)):
                 facts[role] = [checkpoint.digest, checkpoint.balance]
-        if self.alpha in (0, 1):
-            # An end is the same model in either role.
-            facts |= {"alpha": None, "early": facts.get("early", facts.get("late")), "late": None}
+        else:
+            facts["coordinates"] = [dataclasses.astuple(one) for one in self.coordinates]
+            facts["checkpoints"] = [[checkpoint.digest, checkpoint.balance] for checkpoint in self.checkpoints]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def name(self) -> str:
-        """What files are called after the point: late checkpoint, alpha and temperature, and no two points alike."""
-        late = re.sub(r"[^A-Za-z0-9_.+-]+", "_", Path(self.late.name).name).lstrip(".")[:60] or "late"
-        balance = "" if self.late.balance == 1 else f"-balance-{_exact(self.late.balance)}"
-        return f"{late}-{self.late.digest[:8]}{balance}-alpha-{_exact(self.alpha)}-T-{_exact(self.temperature)}"
+        """What files are called after the point: checkpoint, coordinates and temperature, and no two points alike."""
+        if self.alpha is None and self.unmerged is None:
+            return f"{self.method}-of-{len(self.checkpoints)}-{self.model[:8]}-T-{_exact(self.temperature)}"
+        checkpoint = self.late if self.unmerged is None or self.alpha is not None else self.checkpoints[self.unmerged]
+        called = re.sub(r"[^A-Za-z0-9_.+-]+", "_", Path(checkpoint.name).name).lstrip(".")[:60] or "late"
+        balance = "" if checkpoint.balance == 1 else f"-balance-{_exact(checkpoint.balance)}"
+        place = "" if self.alpha is None else f"-alpha-{_exact(self.alpha)}"
+        return f"{called}-{checkpoint.digest[:8]}{balance}{place}-T-{_exact(self.temperature)}"
 
     @property
     def title(self) -> str:
         """What people read: such as checkpoint-800, alpha 0.3, T 1."""
-        return f"{Path(self.late.name).name}, alpha {_exact(self.alpha)}, T {_exact(self.temperature)}"
+        return f"{self.merge_title(short=True)}, T {_exact(self.temperature)}"
+
+    def merge_title(self, *, short: bool) -> str:
+        """Return the title of the model alone, with the last part of a checkpoint's name or all of it."""
+
+        def called(checkpoint: Checkpoint) -> str:
+            return Path(checkpoint.name).name if short else checkpoint.name
+
+        if self.alpha is not None:
+            return f"{called(self.late)}, alpha {_exact(self.alpha) if short else self.alpha}"
+        if self.unmerged is not None:
+            return called(self.checkpoints[self.unmerged])
+        return f"{self.method} of {len(self.checkpoints)}"
+
+    @property
+    def ingredients(self) -> Ingredients:
+        """The checkpoints as `recipe` names them."""
+        names = tuple(checkpoint.name for checkpoint in self.checkpoints)
+        return Ingredients(names[0], names[1:])
 
     def recipe(self) -> dict[str, Any]:
         """Return the model as a recipe for mergekit, with checkpoints called as the user wrote them."""
-        models: list[dict[str, Any]] = [{"model": self.late.name}]
-        if self.method == "bang":
-            models = [
-                {"model": checkpoint.name, "parameters": {"temperature": checkpoint.balance}}
-                for checkpoint in (self.early, self.late)
-            ]
-        found: dict[str, Any] = {
-            "merge_method": self.method,
-            "base_model": self.early.name,
-            "models": models,
-            "parameters": {"alpha": self.alpha},
-        }
+        method = METHODS[self.method]
+        per_model: list[dict[str, float]] = [{} for _ in self.checkpoints]
+        shared: dict[str, float] = {}
+        for one in self.coordinates:
+            (shared if one.checkpoint is None else per_model[one.checkpoint])[one.parameter] = one.value
+        if method.parameter("temperature") is not None:
+            for own, checkpoint in zip(per_model, self.checkpoints, strict=True):
+                own["temperature"] = checkpoint.balance
+        models = [
+            {"model": checkpoint.name, **({"parameters": own} if own else {})}
+            for checkpoint, own in zip(self.checkpoints, per_model, strict=True)
+        ]
+        if method.early_and_late and not any(per_model):
+            del models[0]
+        found: dict[str, Any] = {"merge_method": self.method, "base_model": self.early.name, "models": models}
+        if shared:
+            found["parameters"] = shared
         for key, value in (("dtype", self.dtype), ("out_dtype", self.out_dtype)):
             if value is not None:
                 found[key] = value
         return found
+
+
+def on_line(
+    early: Checkpoint,
+    late: Checkpoint,
+    method: str,
+    alpha: float,
+    temperature: float,
+    dtype: str | None = None,
+    out_dtype: str | None = None,
+) -> Point:
+    """Return the point of a method of an early and a late checkpoint at an alpha in [0, 1]."""
+    return Point((early, late), method, (Coordinate("alpha", alpha),), temperature, dtype, out_dtype)
 
 
 def _exact(number: float) -> str:

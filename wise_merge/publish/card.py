@@ -315,7 +315,7 @@ def _again(facts: Facts) -> str:
     versions = facts.merged.record.get("versions") or {}
     pins = [f"{name}=={versions[name]}" for name in ("wise-merge", "mergekit") if name in versions]
     install = "pip install " + " ".join(pins or [f"wise-merge=={__version__}"])
-    lora = " --lora-merge-cache CACHE" if "+" in facts.merged.pair.late else ""
+    lora = " --lora-merge-cache CACHE" if "+" in facts.merged.ingredients.late else ""
     text = (
         f"## Make it again\n\n`{RECIPE}`:\n\n```yaml\n{recipe}```\n\n```sh\n{install}\n"
         f"mergekit-yaml {RECIPE} out/{lora}\n"

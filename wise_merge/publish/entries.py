@@ -50,7 +50,7 @@ REGISTERED = {Dataset("openai/gsm8k", "main", "test"): ("gsm8k", 1319)}
 
 def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
     """Return where the problems of a task of a sweep came from."""
-    from wise_merge.passk_task.host import tasks_directory
+    from wise_merge.hosts.lm_eval.registration import tasks_directory
 
     if (settings.get("metadata") or {}).get("data_file"):
         return Dataset(None)

@@ -9,7 +9,8 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Outcome, Point, Results, read_results
 from wise_merge.publish.merged import Merged, same_recipe
-from wise_merge.recipe import load_yaml, pairs
+from wise_merge.recipes.models import ingredients
+from wise_merge.recipes.reading import load_yaml
 from wise_merge.results.summary import Summary, check_k, metrics, summarize
 
 #: The roles, in the order in which they are shown.
@@ -138,23 +139,18 @@ def _points(results: Results, merged: Merged, role: str) -> list[Point]:
     """Return the points of this model, or of its checkpoints, at all temperatures."""
     mine = [point for point in results.points if same_recipe(point.recipe(), merged.recipe)]
     if not mine:
-        alphas = ", ".join(f"{alpha:g}" for alpha in sorted({point.alpha for point in results.points}))
+        alphas = ", ".join(f"{place:g}" for place in sorted({point.place for point in results.points}))
         lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
         early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
         method, dtype = results.settings.get("method"), results.settings.get("dtype")
         raise WiseMergeError(
-            f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.pair.early} and "
-            f"{merged.pair.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the sweep was "
-            f"{method} of {early} and {lates} with alpha {alphas} and dtype {dtype}"
+            f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.ingredients.early} "
+            f"and {merged.ingredients.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the "
+            f"sweep was {method} of {early} and {lates} with alpha {alphas} and dtype {dtype}"
         )
     if role == "this model":
         return mine
-    alpha = 0.0 if role == "early" else 1.0
-    return [
-        point
-        for point in results.points
-        if point.alpha == alpha and (point.early, point.late) == (mine[0].early, mine[0].late)
-    ]
+    return [point for point in results.points if point.reference == role and point.checkpoints == mine[0].checkpoints]
 
 
 def _figures(outcome: Outcome) -> Summary:
@@ -171,13 +167,13 @@ def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | Non
         return None
     recipe = load_yaml(path, "recipe")
     try:
-        if len(pairs(recipe)) != 1 or not same_recipe(recipe, merged.recipe):
+        if len(ingredients(recipe)) != 1 or not same_recipe(recipe, merged.recipe):
             return None
     except (WiseMergeError, KeyError):
         return None
     lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     head = " ".join(lines)
-    # The sentences that `wise_merge.best.recipe` writes.
+    # The sentences that `wise_merge.search.best.recipe` writes.
     found = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
     if found is None:
         return None

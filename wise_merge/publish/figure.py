@@ -1,6 +1,6 @@
 """The picture of the card: Pass@k of early, late and the model itself, one panel per task."""
 
-from wise_merge.drawing import COLOURS, DASHES, MARKERS, drawing_style, encoded, make_panels
+from wise_merge.figures.drawing import COLOURS, DASHES, MARKERS, drawing_style, encoded, make_panels
 from wise_merge.publish.entries import of_role, problems_text
 from wise_merge.publish.evidence import SHOWN, Evidence
 from wise_merge.results.names import middle_cut

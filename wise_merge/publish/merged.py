@@ -8,7 +8,11 @@ from typing import Any
 
 from wise_merge.checkpoints.headers import read_config, read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.recipe import Pair, check_keys, load_yaml, normalised, pairs, temperature_of
+from wise_merge.methods import METHODS
+from wise_merge.recipes.models import Ingredients, ingredients, is_ours
+from wise_merge.recipes.parameters import temperature_of
+from wise_merge.recipes.reading import load_yaml, normalised
+from wise_merge.recipes.schema import check_keys
 
 #: What mergekit and `wise-merge merge` leave beside the weights.
 RECIPE, RECORD = "mergekit_config.yml", "wise_merge.json"
@@ -22,7 +26,7 @@ class Merged:
     Attributes:
         folder: of its files.
         recipe: from which it was made.
-        pair: its two checkpoints, as the recipe names them.
+        ingredients: its early and its late checkpoint, as the recipe names them.
         record: wise_merge.json, empty if mergekit-yaml made the model.
         architecture: such as "LlamaForCausalLM".
         dtype: of its weights, as its config says; None = it does not.
@@ -30,7 +34,7 @@ class Merged:
 
     folder: Path
     recipe: Mapping[str, Any]
-    pair: Pair
+    ingredients: Ingredients
     record: Mapping[str, Any]
     architecture: str
     dtype: str | None
@@ -47,7 +51,7 @@ class Merged:
 
     def name(self, role: str) -> str:
         """Return how the recipe calls early or late."""
-        return self.pair.early if role == "early" else self.pair.late
+        return self.ingredients.early if role == "early" else self.ingredients.late
 
     def step(self, role: str) -> int | None:
         """Return the step of training of early or late; None if it is not known."""
@@ -79,7 +83,8 @@ def read_merged(folder: Path) -> Merged:
     try:
         check_keys(recipe)
         recipe = normalised(recipe)
-        found = pairs(recipe)
+        _check_method(recipe)
+        found = ingredients(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
     if len(found) != 1:
@@ -98,6 +103,15 @@ def read_merged(folder: Path) -> Merged:
     )
 
 
+def _check_method(recipe: Mapping[str, Any]) -> None:
+    if not is_ours(recipe) or not METHODS[recipe["merge_method"]].early_and_late:
+        known = " and ".join(name for name, method in METHODS.items() if method.early_and_late)
+        raise WiseMergeError(
+            f"merge_method is {recipe['merge_method']}; a card tells of one early and one late checkpoint, which "
+            f"{known} have"
+        )
+
+
 def same_recipe(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Return whether two recipes of one pair make the same model: method, pair, alpha, temperatures and dtypes."""
     return _essence(one) == _essence(other)
@@ -105,13 +119,13 @@ def same_recipe(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _essence(recipe: Mapping[str, Any]) -> str:
     recipe = normalised(recipe)
-    (pair,) = pairs(recipe)
+    (two,) = ingredients(recipe)
     facts = [
         recipe["merge_method"],
-        _place(pair.early),
-        _place(pair.late),
+        _place(two.early),
+        _place(two.late),
         _numbers((recipe.get("parameters") or {}).get("alpha")),
-        [temperature_of(recipe, name) for name in (pair.early, pair.late)],
+        [temperature_of(recipe, name) for name in two.names],
         recipe.get("dtype"),
         recipe.get("out_dtype"),
     ]

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from wise_merge.drawing import COLOURS, DASHES, INK, add_legend, drawing_style, look, make_panels, save
+from wise_merge.figures.drawing import COLOURS, DASHES, INK, add_legend, drawing_style, look, make_panels, save
 from wise_merge.report.numbers import Figure, Numbers, PointNumbers, TaskNumbers
 
 #: From early to late: the dark four fifths of `plasma`, told apart by colour-blind readers and in grey, too.

@@ -283,7 +283,7 @@ def _of_point(
     samples = sum(one.n for one in outcome.problems)
     return PointNumbers(
         pair=pair,
-        alpha=point.alpha,
+        alpha=point.place,
         temperature=point.temperature,
         title=point.title,
         run=outcome.run,

@@ -17,7 +17,7 @@ from string import Template
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.drawing import COLOURS
+from wise_merge.figures.drawing import COLOURS
 from wise_merge.report.figures import ALPHA_COLOURS
 from wise_merge.report.numbers import Numbers
 from wise_merge.report.texts import ProblemTexts, Texts

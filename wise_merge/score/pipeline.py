@@ -198,7 +198,7 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
     """Return the samples with the scores of a scorer beside those of the file."""
     from tqdm import tqdm
 
-    from wise_merge.scorers import cache_path, score_samples
+    from wise_merge.verifiers import cache_path, score_samples
 
     if samples.columns["problem"] is None:
         raise WiseMergeError(
@@ -225,7 +225,7 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
 
 
 def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
-    from wise_merge.embeddings import semantic_diversity
+    from wise_merge.score.embeddings import semantic_diversity
 
     name = settings.embeddings or ""
     completions = (problem.completions or () for problem in samples.problems)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.drawing import COLOURS, INK, add_legend, drawing_style, look, make_panels, save
+from wise_merge.figures.drawing import COLOURS, INK, add_legend, drawing_style, look, make_panels, save
 from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.summary import Curve, Summary
 

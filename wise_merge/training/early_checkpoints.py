@@ -17,8 +17,8 @@ from typing import Any
 from transformers import TrainerCallback
 
 from wise_merge.checkpoints.pairs import losses, read_state
+from wise_merge.checkpoints.replacing import put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
-from wise_merge.replacing import put_in_order, replace_folder
 
 #: What of a checkpoint is for resuming only.
 _NOT_THE_MODEL = (

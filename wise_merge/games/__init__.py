@@ -1,0 +1,1 @@
+"""Problems with answers that a program can check: countdown and sudoku, made from a seed."""

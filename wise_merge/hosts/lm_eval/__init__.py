@@ -1,0 +1,1 @@
+"""What lm-eval is told of our tasks and models, and what we take from inside it."""

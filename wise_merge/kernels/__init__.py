@@ -1,0 +1,1 @@
+"""Exact arithmetic on tensors, block by block: torch and nothing else."""

@@ -1,0 +1,204 @@
+"""Averages of tensors, computed wide, block by block, and rounded once. Knows torch and nothing else.
+
+`interpolate` lies between two tensors, `interpolate_balanced` between two whose temperatures are divided out first,
+`weighted_mean` among any number. The merge methods that are made of them are in `wise_merge.methods`.
+"""
+
+import contextlib
+import mmap
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.kernels.ranges import WEIGHT, check_alpha, check_temperature
+
+
+def interpolate(
+    early: Tensor, late: Tensor, alpha: float, *, dtype: torch.dtype | None = None, out: Tensor | None = None
+) -> Tensor:
+    """Return (1 - alpha) * early + alpha * late (arXiv 2504.10478, section 3).
+
+    alpha = 0 gives `early` and alpha = 1 gives `late`, bit for bit if their
+    dtypes agree. The result has `dtype`, or else `late`'s. bfloat16 and float16
+    are computed in float32, float32 in float64, and rounded once: an element
+    is off by at most half the spacing of `dtype` at its exact value plus 2^-22
+    (2^-51 for float32) of the larger of |early| and |late|, which shows only
+    where the two nearly cancel. Shapes must agree. Integers and float8, whose scales
+    are stored apart, are refused. With `out`, a contiguous tensor of that
+    shape, the result is written there and has its dtype.
+    """
+    check_alpha(alpha)
+    _check_pair(early, late)
+    dtype = dtype or (late.dtype if out is None else out.dtype)
+    early, late = early.detach(), late.detach()
+    if out is not None and (out.shape != late.shape or out.dtype != dtype or not out.is_contiguous()):
+        raise WiseMergeError(
+            f"out must be contiguous, of shape {tuple(late.shape)} and in {dtype}; got shape {tuple(out.shape)} in "
+            f"{out.dtype}"
+        )
+    merged = _empty(late, dtype) if out is None else out.detach()
+    if alpha in (0.0, 1.0):
+        # Not left to lerp, which turns -0 into +0 and overflows where late - early does.
+        return merged.copy_(late if alpha else early)
+    if early.dtype == late.dtype == dtype and dtype != torch.float32:
+        # lerp computes bfloat16 and float16 in float32 and rounds once: the same bits as the explicit
+        # upcast below, without its copies.
+        return torch.lerp(early, late, alpha, out=merged)
+    # float32 arithmetic for float32 weights would be up to 1.5 roundings off, because alpha and
+    # the difference are rounded too.
+    narrow = max(early.dtype.itemsize, late.dtype.itemsize) <= 4 and dtype.itemsize == 2
+    wide = torch.float32 if narrow else _float64(late.device)
+    flat = early.reshape(-1), late.reshape(-1), merged.view(-1)
+    threads = torch.get_num_threads() if late.device.type == "cpu" and late.numel() > 16 * _BLOCK else 1
+    if threads == 1:
+        _interpolate_in_blocks(*flat, alpha=alpha, wide=wide)
+    else:
+        # One thread each for a few large parts: torch's own threads meet after every operation on every
+        # block, which takes a hundred times as long when something else runs on one of the cores.
+        size = -(-late.numel() // threads)
+        parts = [torch.split(tensor, size) for tensor in flat]
+        with ThreadPoolExecutor(threads) as pool:
+            # As a list: an error within is raised when its result is taken.
+            list(pool.map(partial(_interpolate_in_blocks, alpha=alpha, wide=wide), *parts))
+    return merged
+
+
+def interpolate_balanced(
+    early: Tensor,
+    late: Tensor,
+    alpha: float,
+    *,
+    temperatures: tuple[float, float],
+    offset: float,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Return the average of a last gain (or bias) of early and of late, each divided by its temperature first.
+
+    That is (1 - alpha) * fold(early) + alpha * fold(late), where fold(w) =
+    (w + offset) / T - offset divides what the model multiplies with, and
+    so the logits; see `wise_merge.checkpoints.final_norms` for the tensors and their
+    offsets. Ours, after BANG (arXiv 2309.17230). Computed in float64 and
+    rounded once, to `dtype` or else `late`'s; with both temperatures at 1 it
+    is `interpolate`, bit for bit. A gain that `dtype` cannot hold becomes
+    infinite: see `kernels.finite`.
+    """
+    check_alpha(alpha)
+    _check_pair(early, late)
+    for temperature in temperatures:
+        check_temperature(temperature)
+    if temperatures == (1.0, 1.0):
+        return interpolate(early, late, alpha, dtype=dtype)
+    dtype = dtype or late.dtype
+    wide = _float64(late.device)
+    # No end is multiplied by 0: 0 * infinity would be NaN.
+    parts = [
+        _fold(tensor.detach().to(wide), temperature, offset) * share
+        for tensor, temperature, share in zip((early, late), temperatures, (1.0 - alpha, alpha), strict=True)
+        if share
+    ]
+    return (parts[0] if len(parts) == 1 else parts[0] + parts[1]).to(dtype)
+
+
+def _fold(weight: Tensor, temperature: float, offset: float) -> Tensor:
+    # (weight + offset) / temperature - offset without its cancellation, and exactly `weight` at temperature 1.
+    return (weight + offset * (1.0 - temperature)) / temperature
+
+
+def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: Tensor | None = None) -> Tensor:
+    """Return sum(weight * tensor) / sum(weights) of tensors of one shape and dtype, in that dtype.
+
+    bfloat16 and float16 are summed in float32, float32 and float64 in float64, with the weights divided by their sum
+    before, and rounded once: an element is off by at most half the spacing of the dtype at its exact value plus
+    n * 2^-21 (2^-50 for the wide ones) of the largest among the n numbers that it averages. A tensor of weight 0 has
+    no part in it. Of one tensor, or equal ones, the mean is that, bit for bit. With `out`, a
+    contiguous tensor of that shape and dtype, the result is written there.
+
+    Args:
+        tensors: at least one; integers and float8, whose scales are stored apart, are refused.
+        weights: as many, finite and not negative, of which one is positive.
+        out: see above.
+    """
+    if len(tensors) != len(weights):
+        raise WiseMergeError(f"{len(tensors)} tensors have {len(weights)} weights; give each one")
+    for tensor in tensors:
+        _check_pair(tensors[0], tensor)
+        if tensor.dtype != tensors[0].dtype:
+            raise WiseMergeError(f"tensors of one dtype are averaged; got {tensors[0].dtype} and {tensor.dtype}")
+    for weight in weights:
+        WEIGHT.check("weight", weight)
+    total = sum(weights)
+    if total == 0:
+        raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")
+    parts = [(tensor.detach().reshape(-1), weight / total) for tensor, weight in zip(tensors, weights, strict=True)]
+    parts = [(tensor, share) for tensor, share in parts if share]
+    merged = _empty(tensors[0], tensors[0].dtype) if out is None else out.detach()
+    if len(parts) == 1:
+        return merged.copy_(parts[0][0].view(merged.shape))
+    wide = torch.float32 if tensors[0].dtype.itemsize == 2 else _float64(merged.device)
+    size = _BLOCK if merged.device.type == "cpu" else 1 << 24
+    total_of_block, term = (torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2))
+    shares = [share for _, share in parts]
+    for target, *blocks in zip(
+        torch.split(merged.view(-1), size), *(torch.split(tensor, size) for tensor, _ in parts), strict=True
+    ):
+        # As the first tensor and the ways from it to the others: equal tensors give no rounding.
+        first, sums, way = blocks[0], total_of_block[: target.numel()], term[: target.numel()]
+        sums.copy_(first)
+        for block, share in zip(blocks[1:], shares[1:], strict=True):
+            way.copy_(block).sub_(first)
+            sums.add_(way, alpha=share)
+        target.copy_(sums)
+    return merged
+
+
+#: Elements per block: torch computes this many without threads of its own, and temporaries stay in the cache.
+_BLOCK = 1 << 15
+
+
+def _interpolate_in_blocks(early: Tensor, late: Tensor, merged: Tensor, *, alpha: float, wide: torch.dtype) -> None:
+    size = _BLOCK if late.device.type == "cpu" else 1 << 24
+    buffers = [torch.empty(min(size, late.numel()), dtype=wide, device=late.device) for _ in range(2)]
+    for early_block, late_block, out in zip(
+        *(torch.split(tensor, size) for tensor in (early, late, merged)), strict=True
+    ):
+        a, b = (buffer[: out.numel()] for buffer in buffers)
+        a.copy_(early_block)
+        b.copy_(late_block)
+        out.copy_(torch.lerp(a, b, alpha, out=a))
+
+
+def _empty(like: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return an uninitialised contiguous tensor of the shape of `like`, in huge pages where the system has them.
+
+    Half the time of an average goes into fetching the result's memory from the
+    system, 4 kB at a time; in pages of 2 MB that is a quarter of it.
+    """
+    size = like.numel() * dtype.itemsize
+    if like.device.type != "cpu" or size < 1 << 22 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.empty(like.shape, dtype=dtype, device=like.device)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(like.shape)
+
+
+def _float64(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+
+
+def _check_pair(early: Tensor, late: Tensor) -> None:
+    if early.shape != late.shape:
+        raise WiseMergeError(
+            f"early has shape {tuple(early.shape)} but late has {tuple(late.shape)}; "
+            "both checkpoints must come from the same architecture"
+        )
+    for dtype in (early.dtype, late.dtype):
+        if not dtype.is_floating_point or dtype.itemsize == 1:
+            raise WiseMergeError(
+                f"weights in {dtype} cannot be averaged number by number (quantised weights have their scales "
+                "elsewhere); save both checkpoints in bfloat16"
+            )

@@ -1,0 +1,48 @@
+"""The ranges of the numbers that a merge is told."""
+
+import math
+from dataclasses import dataclass
+
+from wise_merge.errors import WiseMergeError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may have; NaN and infinity are never among them.
+
+    Attributes:
+        least: the smallest value, or what it must exceed.
+        most: the largest value.
+        above: whether `least` itself is left out.
+        said: how a sentence about the number ends, as "lie in [0, 1]".
+    """
+
+    least: float
+    most: float
+    said: str
+    above: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Return whether a value lies within."""
+        low = value > self.least if self.above else value >= self.least
+        return math.isfinite(value) and low and value <= self.most
+
+    def check(self, name: str, value: float) -> None:
+        """Raise `WiseMergeError`, which calls the number `name`, unless the value lies within."""
+        if not self.holds(value):
+            raise WiseMergeError(f"{name} must {self.said}; got {value}")
+
+
+ALPHA = Range(0.0, 1.0, "lie in [0, 1] (0 = early, 1 = late)")
+TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", above=True)
+WEIGHT = Range(0.0, math.inf, "be a number that is not negative (its share of the sum of all weights counts)")
+
+
+def check_alpha(alpha: float) -> None:
+    """Raise `WiseMergeError` unless alpha lies in [0, 1]."""
+    ALPHA.check("alpha", alpha)
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise `WiseMergeError` unless the temperature is a positive finite number."""
+    TEMPERATURE.check("temperature", temperature)

@@ -1,0 +1,191 @@
+"""The parameters of a recipe: whether they are in range and where mergekit looks, and the value for each tensor."""
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.methods import Method, Parameter
+from wise_merge.recipes.models import method_of
+from wise_merge.recipes.reading import FLOATING_DTYPES, dtype_spelt
+from wise_merge.recipes.schema import Recipe, holders, model_name, scopes
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raise `WiseMergeError` unless alpha, temperatures and dtypes are there, in range, and where mergekit looks."""
+    method = method_of(recipe)
+    known = [parameter.name for parameter in method.parameters]
+    shared, per_model = scopes(recipe)
+    for place, settings in {**shared, **per_model}.items():
+        for name, setting in settings.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"{method.name} knows {', '.join(known)}"
+                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
+            parameter = next(one for one in method.parameters if one.name == name)
+            for value in _scalars(setting):
+                _check_value(parameter, value, place)
+            _check_conditions(parameter, setting, place)
+    for parameter in method.parameters:
+        _check_place(parameter, recipe, per_model)
+    for key in ("dtype", "out_dtype"):
+        dtype = recipe.get(key)
+        if dtype is not None and dtype_spelt(dtype) not in FLOATING_DTYPES:
+            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {dtype}")
+
+
+def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, Recipe]) -> None:
+    """Raise unless a parameter stands where mergekit looks for it and, without a default, covers every tensor."""
+    name = parameter.name
+    if not parameter.per_model:
+        for place, settings in per_model.items():
+            if name in settings:
+                raise WiseMergeError(
+                    f"{name} stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
+                    "move it to the top-level parameters"
+                )
+    if parameter.default is not None:
+        return
+    for place, looked_at in _places(recipe):
+        given = [scope[name] for scope in looked_at if scope and name in scope]
+        if not given:
+            hint = " from 0 (early) to 1 (late)" if name == "alpha" else ""
+            raise WiseMergeError(
+                f"{name} is missing{place}; set it{hint} at the top level, such as `parameters: {{{name}: 0.5}}`"
+            )
+        if not any(_covers_all_tensors(setting) for setting in given):
+            raise WiseMergeError(
+                f"{name} has values for some tensors only{place}; "
+                "end its list with an entry without filter, such as `- value: 0.5`"
+            )
+
+
+def _places(recipe: Recipe) -> Iterator[tuple[str, list[Recipe | None]]]:
+    """Yield, for each part of the model, the parameters in which mergekit looks for one of the whole merge."""
+    if not recipe.get("modules") and not recipe.get("slices"):
+        yield "", [recipe.get("parameters")]
+    for name, holder in holders(recipe):
+        place = "" if holder is recipe else f" of {name}"
+        if holder is not recipe and holder.get("models"):
+            yield f" for the models{place}", [holder.get("parameters"), recipe.get("parameters")]
+        for number, piece in enumerate(holder.get("slices") or ()):
+            scopes = [piece.get("parameters"), holder.get("parameters"), recipe.get("parameters")]
+            yield f" for slice {number}{place}", scopes
+
+
+def _check_conditions(parameter: Parameter, setting: Any, place: str) -> None:
+    if not parameter.by_tensor and not isinstance(setting, (int, float, str)):
+        raise WiseMergeError(f"{parameter.name} in {place} must be one number, which holds for the whole checkpoint")
+    conditions = [entry for entry in setting if isinstance(entry, Mapping)] if isinstance(setting, list) else []
+    for number, condition in enumerate(conditions[:-1], start=1):
+        if condition.get("filter") in (None, "*"):
+            raise WiseMergeError(
+                f"entry {number} of {parameter.name} in {place} has no filter (or a misspelt one), "
+                "so it holds for every tensor and those after it are never used; put it last"
+            )
+
+
+def idle_filters(recipe: Recipe, names: Collection[str]) -> Iterator[str]:
+    """Yield a warning for every filter of a parameter that occurs in none of the tensors' names."""
+    shared, per_model = scopes(recipe)
+    for place, settings in {**shared, **per_model}.items():
+        for name, setting in settings.items():
+            for condition in setting if isinstance(setting, list) else [setting]:
+                text = condition.get("filter") if isinstance(condition, Mapping) else None
+                if text not in (None, "*") and not any(text in tensor for tensor in names):
+                    yield f"{name} in {place}: no tensor's name contains {text!r}, so its value is not used"
+
+
+def _scalars(setting: Any) -> Iterator[Any]:
+    if isinstance(setting, Mapping):
+        yield from _scalars(setting["value"])
+    elif isinstance(setting, list):
+        for item in setting:
+            yield from _scalars(item)
+    else:
+        yield setting
+
+
+def _check_value(parameter: Parameter, value: Any, place: str) -> None:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise WiseMergeError(f"{parameter.name} in {place} must be a number; got {value!r}") from None
+    parameter.range.check(parameter.name, number)
+
+
+def _covers_all_tensors(setting: Any) -> bool:
+    conditions = setting if isinstance(setting, list) else [setting]
+    return any(not isinstance(condition, Mapping) or condition.get("filter") in (None, "*") for condition in conditions)
+
+
+def value_of(setting: Any, tensor: str, position: float) -> float | None:
+    """Return what a setting says of a tensor, as mergekit 0.1.5 reads it; None if no filter of it matches.
+
+    `position` runs from 0 at the first layer to 1 at the last; tensors outside of the layers have 0.
+    A list of numbers is interpolated over it; of a list with filters the first that occurs in the
+    tensor's name counts.
+    """
+    if isinstance(setting, Mapping):
+        setting = [setting]
+    if not isinstance(setting, list):
+        return float(setting)
+    if not any(isinstance(entry, Mapping) for entry in setting):
+        values = [float(entry) for entry in setting]
+        place = position * (len(values) - 1)
+        first = int(place)
+        share = place - first
+        return (1 - share) * values[first] + share * values[min(len(values) - 1, first + 1)]
+    for condition in setting:
+        if condition.get("filter") in (None, "*") or condition["filter"] in tensor:
+            return value_of(condition["value"], tensor, position)
+    return None
+
+
+def setting_of(recipe: Recipe, parameter: Parameter, model: str) -> Any:
+    """Return what a recipe without slices and modules says of a per-model parameter of a model; None = nothing."""
+    for entry in recipe.get("models") or ():
+        if model_name(entry["model"]) == model and parameter.name in (entry.get("parameters") or {}):
+            return entry["parameters"][parameter.name]
+    return (recipe.get("parameters") or {}).get(parameter.name)
+
+
+def values_for(
+    recipe: Recipe, method: Method, models: Sequence[str], tensor: str, position: float
+) -> dict[str, float | tuple[float, ...]]:
+    """Return the parameters of a kernel for one tensor: see `methods.Kernel`.
+
+    Args:
+        recipe: without slices and modules, and checked (`check_settings`).
+        method: of the recipe.
+        models: all of them, the base first.
+        tensor: its name.
+        position: see `value_of`.
+    """
+    found: dict[str, float | tuple[float, ...]] = {}
+    for parameter in method.parameters:
+        if parameter.per_model:
+            found[parameter.name] = tuple(
+                _value(parameter, setting_of(recipe, parameter, model), tensor, position) for model in models
+            )
+        else:
+            setting = (recipe.get("parameters") or {}).get(parameter.name)
+            found[parameter.name] = _value(parameter, setting, tensor, position)
+    return found
+
+
+def _value(parameter: Parameter, setting: Any, tensor: str, position: float) -> float:
+    value = None if setting is None else value_of(setting, tensor, position)
+    if value is None:
+        value = parameter.default
+    assert value is not None, "check_settings has seen to it"
+    return value
+
+
+def temperature_of(recipe: Recipe, model: str) -> float:
+    """Return the temperature of one checkpoint of a recipe without slices and modules; 1 if it has none."""
+    parameter = method_of(recipe).parameter("temperature")
+    setting = None if parameter is None else setting_of(recipe, parameter, model)
+    return 1.0 if setting is None else float(setting)

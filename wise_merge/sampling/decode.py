@@ -1,0 +1,313 @@
+"""The loop over tokens: each distinct prompt is read once, and every row draws from random numbers of its own.
+
+transformers prepares everything (logits processors, stopping criteria, cache) and hands it to `_Loop`
+as its `custom_generate`, so what is drawn from is what `generate` itself would draw from. Two things
+are different: rows of one prompt share its prefill, and a row that is finished leaves the batch.
+
+What it uses of transformers beyond its public interface is listed in `hosts.transformers_parts`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.sampling import cache_rows, seeds
+
+#: Random numbers made at a time for a row.
+_BLOCK = 64
+#: Steps between two looks for stop strings in tokens that a tokenizer would not have made of them.
+_WIDE_EVERY = 32
+
+
+#: Logits processors that look at scores and lengths only, so that padding on the left is nothing to them.
+_BLIND = {
+    *("TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper", "TopHLogitsWarper"),
+    *("TypicalLogitsWarper", "EpsilonLogitsWarper", "EtaLogitsWarper", "LogitNormalization"),
+    *("InfNanRemoveLogitsProcessor", "SuppressTokensLogitsProcessor", "MinNewTokensLengthLogitsProcessor"),
+}
+#: Those that look at the tokens of a row, padding included, but remember nothing of it.
+_LOOKING = {
+    *("RepetitionPenaltyLogitsProcessor", "NoRepeatNGramLogitsProcessor", "NoBadWordsLogitsProcessor"),
+    *("SequenceBiasLogitsProcessor", "MinLengthLogitsProcessor", "ExponentialDecayLengthPenalty"),
+    *("ForcedBOSTokenLogitsProcessor", "ForcedEOSTokenLogitsProcessor", "SuppressTokensAtBeginLogitsProcessor"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One sample to draw; compared by identity.
+
+    Attributes:
+        prompt: its tokens.
+        seed: of its random numbers.
+        limit: the most new tokens.
+    """
+
+    prompt: tuple[int, ...]
+    seed: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What came of a row.
+
+    Attributes:
+        tokens: the new ones, with that which ended the row.
+        logprob: mean log-probability of these under the model's own distribution, in nats.
+        stopped: whether an end-of-sequence token or a stop string ended it, rather than the limit.
+    """
+
+    tokens: list[int]
+    logprob: float
+    stopped: bool
+
+
+class StopStrings:
+    """Tells which rows end with one of some strings, as lm-eval's criterion does, but of each row by itself.
+
+    Empty strings, at which that ends everything after a token, are passed over.
+    """
+
+    def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
+        self._tokenizer, self._strings = tokenizer, [string for string in strings if string]
+        # As many tokens as lm-eval looks at; a few more than the string has, for it may be spelt otherwise.
+        spelt = [len(tokenizer.encode(string, add_special_tokens=False)) for string in self._strings]
+        self._narrow = max(spelt, default=0) + 2
+        # A token stands for a byte at least.
+        longest = max((len(string.encode("utf-8", "replace")) for string in self._strings), default=0)
+        self._wide = max(self._narrow, longest + 2) + _WIDE_EVERY
+
+    def found(self, rows: Sequence[list[int]]) -> list[bool]:
+        """Return for each row of new tokens, all of one length, whether it has just come to an end."""
+        if not self._strings or not rows:
+            return [False] * len(rows)
+        window = self._wide if len(rows[0]) % _WIDE_EVERY == 0 else self._narrow
+        texts = self._tokenizer.batch_decode([tokens[-window:] for tokens in rows])
+        return [any(string in text for string in self._strings) for text in texts]
+
+
+def draw(
+    generate: Callable[..., Any],
+    rows: Sequence[Row],
+    finished: Callable[[Row, Drawn], None],
+    *,
+    stops: StopStrings,
+    pad_token_id: int,
+    device: torch.device | str = "cpu",
+    share: bool = True,
+    encoder_decoder: bool = False,
+) -> None:
+    """Draw all rows in one batch and call `finished` with each as soon as it is.
+
+    Args:
+        generate: `model.generate` with whatever settings; called with input_ids, attention_mask,
+            max_length and custom_generate.
+        rows: in any order.
+        finished: called once per row.
+        stops: the strings that end a row.
+        pad_token_id: put before shorter prompts, and masked.
+        device: where the model expects its input.
+        share: read each distinct prompt once and let finished rows go. Otherwise every row is read by
+            itself and stays to the end, which every model can do; what is drawn is the same.
+        encoder_decoder: whether new tokens begin a sequence of their own.
+
+    Raises:
+        NotShareableError: this model or these settings need share=False.
+        WiseMergeError: the settings ask for more than greedy decoding and sampling.
+    """
+    prompts = list(dict.fromkeys(row.prompt for row in rows)) if share else [row.prompt for row in rows]
+    places = {prompt: place for place, prompt in enumerate(prompts)}
+    origin = [places[row.prompt] for row in rows] if share else list(range(len(rows)))
+    width = max(map(len, prompts))
+    padded = any(len(prompt) < width for prompt in prompts)
+    ids = torch.tensor([[pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    loop = _Loop(rows, origin, finished, stops, padded=padded, share=share)
+    try:
+        generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            max_length=max(row.limit for row in rows) + (1 if encoder_decoder else width),
+            custom_generate=loop,
+        )
+    except (TypeError, ValueError) as error:
+        if loop.begun:
+            raise
+        raise WiseMergeError(f"transformers refuses the generation settings: {' '.join(str(error).split())}") from error
+    except _PaddingSeenError:
+        for length in dict.fromkeys(map(len, prompts)):
+            alike = [row for row in rows if len(row.prompt) == length]
+            draw(
+                generate,
+                alike,
+                finished,
+                stops=stops,
+                pad_token_id=pad_token_id,
+                device=device,
+                share=share,
+                encoder_decoder=encoder_decoder,
+            )
+
+
+class _PaddingSeenError(Exception):
+    """What is drawn would depend on how far a prompt was padded."""
+
+
+class _Loop:
+    """What `generate` calls in place of its own loop."""
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        origin: Sequence[int],
+        finished: Callable[[Row, Drawn], None],
+        stops: StopStrings,
+        *,
+        padded: bool,
+        share: bool,
+    ) -> None:
+        # What belongs to the rows that are still there, in their order.
+        self._rows, self._tokens = list(rows), [[] for _ in rows]  # type: list[Row], list[list[int]]
+        self._origin, self._finished, self._stops = origin, finished, stops
+        self._padded, self._share = padded, share
+        self.begun = False
+
+    def __call__(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        **model_kwargs: Any,
+    ) -> Tensor:
+        self.begun = True
+        _check_mode(generation_config)
+        self._check_processors([type(processor).__name__ for processor in logits_processor])
+        # Where softmax is in float32, as in Gemma 2, the mask of a model in float64 overflows: padding becomes NaN.
+        if self._padded and model.dtype == torch.float64:
+            raise _PaddingSeenError
+        if self._share and model.config.is_encoder_decoder:
+            raise cache_rows.NotShareableError("it is an encoder-decoder model")
+        sampled = bool(generation_config.do_sample)
+        ends = {token for criterion in stopping_criteria for token in _end_tokens(criterion)}
+        logits, model_kwargs = _read(
+            model, model._prefill(input_ids, generation_config, model_kwargs), model_kwargs, input_ids.device
+        )
+        if self._share:
+            cache_rows.check(model_kwargs)
+            if list(self._origin) != list(range(len(input_ids))):
+                index = torch.tensor(self._origin, device=input_ids.device)
+                prompts = len(input_ids)
+                input_ids, logits = input_ids[index], logits[index]
+                model_kwargs = cache_rows.pick(model_kwargs, index, prompts)
+                cache_rows.check_expanded(model_kwargs, prompts, len(index))
+            cache_rows.make_room(model_kwargs)
+        # float64 is not to be had on Apple's GPUs.
+        wide = torch.float32 if input_ids.device.type == "mps" else torch.float64
+        total = torch.zeros(len(input_ids), dtype=wide, device=input_ids.device)
+        done = [False] * len(self._rows)
+        step = 0
+        with model._optimize_model_for_decode():
+            while True:
+                if sampled and step % _BLOCK == 0:
+                    numbers = self._numbers(step).to(input_ids.device, wide)
+                scores = logits_processor(input_ids, logits)
+                if sampled:
+                    new = _invert(torch.softmax(scores, dim=-1), numbers[:, step % _BLOCK], wide)
+                else:
+                    new = torch.argmax(scores, dim=-1)
+                total += logits.gather(1, new[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
+                input_ids = torch.cat([input_ids, new[:, None]], dim=-1)
+                step += 1
+                new_tokens, ended = torch.stack([new, stopping_criteria(input_ids, None).to(new.dtype)]).tolist()
+                for tokens, token in zip(self._tokens, new_tokens, strict=True):
+                    tokens.append(token)
+                stopped = [
+                    found or token in ends
+                    for found, token in zip(self._stops.found(self._tokens), new_tokens, strict=True)
+                ]
+                leaving = [
+                    place
+                    for place, row in enumerate(self._rows)
+                    if not done[place] and (stopped[place] or ended[place] or step >= row.limit)
+                ]
+                if leaving:
+                    sums = total.tolist()
+                    for place in leaving:
+                        done[place] = True
+                        if sampled and sums[place] != sums[place]:
+                            raise WiseMergeError(
+                                "the model's scores are not numbers (NaN), so nothing can be drawn; its weights are "
+                                "broken, or another dtype is needed (--model_args dtype=float32)"
+                            )
+                        drawn = Drawn(list(self._tokens[place]), sums[place] / step, stopped[place])
+                        self._finished(self._rows[place], drawn)
+                    if all(done):
+                        return input_ids
+                    if self._share:
+                        stay = cache_rows.filled(done)
+                        index = torch.tensor(stay, device=input_ids.device)
+                        model_kwargs = cache_rows.pick(model_kwargs, index, len(input_ids))
+                        input_ids, total = input_ids[index], total[index]
+                        if sampled:
+                            numbers = numbers[index]
+                        self._rows = [self._rows[place] for place in stay]
+                        self._tokens = [self._tokens[place] for place in stay]
+                        done = [False] * len(stay)
+                inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
+                logits, model_kwargs = _read(model, model(**inputs, return_dict=True), model_kwargs, input_ids.device)
+
+    def _check_processors(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in _BLIND | _LOOKING]
+        if unknown and self._share:
+            raise cache_rows.NotShareableError(f"{unknown[0]}, which the settings ask for, may remember rows")
+        if self._padded and not _BLIND.issuperset(names):
+            raise _PaddingSeenError
+
+    def _numbers(self, step: int) -> Tensor:
+        """Return the next random numbers of every row that is there, [rows, _BLOCK]."""
+        return torch.from_numpy(np.stack([seeds.uniforms(row.seed, step, _BLOCK) for row in self._rows]))
+
+
+def _check_mode(generation_config: Any) -> None:
+    mode = generation_config.get_generation_mode()
+    if mode.value not in ("sample", "greedy_search") or generation_config.num_return_sequences != 1:
+        raise WiseMergeError(
+            f"generation settings ask for {mode.value.replace('_', ' ')} with num_return_sequences="
+            f"{generation_config.num_return_sequences}; hf-passk draws each sample by itself, greedily or at random: "
+            "remove num_beams, num_return_sequences and the like, or use --model hf"
+        )
+
+
+def _end_tokens(criterion: Any) -> list[int]:
+    tokens = getattr(criterion, "eos_token_id", None)
+    return [] if tokens is None else torch.as_tensor(tokens).reshape(-1).tolist()
+
+
+def _read(
+    model: Any, outputs: Any, model_kwargs: dict[str, Any], device: torch.device
+) -> tuple[Tensor, dict[str, Any]]:
+    """Return the scores of the next token, float32 [rows, vocabulary], and what the next step needs."""
+    model_kwargs = model._update_model_kwargs_for_generation(
+        outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
+    )
+    # A copy, or the scores of the whole prompt would be kept.
+    return outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=device), model_kwargs
+
+
+def _invert(probabilities: Tensor, numbers: Tensor, wide: torch.dtype) -> Tensor:
+    """Return the token that each row's random number in [0, 1) falls on, [rows]; never one of probability 0."""
+    cumulative = probabilities.cumsum(dim=-1, dtype=wide)
+    whole = cumulative[:, -1:]
+    # The product may be rounded up to the whole, beyond which there is no token.
+    targets = torch.minimum(numbers[:, None] * whole, torch.nextafter(whole, torch.zeros_like(whole)))
+    found = torch.searchsorted(cumulative, targets, right=True)[:, 0]
+    # Only scores that are not numbers lead beyond; these are found out later.
+    return found.clamp_(max=probabilities.shape[-1] - 1)

@@ -1,0 +1,181 @@
+"""The whole way from candidates to what is reported: choose, compare with the ends, check the constraints again."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.uncertainty import minimum_detectable_effect
+from wise_merge.search.best.candidates import Candidates, listed, title
+from wise_merge.search.best.choice import ROUNDING, Choice, choose, halves, task_weights, wins
+from wise_merge.search.best.confirmation import difference, estimate
+from wise_merge.search.best.objective import ENDS, Constraint, Objective
+from wise_merge.search.best.result import UNMERGED, Checked, Found, Reading, Rival
+
+#: How often the choice is repeated on resampled problems.
+RESAMPLES = 200
+
+
+def find_best(
+    candidates: Candidates,
+    objective: Objective,
+    constraints: Sequence[Constraint],
+    *,
+    seed: int,
+    reference_temperature: float | None,
+) -> Found:
+    """Return the best candidate, chosen on one half of the problems, with its figures on the other.
+
+    Args:
+        candidates: see there.
+        objective: what is to be maximised.
+        constraints: what must hold.
+        seed: of the halves, and of every bootstrap and test.
+        reference_temperature: at which early and late are bars; None only if no bar is an end.
+    """
+    selects = halves(candidates.problems, seed)
+    values = candidates.value(objective)
+    numbers = range(len(candidates.points))
+    bars = [[_bar(candidates, number, one, reference_temperature) for number in numbers] for one in constraints]
+    electable = np.array(
+        [
+            all(bar[number] is not None or one.end is None for bar, one in zip(bars, constraints, strict=True))
+            for number in numbers
+        ]
+    )
+    if not electable.any():
+        points = listed([title(point) for point in candidates.points])
+        raise WiseMergeError(
+            f"nothing can be held against {', '.join(map(str, constraints))}: at T {reference_temperature} the ends of "
+            f"{points} have not been sampled as often as the figures need; go on with the sweep, or name another "
+            "--reference-temperature"
+        )
+    margins = np.zeros((len(constraints), *values.shape))
+    for margin, constraint, ends in zip(margins, constraints, bars, strict=True):
+        left = candidates.value(constraint.objective)
+        right = constraint.offset + (0.0 if constraint.end is None else left[[end or 0 for end in ends]])
+        margin[:] = left - right if constraint.at_least else right - left
+    tasks = candidates.tasks[selects]
+    choice = choose(values[:, selects], margins[:, :, selects], task_weights(tasks), electable)
+    shown = choice.nearest if choice.winner is None else choice.winner
+    checked = [
+        _check(candidates, shown, constraint, ends[shown], selects, seed)
+        for constraint, ends in zip(constraints, bars, strict=True)
+    ]
+    found = wins(
+        values[:, selects],
+        margins[:, :, selects],
+        tasks,
+        electable,
+        rng=np.random.default_rng(seed),
+        resamples=RESAMPLES,
+    )
+    return Found(
+        objective,
+        tuple(constraints),
+        seed,
+        reference_temperature,
+        candidates,
+        tuple(map(int, np.flatnonzero(~electable))),
+        selects,
+        choice,
+        None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
+        () if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
+        tuple(checked),
+        int(found[shown]),
+        int(found[_neighbours(candidates, shown)].sum()),
+        RESAMPLES - int(found.sum()),
+        RESAMPLES,
+    )
+
+
+def _bar(candidates: Candidates, number: int, constraint: Constraint, temperature: float | None) -> int | None:
+    """Return the number of the end that is a constraint's bar for a candidate, None if there is none."""
+    if constraint.end is None:
+        return None
+    assert temperature is not None
+    return candidates.end(candidates.points[number], constraint.end, temperature)
+
+
+def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
+    tasks, of_point, n = candidates.tasks, values[number], candidates.samples[number]
+    return Reading(
+        float(of_point[selects] @ task_weights(tasks[selects])),
+        estimate(of_point[~selects], n, tasks[~selects], seed=seed),
+        estimate(of_point, n, tasks, seed=seed),
+    )
+
+
+def _rivals(
+    candidates: Candidates, values: np.ndarray, choice: Choice, selects: np.ndarray, seed: int
+) -> tuple[Rival, ...]:
+    """Return what can be had without merging: either end of the winner, and the best of all ends."""
+    assert choice.winner is not None
+    winner, tasks = candidates.points[choice.winner], candidates.tasks
+
+    def best(numbers: Sequence[int]) -> int:
+        return max(numbers, key=lambda number: (round(float(choice.values[number]), 12), -number))
+
+    roles: dict[int, list[str]] = {}
+    for end in reversed(ENDS):
+        same = candidates.end(winner, end, winner.temperature)
+        if same is not None:
+            roles.setdefault(same, []).append(f"{end}, same T")
+        sampled = candidates.ends(winner, end)
+        if sampled:
+            roles.setdefault(best(sampled), []).append(f"{end}, best T")
+    unmerged = [number for number in range(len(candidates.points)) if candidates.points[number].unmerged is not None]
+    allowed = [number for number in unmerged if choice.meets[number]]
+    if allowed:
+        roles.setdefault(best(allowed), []).append(UNMERGED)
+    rivals = []
+    for number, named in roles.items():
+        if number == choice.winner:
+            continue
+        confirmed = difference(values[number, ~selects], values[choice.winner, ~selects], tasks[~selects], seed=seed)
+        apart = values[choice.winner] - values[number]
+        rivals.append(
+            Rival(
+                tuple(named),
+                number,
+                _read(candidates, number, values, selects, seed),
+                bool(choice.meets[number]),
+                float(apart[selects] @ task_weights(tasks[selects])),
+                confirmed,
+                float(apart @ task_weights(tasks)),
+                minimum_detectable_effect(confirmed.standard_error),
+            )
+        )
+    return tuple(rivals)
+
+
+def _check(
+    candidates: Candidates, number: int, constraint: Constraint, end: int | None, selects: np.ndarray, seed: int
+) -> Checked:
+    left = candidates.value(constraint.objective)
+    value = left[number]
+    bar = np.full_like(value, constraint.offset) if end is None else left[end] + constraint.offset
+    weights = [(half, task_weights(candidates.tasks[half])) for half in (selects, ~selects)]
+    means = [(float(value[half] @ weight), float(bar[half] @ weight)) for half, weight in weights]
+    margin = difference(bar[~selects], value[~selects], candidates.tasks[~selects], seed=seed)
+    sign = 1 if constraint.at_least else -1
+    (value_one, bar_one), (value_other, bar_other) = means
+    return Checked(
+        constraint,
+        end,
+        (value_one, value_other),
+        (bar_one, bar_other),
+        margin,
+        sign * (value_other - bar_other) >= -ROUNDING,
+    )
+
+
+def _neighbours(candidates: Candidates, number: int) -> list[int]:
+    """Return the candidates of the same checkpoints at most a step of the grid away from early to late, at any T."""
+    point = candidates.points[number]
+    line = {(one.place, other) for other, one in enumerate(candidates.points) if one.checkpoints == point.checkpoints}
+    # An end that several pairs share stands among the candidates as that of one of them.
+    line |= {(float(end == "late"), other) for end in ENDS for other in candidates.ends(point, end)}
+    places = sorted({place for place, _ in line})
+    at = places.index(point.place)
+    return sorted({other for place, other in line if place in places[max(at - 1, 0) : at + 2]})

@@ -1,0 +1,60 @@
+"""The recipe for mergekit that makes the chosen model, headed by how it was chosen."""
+
+import textwrap
+from pathlib import Path
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points import Checkpoint
+from wise_merge.results.rows import printable
+from wise_merge.search.best.candidates import title
+from wise_merge.search.best.result import Found
+from wise_merge.search.best.table import confirmed, with_bars
+
+#: How the recipes begin that may be replaced.
+_FIRST = "# Written by `wise-merge best`: "
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace what `wise-merge best` has not written."""
+    if path.is_dir():
+        raise WiseMergeError(f"{path} is a folder; give a file for the recipe")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(_FIRST)) != _FIRST.encode():
+                raise WiseMergeError(
+                    f"{path} exists and was not written by `wise-merge best`, so it is not overwritten; delete it or "
+                    "choose another name with --write"
+                )
+
+
+def recipe(found: Found) -> str:
+    """Return the YAML for mergekit; paths are as the user wrote them, so it runs where the sweep ran."""
+    import yaml
+
+    assert found.choice.winner is not None
+    assert found.chosen is not None
+    point, candidates = found.candidates.points[found.choice.winner], found.candidates
+    selecting, all_problems = int(found.selects.sum()), len(found.selects)
+    lines = [
+        f"{_FIRST[2:]}{title(point)}",
+        f"early: {_label(point.early)}; late: {_label(point.late)}",
+        f"Chosen for the largest {found.objective}{with_bars(found)} of {len(candidates.points):,} points, on "
+        f"{selecting:,} of {all_problems:,} problems of {', '.join(dict.fromkeys(candidates.tasks.tolist()))} "
+        f"(seed {found.seed}).",
+        f"On the other {all_problems - selecting:,}: {confirmed(found)}",
+        f"Sample it at temperature {point.temperature:g}, as it was chosen.",
+        f"Run it where the paths below lead to them: mergekit-yaml THIS_FILE OUT{lora_option(found)}",
+    ]
+    head = [f"# {part}" for line in lines for part in textwrap.wrap(printable(line), 116, break_on_hyphens=False)]
+    body = yaml.safe_dump(point.recipe(), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return "\n".join([*head, body])
+
+
+def lora_option(found: Found) -> str:
+    """Return what mergekit-yaml needs beyond the recipe if the checkpoints are adapters, else nothing."""
+    assert found.choice.winner is not None
+    return " --lora-merge-cache CACHE" if "+" in found.candidates.points[found.choice.winner].late.name else ""
+
+
+def _label(checkpoint: Checkpoint) -> str:
+    return checkpoint.name if checkpoint.step is None else f"{checkpoint.name} (step {checkpoint.step})"

@@ -1,0 +1,209 @@
+"""The points of a sweep over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
+
+What an engine finds is in the journal and in the folder of results, which all machines see. An engine that dies, with
+its machine or alone, costs the samples that were in flight: its point goes to another one, which goes on there.
+"""
+
+import os
+import re
+import socket
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.points.outcome import Outcome
+from wise_merge.points.point import Point
+from wise_merge.search.sweep.worker import Order, Worker
+
+#: Engines that a point may outlive before it is taken for what ends them.
+_MOST_DEATHS = 3
+#: Seconds between two looks at what the cluster has: machines come and go.
+_LOOK_EVERY = 5.0
+#: Seconds within which a cluster must answer.
+_ANSWER = 10.0
+#: Seconds in which a process that has lost its machine still holds the journal of its point.
+_LAST_BREATH = 120.0
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Keep this process connected to a Ray cluster; one that it is connected to already stays so."""
+    try:
+        import ray
+    except ImportError as error:
+        raise WiseMergeError(
+            f'--ray needs Ray, which cannot be imported ({error}); pip install "wise-merge[ray]"'
+        ) from error
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        _check_reachable(address)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    # Each way of not being reachable has a class of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WiseMergeError(
+            f"no Ray cluster at {address} ({reason[:300]}); start one with `ray start --head`, or leave --ray out"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nothing answers: Ray itself would wait for many minutes."""
+    if address == "auto":
+        # Where Ray looks for it.
+        started = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
+        address = os.environ.get("RAY_ADDRESS") or (started.read_text().strip() if started.is_file() else "")
+    place = re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>\d+)", address)
+    if place:
+        socket.create_connection((place["host"].strip("[]"), int(place["port"])), timeout=_ANSWER).close()
+
+
+class Cluster:
+    """Samples points with as many engines as the cluster has room for; an `Engine` is an actor of Ray."""
+
+    def __init__(self, order: Order, early: str) -> None:
+        """Take note of what engines must know; none is started yet."""
+        import ray
+
+        settings = order.settings
+        self._gpus = float(ray.cluster_resources().get("GPU", 0) > 0) if settings.gpus is None else settings.gpus
+        self._cores = settings.cores
+        if self._room() < 1:
+            raise WiseMergeError(
+                f"the Ray cluster has no room for an engine of {self._cores} cores and {self._gpus:g} GPUs; it has "
+                f"{ray.cluster_resources().get('CPU', 0):g} cores and {ray.cluster_resources().get('GPU', 0):g} GPUs: "
+                "set cores and gpus in the sweep's file"
+            )
+        whole = replace(
+            order,
+            folders={name: folder.resolve() for name, folder in order.folders.items()},
+            out=order.out.resolve(),
+            processes=self._cores,
+            patience=_LAST_BREATH,
+        )
+        # Once for all engines.
+        self._order = ray.put((whole, early, os.getcwd()))
+        self._engine = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(Engine)
+        self._idle: list[Any] = []
+        #: What says that an engine is up -> the engine.
+        self._starting: dict[Any, Any] = {}
+        self._stillborn = 0
+
+    def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
+        """Yield what came of n samples per problem at each point, in the order in which it is found."""
+        import ray
+        from ray.exceptions import RayActorError, RayTaskError
+
+        waiting, deaths = deque(points), Counter[Point]()
+        running: dict[Any, tuple[Any, Point]] = {}
+        while waiting or running:
+            # A point waits for an engine that is up: one that finds no room must not keep it.
+            while waiting and self._idle:
+                engine, point = self._idle.pop(), waiting.popleft()
+                running[engine.sample.remote(point, n)] = engine, point
+            while len(self._starting) < min(len(waiting), self._room() - len(running)):
+                engine = self._engine.remote(self._order)
+                self._starting[engine.ready.remote()] = engine
+            done, _ = ray.wait([*running, *self._starting], timeout=_LOOK_EVERY)
+            for reference in done:
+                if reference in self._starting:
+                    self._start(reference)
+                    continue
+                engine, point = running.pop(reference)
+                try:
+                    outcomes = ray.get(reference)
+                except RayActorError as error:
+                    deaths[point] += 1
+                    if deaths[point] >= _MOST_DEATHS:
+                        raise _died(f"of {point.title}", error) from error
+                    waiting.appendleft(point)
+                except RayTaskError as error:
+                    if isinstance(error.cause, WiseMergeError):
+                        raise WiseMergeError(str(error.cause)) from error
+                    raise
+                else:
+                    self._idle.append(engine)
+                    yield outcomes
+
+    def _start(self, reference: Any) -> None:
+        """Take an engine that is up among the idle ones; one that died on the way is replaced, some times over."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        engine = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayActorError as error:
+            self._stillborn += 1
+            if self._stillborn >= _MOST_DEATHS:
+                raise _died("before they were up", error) from error
+        else:
+            self._stillborn = 0
+            self._idle.append(engine)
+
+    def _room(self) -> int:
+        """Return how many engines the cluster holds, those that run among them."""
+        import ray
+
+        return sum(
+            int(min(_ratio(found.get("CPU", 0), self._cores), _ratio(found.get("GPU", 0), self._gpus)))
+            for node in ray.nodes()
+            if node["Alive"] and (found := node["Resources"])
+        )
+
+
+def _died(when: str, error: Exception) -> WiseMergeError:
+    return WiseMergeError(
+        f"{_MOST_DEATHS} engines have died {when} ({' '.join(str(error).split())[:300]}); all finished samples are in "
+        "the journal: mend that and run the same command again"
+    )
+
+
+def _ratio(there: float, needed: float) -> float:
+    return there / needed if needed else float("inf")
+
+
+class Engine:
+    """An actor: a worker that is loaded with its first point, so that what fails then is told as an error of it."""
+
+    def __init__(self, order: tuple[Order, str, str]) -> None:
+        """Take note of the order, the early checkpoint and the folder in which the command was typed."""
+        self._order, self._early, self._directory = order
+        self._worker: Worker | None = None
+
+    def ready(self) -> None:
+        """Return when the engine is up."""
+
+    def sample(self, point: Point, n: int) -> list[Outcome]:
+        """Return what comes of a point; see `Worker.sample`."""
+        try:
+            if self._worker is None:
+                self._worker = self._load()
+            return self._worker.sample(point, n)
+        except WiseMergeError as error:
+            # Some are made to end `lm_eval`, and would end the actor.
+            raise WiseMergeError(str(error)) from None
+
+    def _load(self) -> Worker:
+        import platform
+
+        for what, path in [("results", self._order.out / "sweep.json"), *self._order.folders.items()]:
+            if not path.exists():
+                raise WiseMergeError(
+                    f"{platform.node()} does not see {path} ({what}); checkpoints and results must lie where every "
+                    "machine of the cluster finds them by the same path"
+                )
+        # As far as there is one, for paths within the settings.
+        if Path(self._directory).is_dir():
+            os.chdir(self._directory)
+        return Worker(self._order, self._early)

@@ -1,0 +1,106 @@
+"""What a folder of results holds from before, and whether a sweep may go on there with further points and samples."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.journal.contents import holds_samples
+from wise_merge.points.folder import Results, holds_outcomes, read_plan
+from wise_merge.points.point import Checkpoint, Point
+from wise_merge.search.sweep.settings import Settings
+
+#: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
+_MAY_CHANGE = {
+    *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration"),
+    *("batch_size", "device", "until_ci", "successive_halving", "processes", "ray", "cores", "gpus"),
+}
+
+
+def read_earlier(settings: Settings, out: Path) -> Results | None:
+    """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
+
+    A sweep that ended before its first sample, such as for want of data, binds nobody: the next one may be another.
+    Raises a `WiseMergeError` where this sweep cannot go on there: `out` is a file, holds something else, or results
+    of other settings. Reads no checkpoint.
+    """
+    there = next(path for path in (out, *out.parents) if path.exists())
+    if not there.is_dir():
+        raise WiseMergeError(f"--out {out}: {there} is a file; name a folder for the results")
+    found = read_plan(out)
+    if found is None and out.is_dir():
+        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+        # A journal tells what its samples are of; outcomes without sweep.json do not.
+        if {"points", "journal"} <= names:
+            raise WiseMergeError(
+                f"--out {out} has lost its sweep.json, which says what its points are of; remove {out / 'points'} and "
+                "run the sweep again: what its journal holds is not drawn twice"
+            )
+        if names - {"journal"}:
+            raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
+    if found is None or not (holds_outcomes(out) or holds_samples(found.journal)):
+        return None
+    _check_settings(found, settings, out)
+    return found
+
+
+def fixed(settings: Settings) -> dict[str, Any]:
+    """Return the settings that are the same for all points of a folder of results."""
+    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
+
+
+def _check_settings(before: Results, settings: Settings, out: Path) -> None:
+    """Raise a `WiseMergeError` for results of a sweep with other settings."""
+    changed = [
+        f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
+        for key, value in fixed(settings).items()
+        if value != before.settings.get(key)
+    ]
+    if changed:
+        raise WiseMergeError(
+            f"{out} holds a sweep with other settings: {', '.join(changed)}; go on with those, or name another folder"
+        )
+
+
+def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return the early checkpoint (the first) and the late ones, each as the results know it.
+
+    Raises a `WiseMergeError` if one that the results know is another now: its files, its name or its temperature.
+    """
+    if before is None or not before.points:
+        return list(checkpoints)
+    others = {one.name: one for point in before.points for one in point.checkpoints[1:]}
+    found = []
+    for number, now in enumerate(checkpoints):
+        role = "late" if number else "early"
+        then = others.get(now.name, now) if number else before.points[0].early
+        if then.digest != now.digest:
+            raise WiseMergeError(
+                f"{before.folder} holds results of another model: {role} is {then.name} there (digest "
+                f"{then.digest[:8]}) and {now.name} now (digest {now.digest[:8]}); name another folder for the results"
+            )
+        if then.name != now.name:
+            raise WiseMergeError(
+                f"{before.folder} holds results in which the {role} checkpoint {now.name} is called {then.name}; call "
+                "it so again"
+            )
+        if then.balance != now.balance:
+            raise WiseMergeError(
+                f"{before.folder} holds results of another calibration: {role} {now.name} has temperature "
+                f"{then.balance:g} there and {now.balance:g} now; go on with that, or name another folder for the "
+                "results"
+            )
+        # With the step of then: a log that has come or gone makes no other checkpoint.
+        found.append(then)
+    return found
+
+
+def together(before: Results | None, settings: Settings, points: tuple[Point, ...], out: Path) -> Results:
+    """Return all points that were ever asked for in the folder, these first."""
+    if before is None:
+        return Results(out, fixed(settings), settings.samples, settings.tasks, points)
+    asked = set(points)
+    further = [point for point in before.points if point not in asked]
+    tasks = tuple(dict.fromkeys([*before.tasks, *settings.tasks]))
+    return Results(out, fixed(settings), max(before.samples, settings.samples), tasks, (*points, *further))

@@ -1,0 +1,93 @@
+"""What a sweep prints: what it will do, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wise_merge.estimators.pass_at_k import pass_at_k_curves
+from wise_merge.estimators.uncertainty import standard_error
+from wise_merge.methods import METHODS
+from wise_merge.points.outcome import Outcome
+from wise_merge.points.point import Point
+from wise_merge.results.cells import with_error
+from wise_merge.search.sweep.memory import gigabytes
+from wise_merge.search.sweep.plan import Plan
+
+
+def of_plan(plan: Plan) -> str:
+    """Return in two lines which points are sampled."""
+    settings, early = plan.settings, plan.points[0].early
+    lates = list(dict.fromkeys(one for point in plan.points for one in point.checkpoints[1:]))
+    models = {point.model for point in plan.points}
+    steps = ["" if one.step is None else f" (step {one.step})" for one in (early, *lates)]
+    named = ", ".join(f"{one.name}{step}" for one, step in zip(lates, steps[1:], strict=True))
+    temperatures = ", ".join(f"{temperature:g}" for temperature in settings.temperatures)
+    if METHODS[settings.method].line:
+        whom = f"early {early.name}{steps[0]} and late {named}"
+        grid = f"alpha {', '.join(f'{alpha:g}' for alpha in (0.0, *settings.alphas, 1.0))}"
+    else:
+        whom = f"{early.name}{steps[0]}, {named}"
+        grid = f"{settings.method} and each checkpoint itself"
+    return (
+        f"{settings.method} of {whom}; {gigabytes(plan.model_bytes)} a model\n"
+        f"{grid} x temperature {temperatures}: {len(plan.points)} points of {len(models)} models, "
+        f"{settings.samples} samples per problem of {', '.join(settings.tasks)}"
+    )
+
+
+def of_outcomes(outcomes: Sequence[Outcome]) -> str:
+    """Return a line per point and task: Pass@1 and Pass@n with standard errors over problems."""
+    blocks = []
+    for task in dict.fromkeys(outcome.task for outcome in outcomes):
+        some = [outcome for outcome in outcomes if outcome.task == task]
+        n = min(outcome.n for outcome in some)
+        shown = sorted({1, n})
+        where = ["late", "step", "alpha"] if some[0].point.alpha is not None else ["model", "step"]
+        head = [*where, "T", *(f"pass@{k}" for k in shown), "n"]
+        rows = [head, *(_row(outcome, shown) for outcome in some)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems", *lines]))
+    return "\n".join(blocks)
+
+
+def _row(outcome: Outcome, shown: Sequence[int]) -> list[str]:
+    point = outcome.point
+    correct = np.array([sum(problem.correct[: outcome.n]) for problem in outcome.problems])
+    curves = pass_at_k_curves(outcome.n, correct)
+    errors = standard_error(curves)
+    cells = [with_error(curves[:, k - 1].mean(), errors[k - 1]) for k in shown]
+    return [*_where(point), f"{point.temperature:g}", *cells, str(outcome.n)]
+
+
+def _where(point: Point) -> list[str]:
+    if point.alpha is not None:
+        step = "-" if point.late.step is None else str(point.late.step)
+        return [Path(point.late.name).name, step, f"{point.alpha:g}"]
+    found = None if point.unmerged is None else point.checkpoints[point.unmerged].step
+    return [point.merge_title(short=True), "-" if found is None else str(found)]
+
+
+def of_stopped(stopped: Mapping[Point, str], found: Mapping[Point, Sequence[Outcome]], samples: int) -> str:
+    """Return how many points were stopped and why, and what that saved."""
+    saved = {
+        (point.model, point.temperature): sum((samples - one.n) * len(one.problems) for one in found[point])
+        for point in stopped
+    }
+    whole = {
+        (point.model, point.temperature): sum(samples * len(one.problems) for one in outcomes)
+        for point, outcomes in found.items()
+    }
+    reasons = {"dominated": "dominated by another point", "interval": "with an interval narrow enough"}
+    counts = [
+        f"{sum(why == reason for why in stopped.values())} {text}"
+        for reason, text in reasons.items()
+        if reason in stopped.values()
+    ]
+    return (
+        f"\nStopped early: {' and '.join(counts)}; saved {sum(saved.values()):,} of {sum(whole.values()):,} samples "
+        f"({sum(saved.values()) / sum(whole.values()):.0%})."
+    )

@@ -1,0 +1,23 @@
+"""Tasks of lm-eval that draw K completions per problem and score them all.
+
+lm-eval 0.4.13 has `repeats`, but keeps one of the K completions unless told
+otherwise, has no command-line flag for K, and reports no estimator over samples.
+Only lm-eval is known here; estimators and answers are elsewhere. `task` is the class
+behind every YAML in `lm_eval_tasks/`, `problems` its data, `audit` what it says about
+the completions, `host` what lm-eval itself is told.
+"""
+
+from wise_merge.hosts.lm_eval.registration import TaskInputError, register, tasks_directory
+from wise_merge.tasks.problems import countdown_key, countdown_problems, sudoku_document, sudoku_problems
+from wise_merge.tasks.task import PassKTask
+
+__all__ = [
+    "PassKTask",
+    "TaskInputError",
+    "countdown_key",
+    "countdown_problems",
+    "register",
+    "sudoku_document",
+    "sudoku_problems",
+    "tasks_directory",
+]

@@ -1,0 +1,127 @@
+"""The problems of a task of lm-eval with their gold solutions, as texts for a model to read."""
+
+import ast
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import apply_template
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.hosts.lm_eval.registration import tasks_directory
+from wise_merge.results.rows import shortened
+from wise_merge.tasks.problems import variables
+from wise_merge.tasks.task import PassKTask
+
+#: What `lm_eval` draws few-shot examples with unless told otherwise.
+_FEWSHOT_SEED = 1234
+
+
+@dataclass(frozen=True)
+class GoldSolution:
+    """A problem and its solution.
+
+    Attributes:
+        place: where it stands, such as `problem 7`.
+        prompt: as the task shows it to a model, with the worked examples.
+        solution: what is to follow the prompt.
+        chat: whether they are a user's turn and the answer to it, rather than one text.
+    """
+
+    place: str
+    prompt: str
+    solution: str
+    chat: bool
+
+
+def gold_solutions(
+    name: str, *, metadata: dict[str, Any], num_fewshot: int | None = None, limit: int | None = None
+) -> list[GoldSolution]:
+    """Return the problems of a task, at most `limit`, with their solutions; see `solutions_of`.
+
+    Args:
+        name: of the task.
+        metadata: as for `lm_eval --metadata`, such as `data_file` or `problem_seed`.
+        num_fewshot: worked examples in the prompt; None = as the task has it.
+        limit: how many problems; None = all.
+    """
+    return solutions_of(_load(name, metadata), num_fewshot=num_fewshot, limit=limit)
+
+
+def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None = None) -> list[GoldSolution]:
+    """Return the problems of a loaded task with their solutions.
+
+    Of our own tasks, the solution is written as that of the worked examples in the prompt; of others, it is the target.
+    """
+    name = task.config.task
+    ours = isinstance(task, PassKTask)
+    if num_fewshot is not None:
+        task.set_config("num_fewshot", num_fewshot)
+    if ours:
+        task._choose_prompt(has_chat_template=False)
+    task.set_fewshot_seed(_FEWSHOT_SEED)
+    chat = ours and task.config.metadata["prompt"] == "instruct"
+    found: list[GoldSolution] = []
+    for number, document in enumerate(task.eval_docs, start=1):
+        if limit is not None and len(found) == limit:
+            break
+        solution = _written_solution(task, document) if ours else task.doc_to_target(document)
+        if not isinstance(solution, str):
+            raise WiseMergeError(
+                f"{name}: the target of problem {number} is no text but {shortened(solution)}; "
+                "give prompts and completions by --data instead"
+            )
+        prompt = task.fewshot_context(document, task.config.num_fewshot or 0)
+        delimiter = "" if chat else task.config.target_delimiter
+        found.append(GoldSolution(f"problem {number}", prompt, delimiter + solution, chat))
+    return found
+
+
+def parse_metadata(settings: Sequence[str]) -> dict[str, Any]:
+    """Return settings such as `problem_seed=1` or `{"problem_seed": 1}` as one mapping, as lm-eval reads them."""
+    found: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not setting.lstrip().startswith("{") and equals:
+            found[name.strip()] = _literal(value)
+            continue
+        mapping = _literal(setting)
+        if not isinstance(mapping, dict):
+            raise WiseMergeError(f'--metadata takes name=value or {{"name": value}}; got {shortened(setting)}')
+        found |= mapping
+    return found
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def _load(name: str, metadata: dict[str, Any]) -> Any:
+    directory = tasks_directory()
+    # Without lm-eval's own 14,000, which take seconds to index, where they are not asked for.
+    ours = (Path(directory) / f"{name}.yaml").is_file()
+    manager = TaskManager(include_defaults=not ours, include_path=directory, metadata=metadata)
+    if name not in manager.all_tasks:
+        raise WiseMergeError(f"lm-eval has no task {name!r}; `lm_eval ls tasks` lists them")
+    if name not in manager.all_subtasks:
+        raise WiseMergeError(f"{name} is a group of tasks; name one of them")
+    return manager.load([name])["tasks"][name]
+
+
+def _written_solution(task: Any, document: dict[str, Any]) -> str:
+    template = task.fewshot_cfg.doc_to_target
+    missing = sorted(variables(template) - document.keys())
+    if missing:
+        raise WiseMergeError(
+            f"{task.config.task} has no written solutions: it lacks the column {', '.join(missing)} (it has "
+            f"{', '.join(document)}); give prompts and completions by --data instead"
+        )
+    return str(apply_template(template, document))

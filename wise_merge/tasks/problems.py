@@ -1,0 +1,172 @@
+"""The problems of our tasks: from a file of the user's, or generated; with the columns that a task needs."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import jinja2
+import jinja2.meta
+
+from wise_merge.answers.benchmarks import Gold
+from wise_merge.errors import WiseMergeError
+from wise_merge.games import countdown, sudoku
+from wise_merge.hosts.lm_eval.registration import TaskInputError, tasks_directory
+from wise_merge.results.rows import read_rows
+
+#: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
+FEWSHOT_EXAMPLES = 16
+
+#: Other names that data sets have for our columns; capitals do not matter anyway.
+ALSO_CALLED = {"numbers": "nums", "question": "puzzle"}
+
+
+def countdown_problems(
+    *, numbers: int, largest: int, problems: int, problem_seed: int, operations: str, **_: Any
+) -> dict[str, datasets.Dataset]:
+    """Return the problems of `countdown_passk` and a few others for the few-shot examples."""
+    _positive_integers(numbers=numbers, largest=largest, problems=problems)
+    generated = _with_examples(
+        problems,
+        lambda count: countdown.generate_problems(
+            count, numbers=numbers, largest=largest, seed=problem_seed, operations=str(operations)
+        ),
+    )
+    return _splits([{"numbers": list(p.numbers), "target": p.target, "solution": p.solution} for p in generated])
+
+
+def countdown_key(gold: Any) -> Gold:
+    """Return what makes two problems of CountDown the same one, see `countdown.Problem.key`."""
+    numbers, target = gold
+    return countdown.Problem(numbers, target, solution="").key
+
+
+def sudoku_problems(
+    *, size: int, blanks: int, problems: int, problem_seed: int, **_: Any
+) -> dict[str, datasets.Dataset]:
+    """Return the puzzles of `sudoku4_passk` or `sudoku9_passk`, and a few others for the few-shot examples."""
+    _positive_integers(size=size, blanks=blanks, problems=problems)
+    generated = _with_examples(
+        problems, lambda count: sudoku.generate_puzzles(count, size=size, blanks=blanks, seed=problem_seed)
+    )
+    return _splits([{"question": p.puzzle, "solution": p.solution} for p in generated])
+
+
+def sudoku_document(row: Mapping[str, Any], *, size: int, **_: Any) -> dict[str, Any]:
+    """Return a row of a Sudoku file with its puzzle as the prompt needs it: digits in a row, 0 for an empty cell."""
+    puzzle = sudoku.read_puzzle(str(row["question"]))
+    if len(puzzle) != size**2:
+        raise WiseMergeError(f"it must have {size**2} cells; got {len(puzzle)}: {row['question']!r}")
+    return {**row, "question": puzzle}
+
+
+def _with_examples(problems: int, generate: Callable[[int], Sequence[Any]]) -> Sequence[Any]:
+    # The examples are drawn together with the problems, so that none of them is a problem too.
+    try:
+        return generate(problems + FEWSHOT_EXAMPLES)
+    except WiseMergeError as error:
+        raise WiseMergeError(f"{problems} problems and {FEWSHOT_EXAMPLES} few-shot examples: {error}") from error
+
+
+def _splits(rows: Sequence[dict[str, Any]]) -> dict[str, datasets.Dataset]:
+    return {
+        "test": datasets.Dataset.from_list(rows[:-FEWSHOT_EXAMPLES]),
+        "train": datasets.Dataset.from_list(rows[-FEWSHOT_EXAMPLES:]),
+    }
+
+
+def of_task(setting: Any, name: str, task: str) -> Any:
+    """Return what a setting of the metadata says for a task: one value for all, or a mapping from tasks to values."""
+    if not isinstance(setting, dict):
+        return setting
+    ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
+    unknown = sorted(set(setting) - ours)
+    if unknown:
+        raise TaskInputError(
+            f"{name} names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"
+        )
+    return setting.get(task)
+
+
+def data_file(setting: Any, task: str) -> Path | None:
+    """Return the file that the metadata names for a task."""
+    setting = of_task(setting, "data_file", task)
+    if setting is not None and not isinstance(setting, str):
+        raise TaskInputError(f"{task}: data_file must be the path of a JSON Lines file; got {setting!r}")
+    return None if setting is None else Path(setting).expanduser()
+
+
+def read_file(path: Path, task: str) -> datasets.Dataset:
+    """Return the rows of a JSON Lines file."""
+    if not path.is_file():
+        raise TaskInputError(f"{task}: data_file {str(path)!r} does not exist; give the path of a JSON Lines file")
+
+    def refuse(place: str, reason: str) -> None:
+        raise TaskInputError(f"{task}: {path} is not a JSON Lines file; {place}: {reason}")
+
+    # `datasets` would name neither the file nor the line.
+    try:
+        count = sum(1 for _ in read_rows(path, refuse))
+    except TaskInputError:
+        raise
+    except WiseMergeError as error:
+        raise TaskInputError(f"{task}: {error}") from error
+    if not count:
+        raise TaskInputError(f"{task}: {path} is empty")
+    try:
+        return datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
+    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+        raise TaskInputError(f"{task}: {path} is not a JSON Lines file: {error.__cause__ or error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal: scores depend on the copy of the text."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def variables(template: str) -> set[str]:
+    """Return the names that a Jinja template takes from its document.
+
+    >>> sorted(variables("{{question}} {{numbers | join(' ')}}"))
+    ['numbers', 'question']
+    """
+    return jinja2.meta.find_undeclared_variables(jinja2.Environment().parse(template))
+
+
+def with_columns(
+    rows: datasets.Dataset, columns: Sequence[str], constants: Mapping[str, Any], origin: str
+) -> datasets.Dataset:
+    """Return the rows with these columns, renamed where a data set calls them otherwise.
+
+    Args:
+        rows: as loaded.
+        columns: that the task needs.
+        constants: values, the same in each row, for columns that the data need not have.
+        origin: of the rows, for the error message.
+    """
+    for column in columns:
+        if column in rows.column_names:
+            continue
+        names = {column, ALSO_CALLED.get(column, column)}
+        other = [name for name in rows.column_names if name.lower() in names]
+        if other:
+            rows = rows.rename_column(other[0], column)
+        elif column in constants:
+            rows = rows.add_column(column, [constants[column]] * len(rows))
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing:
+        raise WiseMergeError(f"{origin} lacks the column {', '.join(missing)}; it has {', '.join(rows.column_names)}")
+    return rows
+
+
+def positive_integer(value: Any, name: str) -> int:
+    """Return the value if it is a positive integer, and refuse it by name otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise TaskInputError(f"{name} must be a positive integer; got {value!r}")
+    return value
+
+
+def _positive_integers(**values: Any) -> None:
+    for name, value in values.items():
+        positive_integer(value, name)

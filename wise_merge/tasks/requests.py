@@ -1,0 +1,184 @@
+"""What lm-eval asks of a model in our tasks, built once and asked again and again, and the verdicts on the answers.
+
+Prompts, settings and checks are those of `lm_eval --tasks ...`, for the same code of lm-eval makes them; only its loop
+around one model and one temperature is left out.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.tasks import TaskManager
+
+from wise_merge.answers import benchmarks
+from wise_merge.answers.benchmarks import Benchmark, Gold, Judged
+from wise_merge.errors import WiseMergeError
+from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
+from wise_merge.tasks.task import PassKTask
+
+#: lm-eval's, of the examples in a few-shot prompt.
+_FEWSHOT_SEED = 1234
+#: Kinds of entries in lm-eval's index that are several tasks.
+_MANY = ("GROUP", "TAG")
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What `lm_eval` takes besides the model: see its own help.
+
+    Attributes:
+        metadata: of the tasks; K (`repeats`) is given apart.
+        gen_kwargs: settings of sampling but for the temperature.
+        num_fewshot: None = the task's.
+        apply_chat_template: to every prompt; a name chooses one of several.
+        system_instruction: before every prompt, None = none.
+        fewshot_as_multiturn: None = lm-eval's default.
+        include_path: a folder of further task files.
+        limit: only the first so many problems, None = all.
+    """
+
+    metadata: Mapping[str, Any]
+    gen_kwargs: Mapping[str, Any]
+    num_fewshot: int | None = None
+    apply_chat_template: bool | str = False
+    system_instruction: str | None = None
+    fewshot_as_multiturn: bool | None = None
+    include_path: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskRequests:
+    """A task whose requests have been built.
+
+    Attributes:
+        name: of the task.
+        benchmark: by which answers are judged.
+        instances: of lm-eval, one per problem.
+        golds: what the answers to each problem are compared with.
+        max_tokens: of the longest completion allowed.
+    """
+
+    name: str
+    benchmark: Benchmark
+    instances: Sequence[Any]
+    golds: Sequence[Gold]
+    max_tokens: int
+
+    def at(self, temperature: float, n: int) -> list[Any]:
+        """Return requests for n samples of every problem at a temperature: those of the first, of the second, ..."""
+        requests: list[Any] = []
+        for instance in self.instances:
+            prompt, settings, *rest = instance.arguments
+            settings = {**settings, "temperature": temperature, "do_sample": temperature > 0}
+            again = dataclasses.replace(instance, arguments=(prompt, settings, *rest), resps=[], filtered_resps={})
+            again.repeats = n
+            requests += [again] * n
+        return requests
+
+    def judge(self, completions: Sequence[Sequence[str]], *, processes: int | None = None) -> list[Judged]:
+        """Return the verdicts on the completions of each problem, in the order of the problems."""
+        return benchmarks.judge(self.benchmark, zip(self.golds, completions, strict=True), processes=processes)
+
+
+def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[str, ...]:
+    """Return the names of tasks, those of a group in its place.
+
+    Raises a `WiseMergeError` for one that does not exist, with names that are near it.
+    """
+    manager = _manager({}, include_path)
+    known = manager.all_tasks
+    for name in names:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(
+            name, [*known, *(one.removesuffix("_passk") for one in known)], n=3, cutoff=0.5
+        )
+        near = list(dict.fromkeys(one if one in known else f"{one}_passk" for one in near))
+        raise WiseMergeError(
+            f"there is no task {name} with K samples per problem; "
+            + (f"near it are {', '.join(near)}" if near else f"there are {', '.join(known)}")
+        )
+    found = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+    for name in found:
+        # Ours come with a class of their own; a task of lm-eval's class scores one answer per problem.
+        if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
+            raise _no_verdicts(name)
+    return found
+
+
+def _within(name: str, index: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tasks of a group or tag, without reading their problems; a task is but itself."""
+    kind = index[name].kind.name if name in index else "TASK"
+    if kind == "TAG":
+        return [other for other, entry in index.items() if entry.kind.name not in _MANY and name in entry.tags]
+    if kind == "GROUP":
+        parts = [part if isinstance(part, str) else part.get("task") for part in index[name].cfg["task"]]
+        return [one for part in parts if isinstance(part, str) for one in _within(part, index)]
+    return [name]
+
+
+def _no_verdicts(name: str) -> WiseMergeError:
+    return WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
+
+
+def build(
+    model: Any, names: Sequence[str], samples: int, temperature: float, settings: TaskSettings
+) -> list[TaskRequests]:
+    """Return the tasks of these names with their requests, as `lm_eval` asks them of a model.
+
+    Args:
+        model: of lm-eval; its tokenizer and context length are consulted.
+        names: of tasks or groups of tasks.
+        samples: K.
+        temperature: of sampling; requests at any other can be had (`TaskRequests.at`).
+        settings: see there.
+    """
+    manager = _manager({**settings.metadata, "repeats": samples}, settings.include_path)
+    built: dict[str, TaskRequests] = {}
+    for name, task in _named(manager.load(list(names))["tasks"]):
+        if name in built:
+            continue
+        if not isinstance(task, PassKTask):
+            raise _no_verdicts(name)
+        built[name] = _build(model, name, task, temperature, settings)
+    return list(built.values())
+
+
+def _manager(metadata: Mapping[str, Any], include_path: str | None) -> Any:
+    # Without lm-eval's own tasks, of which none has K samples: to look through their files takes ten seconds.
+    paths = [tasks_directory(), *([include_path] if include_path else [])]
+    return TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
+
+
+def _named(tasks: Mapping[Any, Any]) -> list[tuple[str, Any]]:
+    return [(task.config.task, task) for task in leaves(tasks)]
+
+
+def _build(model: Any, name: str, task: Any, temperature: float, settings: TaskSettings) -> TaskRequests:
+    task.set_config("generation_kwargs", {**settings.gen_kwargs, "temperature": temperature}, update=True)
+    if settings.num_fewshot is not None:
+        task.set_config("num_fewshot", settings.num_fewshot)
+    task.set_fewshot_seed(seed=_FEWSHOT_SEED)
+    task.meet(model)
+    templated = settings.apply_chat_template
+    multiturn = {} if settings.fewshot_as_multiturn is None else {"fewshot_as_multiturn": settings.fewshot_as_multiturn}
+    if templated:
+        model.chat_template(templated)
+    task.build_all_requests(
+        limit=settings.limit,
+        rank=0,
+        world_size=1,
+        cache_requests=False,
+        rewrite_requests_cache=False,
+        system_instruction=settings.system_instruction,
+        apply_chat_template=bool(templated),
+        chat_template=model.apply_chat_template if templated else None,
+        tokenizer_name=model.tokenizer_name if templated else "",
+        **multiturn,
+    )
+    return TaskRequests(
+        name, task.benchmark, task.instances, [task.benchmark.gold(one.doc) for one in task.instances], task.max_tokens
+    )
