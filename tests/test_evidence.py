@@ -26,6 +26,13 @@ LATE = Checkpoint("sft/checkpoint-800", 800, "a" * 32)
 SECOND = Checkpoint("sft/checkpoint-400", 400, "b" * 32)
 
 
+def changed(point, **change):
+    """The point with other checkpoints, or another alpha or dtype."""
+    early, late, alpha = (change.pop(name, getattr(point, name)) for name in ("early", "late", "alpha"))
+    moved = on_line(early, late, point.method, alpha, point.temperature, point.dtype, point.out_dtype)
+    return dataclasses.replace(moved, **change)
+
+
 def grid(*lates, alphas=(0.0, 0.5, 1.0), temperatures=(1.0,), method="wise_ft", early=EARLY, **dtypes):
     """The points of a sweep."""
     return [
@@ -103,7 +110,7 @@ def test_a_model_stands_beside_its_own_two_checkpoints(tmp_path):
 def test_figures_of_another_model_are_refused(change, named, tmp_path):
     """Another alpha, dtype, pair, direction or method; one line says what the model is and what was swept."""
     leave(tmp_path, grid())
-    other = dataclasses.replace(grid()[1], **change)
+    other = changed(grid()[1], **change)
     with pytest.raises(WiseMergeError, match=f"{tmp_path} holds no figures of this model: .*{named}") as refused:
         evidence_of(merged_of(other), tmp_path)
     assert "\n" not in str(refused.value)
@@ -122,7 +129,7 @@ def test_the_temperatures_of_balancing_belong_to_the_model(tmp_path):
     points = grid(late, method="bang", early=early)
     leave(tmp_path, points)
     assert {row[1] for row in seen(evidence_of(merged_of(points[1]), tmp_path))} == set(SHOWN)
-    other = dataclasses.replace(points[1], late=dataclasses.replace(LATE, balance=1.5))
+    other = changed(points[1], late=dataclasses.replace(LATE, balance=1.5))
     with pytest.raises(WiseMergeError, match="holds no figures of this model"):
         evidence_of(merged_of(other), tmp_path)
 
@@ -142,7 +149,7 @@ def test_checkpoints_are_found_however_they_are_written(tmp_path, monkeypatch):
         (tmp_path / one.name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     leave(tmp_path / "grid", grid())
-    absolute = dataclasses.replace(
+    absolute = changed(
         grid()[1],
         early=dataclasses.replace(EARLY, name=str(tmp_path / EARLY.name)),
         late=dataclasses.replace(LATE, name=f"./{LATE.name}/"),

@@ -490,7 +490,7 @@ BAD_INPUT = {
         change(models=[{"model": "/nowhere/checkpoint-9"}]),
         ["/nowhere/checkpoint-9", "late", "path"],
     ),
-    "two late models": (change(models=[{"model": "a"}, {"model": "b"}]), ["exactly one late", "linear"]),
+    "two late models": (change(models=[{"model": "a"}, {"model": "b"}]), ["exactly one late", "uniform_soup"]),
     "a truncated file": (replace_late(truncate), ["model.safetensors", "not a whole safetensors file"]),
     "a missing tensor": (replace_late(without_tensor), ["model.layers.1.mlp.up_proj.weight", "missing in"]),
     "another architecture": (change_config(architectures=["Other"]), ["different architectures", "Other"]),

@@ -148,14 +148,14 @@ def test_a_model_that_is_half_replaced_samples_nothing(runs, tmp_path):
     tensors["model.norm.weight"][3] = float("nan")
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     model = engine(run, journal=tmp_path / "journal")
-    with pytest.raises(WiseMergeError, match="no average yet"):
+    with pytest.raises(WiseMergeError, match="no merge yet"):
         ask(model, ["a"], **SAMPLED)
     become(model, run, wise_ft(run, alpha=0.3))
     early = run / "checkpoint-1"
     recipe = {**wise_ft(run, alpha=0.3), "models": [{"model": str(broken)}]}
     with pytest.raises(WiseMergeError, match=r"model.norm.weight of .*checkpoint-2 contains nan"):
         model.replace_weights([early, broken], Ingredients(str(early), (str(broken),)), recipe, "a merge", "d")
-    with pytest.raises(WiseMergeError, match="no average yet"):
+    with pytest.raises(WiseMergeError, match="no merge yet"):
         ask(model, ["a"], **SAMPLED)
     become(model, run, wise_ft(run, alpha=0.3))
     assert len(ask(model, ["a"], **SAMPLED)) == 1

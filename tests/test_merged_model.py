@@ -139,7 +139,10 @@ def test_slices_have_no_temperature_and_alpha_of_their_own(folder):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ({**plain(), "merge_method": "linear"}, "merge_method must be wise_ft or bang; got 'linear'"),
+        (
+            {**plain(), "merge_method": "linear"},
+            "merge_method is linear; a card tells of one early and one late checkpoint",
+        ),
         ({**plain(), "paramters": {}}, "unknown key paramters.*did you mean parameters"),
         ({**plain(), "models": [{"model": "a"}, {"model": "b"}]}, "must name exactly one late checkpoint"),
         ({key: value for key, value in plain().items() if key != "base_model"}, "base_model is missing"),

@@ -317,7 +317,7 @@ BAD_INPUT = {
     ),
     "two late models": (
         change(models=lambda run: [{"model": str(run / "checkpoint-2")}, {"model": str(run)}]),
-        ["exactly one late", "checkpoint-2", "linear"],
+        ["exactly one late", "checkpoint-2", "uniform_soup"],
     ),
     "no late model": (
         change(models=lambda run: [{"model": str(run / "checkpoint-1")}]),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.edits import with_out_dtype, with_parameter
-from wise_merge.recipes.models import Ingredients, ingredients
+from wise_merge.recipes.models import Ingredients, ingredients, is_ours, method_of
 from wise_merge.recipes.parameters import check_settings, temperature_of, value_of
 from wise_merge.recipes.reading import normalised, read_recipe
 from wise_merge.recipes.schema import KEYS, check_keys, model_name
@@ -130,8 +130,7 @@ def test_models_are_called_as_mergekit_calls_them(model):
         ({"models": None, "slices": [{"sources": [{"model": "x", "layer_range": [2, 0]}]}]}, ["FIRST < END"]),
         ({"models": None, "slices": [{"sources": [{"model": "x", "layer_range": 2}]}]}, ["FIRST < END", "got 2"]),
         ({"tokenizer": {"sorce": "union"}}, ["sorce", "did you mean source?"]),
-        ({"merge_method": "wise_tf"}, ["'wise_tf'", "did you mean wise_ft?"]),
-        ({"merge_method": "dare_ties"}, ["'dare_ties'", "mergekit-yaml"]),
+        ({"merge_method": None}, ["merge_method must be"]),
         ({"models": None}, ["exactly one of models, slices and modules", "none"]),
         ({"slices": [{"sources": []}]}, ["exactly one of", "models, slices"]),
         (
@@ -146,6 +145,15 @@ def test_a_key_that_mergekit_would_ignore_is_an_error(change, words):
     with pytest.raises(WiseMergeError) as caught:
         check_keys({**PLAIN, **change})
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(("name", "hint"), [("wise_tf", "did you mean wise_ft?"), ("dare_ties", "got 'dare_ties'")])
+def test_a_method_of_somebody_else_is_none_of_ours(name, hint):
+    """It is left to mergekit, or refused where only ours will do."""
+    assert not is_ours({**PLAIN, "merge_method": name})
+    with pytest.raises(WiseMergeError, match="must be wise_ft, bang or uniform_soup") as caught:
+        method_of({**PLAIN, "merge_method": name})
+    assert hint in str(caught.value)
 
 
 def test_the_recipes_of_the_readme_have_known_keys_only():
@@ -213,6 +221,7 @@ def test_temperatures_are_found_where_bang_takes_them_from():
     """At the model, else for both, else 1."""
     recipe = {
         **PLAIN,
+        "merge_method": "bang",
         "models": [{"model": "runs/checkpoint-600", "parameters": {"temperature": 1.6}}],
         "parameters": {"alpha": 0.5, "temperature": 1.2},
     }

@@ -95,12 +95,13 @@ def write_plan(results: Results) -> None:
             "samples": results.samples,
             "tasks": results.tasks,
             "checkpoints": {key: dataclasses.asdict(checkpoint) for checkpoint, key in keys.items()},
-            "points": [_point_as_json(point, keys) for point in results.points],
+            "points": [point_as_json(point, keys) for point in results.points],
         },
     )
 
 
-def _point_as_json(point: Point, keys: Mapping[Checkpoint, str]) -> dict[str, Any]:
+def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any]:
+    """Return a point in JSON's types, with what `keys` has in the place of each checkpoint."""
     if point.alpha is not None:
         place: dict[str, Any] = {"early": keys[point.early], "late": keys[point.late]}
         coordinates: dict[str, Any] = {"alpha": point.alpha}
@@ -112,7 +113,7 @@ def _point_as_json(point: Point, keys: Mapping[Checkpoint, str]) -> dict[str, An
 
 
 def _point(found: Mapping[str, Any], checkpoints: Mapping[str, Checkpoint]) -> Point:
-    """Return the point that `_point_as_json` has written."""
+    """Return the point that `point_as_json` has written."""
     rest = {key: found[key] for key in ("temperature", "dtype", "out_dtype")}
     if "alpha" in found:
         two = checkpoints[found["early"]], checkpoints[found["late"]]

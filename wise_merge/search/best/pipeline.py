@@ -12,6 +12,7 @@ from typing import Any
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Results, read_results
+from wise_merge.points.folder import point_as_json
 from wise_merge.results.export import write_whole
 from wise_merge.results.rows import printable
 from wise_merge.search.best import table
@@ -140,7 +141,7 @@ def _document(found: Found, folder: Path) -> dict[str, Any]:
         "unmeasured": found.unmeasured,
         "candidates": [
             {
-                **dataclasses.asdict(point),
+                **point_as_json(point, {one: dataclasses.asdict(one) for one in point.checkpoints}),
                 "samples": candidates.samples[number],
                 "selection": float(choice.values[number]),
                 **{name: float(values[number, half] @ weight) for name, (half, weight) in weights.items()},
