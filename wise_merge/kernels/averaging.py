@@ -6,7 +6,7 @@
 
 import contextlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -53,17 +53,7 @@ def interpolate(
     narrow = max(early.dtype.itemsize, late.dtype.itemsize) <= 4 and dtype.itemsize == 2
     wide = torch.float32 if narrow else _float64(late.device)
     flat = early.reshape(-1), late.reshape(-1), merged.view(-1)
-    threads = torch.get_num_threads() if late.device.type == "cpu" and late.numel() > 16 * _BLOCK else 1
-    if threads == 1:
-        _interpolate_in_blocks(*flat, alpha=alpha, wide=wide)
-    else:
-        # One thread each for a few large parts: torch's own threads meet after every operation on every
-        # block, which takes a hundred times as long when something else runs on one of the cores.
-        size = -(-late.numel() // threads)
-        parts = [torch.split(tensor, size) for tensor in flat]
-        with ThreadPoolExecutor(threads) as pool:
-            # As a list: an error within is raised when its result is taken.
-            list(pool.map(partial(_interpolate_in_blocks, alpha=alpha, wide=wide), *parts))
+    _in_parts(partial(_interpolate_in_blocks, alpha=alpha, wide=wide), flat)
     return merged
 
 
@@ -111,11 +101,11 @@ def _fold(weight: Tensor, temperature: float, offset: float) -> Tensor:
 def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: Tensor | None = None) -> Tensor:
     """Return sum(weight * tensor) / sum(weights) of tensors of one shape and dtype, in that dtype.
 
-    bfloat16 and float16 are summed in float32, float32 and float64 in float64, with the weights divided by their sum
-    before, and rounded once: an element is off by at most half the spacing of the dtype at its exact value plus
-    n * 2^-21 (2^-50 for the wide ones) of the largest among the n numbers that it averages. A tensor of weight 0 has
-    no part in it. Of one tensor, or equal ones, the mean is that, bit for bit. With `out`, a
-    contiguous tensor of that shape and dtype, the result is written there.
+    bfloat16 and float16 are summed in float32, float32 and float64 in float64, and rounded once: an element is off by
+    at most half the spacing of the dtype at its exact value plus n * 2^-22 (2^-51 for float32 and float64) of the
+    largest of the n numbers that it is the mean of. With whole weights, ties of bfloat16 and float16 are rounded as
+    they are: to even. A tensor of weight 0 has no part in it; the mean of one tensor is that, bit for bit. With
+    `out`, a contiguous tensor of that shape and dtype, the result is written there.
 
     Args:
         tensors: at least one; integers and float8, whose scales are stored apart, are refused.
@@ -133,26 +123,44 @@ def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: T
     total = sum(weights)
     if total == 0:
         raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")
-    parts = [(tensor.detach().reshape(-1), weight / total) for tensor, weight in zip(tensors, weights, strict=True)]
-    parts = [(tensor, share) for tensor, share in parts if share]
+    parts = [(tensor.detach().reshape(-1), weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
     merged = _empty(tensors[0], tensors[0].dtype) if out is None else out.detach()
     if len(parts) == 1:
         return merged.copy_(parts[0][0].view(merged.shape))
-    wide = torch.float32 if tensors[0].dtype.itemsize == 2 else _float64(merged.device)
-    size = _BLOCK if merged.device.type == "cpu" else 1 << 24
-    total_of_block, term = (torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2))
-    shares = [share for _, share in parts]
-    for target, *blocks in zip(
-        torch.split(merged.view(-1), size), *(torch.split(tensor, size) for tensor, _ in parts), strict=True
-    ):
-        # As the first tensor and the ways from it to the others: equal tensors give no rounding.
-        first, sums, way = blocks[0], total_of_block[: target.numel()], term[: target.numel()]
-        sums.copy_(first)
-        for block, share in zip(blocks[1:], shares[1:], strict=True):
-            way.copy_(block).sub_(first)
-            sums.add_(way, alpha=share)
-        target.copy_(sums)
+    wide = torch.float32 if merged.dtype.itemsize == 2 else _float64(merged.device)
+    flat = merged.view(-1), *(tensor for tensor, _ in parts)
+    _in_parts(partial(_mean_in_blocks, weights=[weight for _, weight in parts], total=total, wide=wide), flat)
     return merged
+
+
+def _mean_in_blocks(
+    merged: Tensor, *tensors: Tensor, weights: Sequence[float], total: float, wide: torch.dtype
+) -> None:
+    size = _BLOCK if merged.device.type == "cpu" else 1 << 24
+    sums, term = (torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2))
+    for out, *blocks in zip(*(torch.split(tensor, size) for tensor in (merged, *tensors)), strict=True):
+        a, b = sums[: out.numel()], term[: out.numel()]
+        a.copy_(blocks[0]).mul_(weights[0])
+        for block, weight in zip(blocks[1:], weights[1:], strict=True):
+            a.add_(b.copy_(block), alpha=weight)
+        out.copy_(a.div_(total))
+
+
+def _in_parts(compute: Callable[..., None], flat: Sequence[Tensor]) -> None:
+    """Call `compute` with tensors of shape [n], or with equal parts of them in as many threads as torch has.
+
+    One thread each for a few large parts: torch's own threads meet after every operation on every block, which takes
+    a hundred times as long when something else runs on one of the cores.
+    """
+    count = flat[0].numel()
+    threads = torch.get_num_threads() if flat[0].device.type == "cpu" and count > 16 * _BLOCK else 1
+    if threads == 1:
+        compute(*flat)
+        return
+    parts = [torch.split(tensor, -(-count // threads)) for tensor in flat]
+    with ThreadPoolExecutor(threads) as pool:
+        # As a list: an error within is raised when its result is taken.
+        list(pool.map(compute, *parts))
 
 
 #: Elements per block: torch computes this many without threads of its own, and temporaries stay in the cache.

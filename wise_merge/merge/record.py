@@ -102,6 +102,7 @@ def write_facts(
     tokenizer_from: str | None,
     started: float,
     measured: Mapping[str, Any],
+    random_seed: int | None = None,
 ) -> None:
     """Write wise_merge.json and mergekit_config.yml, from which `mergekit-yaml` makes the same weights.
 
@@ -114,6 +115,7 @@ def write_facts(
         tokenizer_from: the name of one of the checkpoints; None where none has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
+        random_seed: `--random-seed` for mergekit-yaml, None where nothing is left to chance.
     """
     import yaml
 
@@ -127,6 +129,7 @@ def write_facts(
         **_described(recipe, inputs),
         "config_and_tokenizer_from": _tokenizer_source(recipe, ingredients, tokenizer_from),
         "engine": engine,
+        **({} if random_seed is None else {"random_seed": random_seed}),
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 1),
         "measured": measured,

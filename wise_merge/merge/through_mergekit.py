@@ -49,6 +49,9 @@ from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
 from wise_merge.recipes.schema import Recipe, model_name
 from wise_merge.tensors.apply import check_finite, check_result
 
+#: Of mergekit's methods that drop weights by chance, so that a recipe gives the same model each time.
+RANDOM_SEED = 0
+
 #: Elements that are measured at once.
 _BLOCK = 1 << 17
 #: Keys of a recipe under which a model stands.
@@ -104,6 +107,7 @@ def carry_out(order: Order) -> None:
                 order.ingredients[0],
                 inputs,
                 engine="mergekit",
+                random_seed=None if is_ours(recipe) else RANDOM_SEED,
                 tokenizer_from=companions.tokenizer_from,
                 started=started,
                 measured=figures(groups, number, on_line=on_line),
@@ -194,6 +198,7 @@ def _merge(
         LoaderCache.loaders.clear()
         options = MergeOptions(
             lora_merge_cache=str(scratch),
+            random_seed=RANDOM_SEED,
             # Else the dense product is rounded to the base's dtype before it is widened.
             lora_merge_dtype=recipe["dtype"] if recipe.get("dtype") in ("float32", "float64") else None,
             quiet=not sys.stderr.isatty(),

@@ -4,7 +4,7 @@ The checks of recipes, mergekit's own contract, sweeps, cards and `wise-merge do
 docs/methods.md tells how to add a method.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -96,6 +96,7 @@ class Method:
         parameters: in the order in which messages list them.
         scope: what the kernel must see at once.
         statistics: names of what it needs to know of tensors beside their values (`tensors.statistics`).
+        check: raises a `WiseMergeError` for parameters of a tensor that are in range each, and not together.
         line: the parameter that says how far along the line from the base to the one model the merge lies; None where
             it lies on no such line.
     """
@@ -110,6 +111,7 @@ class Method:
     parameters: tuple[Parameter, ...]
     scope: Scope
     statistics: tuple[str, ...] = ()
+    check: Callable[[Mapping[str, Any]], None] | None = None
     line: str | None = None
 
     @property

@@ -6,6 +6,7 @@ Model soups (arXiv 2203.05482), section 2. A `base_model`, if there is one, is a
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import WEIGHT
 from wise_merge.methods.contract import Base, Method, Parameter, Scope
 
@@ -27,6 +28,12 @@ def merge(
     return weighted_mean([*([] if base is None else [base]), *tensors], parameters["weight"], out=out)
 
 
+def check(parameters: Mapping[str, Any]) -> None:
+    """Raise `WiseMergeError` for weights that make no mean."""
+    if not sum(parameters["weight"]):
+        raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")
+
+
 METHOD = Method(
     name="uniform_soup",
     title="Uniform soup",
@@ -37,4 +44,5 @@ METHOD = Method(
     most=None,
     parameters=(Parameter("weight", WEIGHT, default=1.0, per_model=True),),
     scope=Scope.ELEMENTWISE,
+    check=check,
 )

@@ -81,6 +81,9 @@ def lay_out(
             _check_copied(name, dtypes, models)
             tensors.append(PlannedTensor(name, header.shape, None, None, method, has_base, ()))
             continue
+        parameters = tuple(values_for(one, method, models, name, positions[name]) for one in recipes)
+        for one in parameters:
+            _check_together(method, one, name)
         dtype = _dtype(recipe, "dtype") or _promoted({FLOATING[one] for one in dtypes})
         tensors.append(
             PlannedTensor(
@@ -90,11 +93,20 @@ def lay_out(
                 _dtype(recipe, "out_dtype") or dtype,
                 method,
                 has_base,
-                tuple(values_for(one, method, models, name, positions[name]) for one in recipes),
+                parameters,
                 statistics.get(name, {}),
             )
         )
     return tensors
+
+
+def _check_together(method: Method, parameters: Mapping[str, Any], name: str) -> None:
+    if method.check is None:
+        return
+    try:
+        method.check(parameters)
+    except WiseMergeError as error:
+        raise WiseMergeError(f"tensor {name}: {error}") from None
 
 
 def _check_copied(name: str, dtypes: Sequence[str], models: Sequence[str]) -> None:
