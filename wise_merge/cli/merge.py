@@ -24,7 +24,7 @@ from wise_merge.cli.group import command
 def merge(recipe: Path, out: Path, alphas: str | None, out_dtype: str | None, force: bool, check: bool) -> None:
     """Merge as mergekit-yaml does: checked first, written whole.
 
-    RECIPE is a YAML file for mergekit with merge_method wise_ft or bang, OUT a new
+    RECIPE is a YAML file for mergekit with any merge_method, OUT a new
     folder. Keys, checkpoints, shapes, tokenizers and disk space are checked before a
     weight is read. OUT appears when everything is in it, or not at all; the weights
     are, bit for bit, those of mergekit-yaml. Beside them, wise_merge.json records the

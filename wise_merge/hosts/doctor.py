@@ -19,6 +19,7 @@ from wise_merge.hosts import transformers_parts, versions, vllm_parts
 from wise_merge.hosts.lm_eval import parts as lm_eval_parts
 from wise_merge.hosts.mergekit import parts as mergekit_parts
 from wise_merge.hosts.part import Part, first_fault
+from wise_merge.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Finding:
     sees: bool
     message: str
 
+
+_METHODS = " and ".join(METHODS)
 
 #: What is taken from inside each host, and what follows where it is not as expected.
 _INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
@@ -42,18 +45,18 @@ _INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
     ("lm_eval", "the table is not sorted by k", lm_eval_parts.TABLE),
     ("lm_eval", "the audit lacks what the model knows", lm_eval_parts.LOOP),
     ("lm_eval", "hf-passk samples in the way of hf", lm_eval_parts.HF),
-    ("mergekit", "wise_ft and bang are not found", mergekit_parts.METHODS),
-    ("mergekit", "merges by wise_ft and bang are refused", mergekit_parts.PLAN),
+    ("mergekit", f"{_METHODS} are not found", mergekit_parts.METHODS),
+    ("mergekit", f"merges by {_METHODS} are refused", mergekit_parts.PLAN),
     ("vllm", "vllm-passk samples in the way of vllm", (*lm_eval_parts.VLLM, *vllm_parts.ENGINE)),
     ("vllm", "data_parallel_size is refused", vllm_parts.REPLICAS),
     ("vllm", "sweeps with vLLM are refused", vllm_parts.RELOAD),
 )
 
-_PROBE_MERGEKIT = """
+_PROBE_MERGEKIT = f"""
 import importlib.metadata, json
 from mergekit.merge_methods import registered_methods
-found = sorted({"wise_ft", "bang"} & {method.spec.name for method in registered_methods()})
-print(json.dumps([importlib.metadata.version("mergekit"), {"merge methods": found}]))
+found = sorted({set(METHODS)!r} & {{method.spec.name for method in registered_methods()}})
+print(json.dumps([importlib.metadata.version("mergekit"), {{"merge methods": found}}]))
 """
 
 _PROBE_LM_EVAL = """
