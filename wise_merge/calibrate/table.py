@@ -1,4 +1,4 @@
-"""What `wise-merge calibrate` prints, and the recipe for mergekit that it writes."""
+"""What `wise-merge fit temperature` prints, and the recipe for mergekit that it writes."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def recipe(data: Data, calibrated: Sequence[Calibrated], alpha: float, dtype: st
     early, late = calibrated
     lines = [
         "# Balanced averaging: each checkpoint is first calibrated by its own temperature (above 1: less confident).",
-        "# Temperatures fitted by wise-merge calibrate, each ± its standard error, on",
+        "# Temperatures fitted by wise-merge fit temperature, each ± its standard error, on",
         f"# {_one_line(described(data))}.",
         "merge_method: bang",
         f"base_model: {_scalar(early.name)}  # early",

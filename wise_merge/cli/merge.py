@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli.command import command
 
 
 @command("merge", interrupted="{out} is as it was before")

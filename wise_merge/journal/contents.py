@@ -164,7 +164,7 @@ def remarks(contents: Contents) -> list[str]:
         if count > 1:
             found.append(
                 f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
-                "--export parts them"
+                "--out parts them"
             )
     for path, damaged in contents.strange.items():
         found.append(

@@ -78,7 +78,7 @@ def refuse_journal(path: Path) -> None:
     if start == _JOURNAL:
         raise WiseMergeError(
             f"{path.parent} is a journal; write its samples to a folder OUT with wise-merge journal {path.parent} "
-            "--export OUT, then run wise-merge score OUT"
+            "--out OUT, then run wise-merge score OUT"
         )
 
 

@@ -53,7 +53,7 @@ def run(
     *,
     json: Path | None = None,
     csv: Path | None = None,
-    plots: Path | None = None,
+    figures: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Print and write the figures of all files; return whether every row could be used or was allowed not to be.
@@ -63,11 +63,11 @@ def run(
         settings: see there.
         json: file for facts and figures.
         csv: file for the figures.
-        plots: folder for pictures.
+        figures: folder for pictures.
         say: prints a part of the table.
     """
     files = [file for path in paths for file in sample_files(path)]
-    _check_outputs(files, {"--json": json, "--csv": csv, "--plots": plots})
+    _check_outputs(files, {"--json": json, "--csv": csv, "--figures": figures})
     scored: list[Scored] = []
     values: dict[str, list[Metric]] = {}
     named = list(zip(names(files), files, strict=True))
@@ -91,10 +91,10 @@ def run(
         write_json(json, scored, comparisons, seed=settings.seed)
     if csv is not None:
         write_csv(csv, scored)
-    if plots is not None:
+    if figures is not None:
         from wise_merge.score.plots import draw
 
-        draw([(one.name, one.summary) for one in scored], plots)
+        draw([(one.name, one.summary) for one in scored], figures)
     rejected = sum(_report_rejected(one.samples, settings.skip_bad) for one in scored)
     if refused:
         # Only now: the figures of each file are right, whatever they may be compared with.
@@ -115,9 +115,9 @@ def _check_outputs(files: Sequence[Path], outputs: Mapping[str, Path | None]) ->
     for option, path in outputs.items():
         if path is None:
             continue
-        if option == "--plots":
+        if option == "--figures":
             if path.exists() and not path.is_dir():
-                raise WiseMergeError(f"--plots {path} is a file; give a folder to draw into")
+                raise WiseMergeError(f"--figures {path} is a file; give a folder to draw into")
             continue
         if path.is_dir():
             raise WiseMergeError(f"{option} {path} is a folder; give a file to write")

@@ -23,7 +23,7 @@ def check_replaceable(path: Path) -> None:
             if file.read(len(_FIRST)) != _FIRST.encode():
                 raise WiseMergeError(
                     f"{path} exists and was not written by `wise-merge best`, so it is not overwritten; delete it or "
-                    "choose another name with --write"
+                    "choose another name with --out"
                 )
 
 

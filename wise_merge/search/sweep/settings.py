@@ -282,7 +282,7 @@ def _check_calibration(settings: Settings) -> None:
     if not settings.calibration:
         raise WiseMergeError(
             f"method {settings.method} needs calibration, a mapping from each checkpoint to its temperature; "
-            "`wise-merge calibrate` finds them"
+            "`wise-merge fit temperature` finds them"
         )
     for name, temperature in settings.calibration.items():
         number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
