@@ -19,7 +19,7 @@ from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
 from wise_merge.results.export import write_whole
-from wise_merge.results.rows import printable
+from wise_merge.text import bar, printable_lines
 from wise_merge.verifiers.models import Place, longest_sequence
 
 #: The order of everything here.
@@ -181,16 +181,13 @@ def _check_vocabulary(sequences: Sequence[Encoded], checkpoints: Sequence[Checkp
 
 def _calibrate(role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], data: Data, place: Place) -> Calibrated:
     import torch
-    from tqdm import tqdm
 
     from wise_merge.calibrate.forward import read
 
     try:
         model = load_model(checkpoint, place)
-        # None: only where somebody is watching.
-        bar = tqdm(total=data.tokens, desc=role, unit="token", unit_scale=True, leave=False, disable=None)
-        with bar, fitting(model):
-            tokens = read(model, sequences, batch_size=place.batch_size, progress=bar.update)
+        with bar(total=data.tokens, what=role, unit="token", scaled=True) as shown, fitting(model):
+            tokens = read(model, sequences, batch_size=place.batch_size, progress=shown.update)
     except torch.OutOfMemoryError as error:
         raise WiseMergeError(
             f"{checkpoint.name} does not fit into the memory of {place.device or 'the GPU'} with --batch-size "
@@ -205,11 +202,6 @@ def _common_dtype(configs: Sequence[Any]) -> str | None:
     """Return the dtype that both checkpoints are stored in, None if they differ or do not say."""
     names = {str(getattr(config, "dtype", None)).removeprefix("torch.") for config in configs}
     return names.pop() if len(names) == 1 and names != {"None"} else None
-
-
-def printable_lines(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey, line by line."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _plain(value: Any) -> Any:

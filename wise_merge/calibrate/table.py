@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 
+from wise_merge import text
 from wise_merge.calibrate.result import Calibrated, Data
 from wise_merge.estimators.calibration import BINS, Fit
 
@@ -24,13 +25,11 @@ def table(data: Data, calibrated: Sequence[Calibrated]) -> str:
         ]
         for one in calibrated
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     return "\n".join(
         [
             described(data),
             "",
-            *(line.rstrip() for line in lines),
+            *text.table([head, *rows]),
             "",
             "NLL: nats per token. ECE: expected calibration error per token, "
             f"{BINS} bins. Each at temperature 1, then at the fitted one.",

@@ -29,12 +29,12 @@ def checkpoints(run: Path, out: Path | None, early: str | None, late: str | None
     """
     from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
     from wise_merge.errors import WiseMergeError
-    from wise_merge.results.rows import printable
+    from wise_merge.text import printable, printable_lines
 
     if out is None and (early, late, alpha) != (None, None, None):
         raise click.UsageError("--early, --late and --alpha are for the file that --out names")
     found = find_checkpoints(run)
-    click.echo("\n".join(map(printable, table(found).split("\n"))))
+    click.echo(printable_lines(table(found)))
     for checkpoint in found:
         if checkpoint.problem is not None:
             click.echo(f"broken: {printable(checkpoint.problem)}", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import printable
+from wise_merge.text import printable
 
 
 class Command(click.Command):

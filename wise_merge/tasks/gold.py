@@ -13,9 +13,9 @@ from lm_eval.utils import apply_template
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.registration import tasks_directory
-from wise_merge.results.rows import shortened
 from wise_merge.tasks.problems import variables
 from wise_merge.tasks.task import PassKTask
+from wise_merge.text import shortened
 
 #: What `lm_eval` draws few-shot examples with unless told otherwise.
 _FEWSHOT_SEED = 1234

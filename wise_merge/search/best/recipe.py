@@ -5,10 +5,10 @@ from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Checkpoint
-from wise_merge.results.rows import printable
 from wise_merge.search.best.candidates import title
 from wise_merge.search.best.result import Found
 from wise_merge.search.best.table import confirmed, with_bars
+from wise_merge.text import printable
 
 #: How the recipes begin that may be replaced.
 _FIRST = "# Written by `wise-merge best`: "
