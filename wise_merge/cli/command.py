@@ -100,3 +100,8 @@ def command(name: str, *, interrupted: str = "") -> Callable[[Callable[..., None
 def option(*names: str, former: Sequence[str] = (), **settings: Any) -> Callable[[Any], Any]:
     """Return the decorator that adds an option; see `click.option`, and `Option` for its former spellings."""
     return click.option(*names, cls=Option, former=former, **settings)
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    click.echo(f"Warning: {message}", err=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from wise_merge.cli import options
-from wise_merge.cli.command import command, option
+from wise_merge.cli.command import command, option, warn
 
 
 def _arguments(_: click.Context, option: click.Parameter, text: str | None) -> dict[str, Any] | None:
@@ -114,7 +114,7 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
             out,
             check=check,
             say=click.echo,
-            warn=lambda message: click.echo(f"Warning: {message}", err=True),
+            warn=warn,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from wise_merge.cli import options
-from wise_merge.cli.command import command, option
+from wise_merge.cli.command import command, option, warn
 
 
 @command("temperature")
@@ -71,5 +71,5 @@ def temperature(
         figure=figure,
         json_file=json_file,
         say=click.echo,
-        warn=lambda message: click.echo(f"Warning: {message}", err=True),
+        warn=warn,
     )
