@@ -57,7 +57,14 @@ def main() -> None:
         write_samples(path, problems=settings.problems, samples=settings.samples)
         print(f"{settings.problems:,} problems x {settings.samples} samples, {path.stat().st_size / 1e6:.0f} MB")
         begin = time.perf_counter()
-        outputs = ["--json", f"{folder}/results.json", "--csv", f"{folder}/results.csv", "--plots", f"{folder}/plots"]
+        outputs = [
+            "--json",
+            f"{folder}/results.json",
+            "--csv",
+            f"{folder}/results.csv",
+            "--figures",
+            f"{folder}/figures",
+        ]
         subprocess.run([sys.executable, str(script), "score", str(path), *outputs], check=True)
         seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kilobytes on Linux

@@ -99,12 +99,12 @@ def main():
     # 3. Three merges. Each recipe could be written by hand; the commands save the typing.
     early, late = f"early/checkpoint-{options.early}", f"checkpoint-{options.sft_steps}"
     steps = ["--early", options.early, "--late", options.sft_steps, "--alpha", ALPHA]
-    call("wise-merge", "checkpoints", "sft", "--write", "wise.yml", *steps)
-    call("wise-merge", "checkpoints", "sft-bang", "--write", "trained-bang.yml", *steps)
+    call("wise-merge", "checkpoints", "sft", "--out", "wise.yml", *steps)
+    call("wise-merge", "checkpoints", "sft-bang", "--out", "trained-bang.yml", *steps)
     rows = [{"prompt": prompt_of(problem), "completion": f" {problem.solution}<eos>"} for problem in calibration]
     Path("calibration.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     fit = ["--data", "calibration.jsonl", "--alpha", ALPHA, "--out", "bang.yml"]
-    call("wise-merge", "calibrate", f"sft/{early}", f"sft/{late}", *fit)
+    call("wise-merge", "fit", "temperature", f"sft/{early}", f"sft/{late}", *fit)
     with ThreadPoolExecutor(2) as pool:
         names = ("wise", "bang", "trained-bang")
         list(pool.map(lambda name: call("mergekit-yaml", f"{name}.yml", f"merged/{name}", "--quiet"), names))

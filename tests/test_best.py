@@ -425,7 +425,7 @@ def test_only_a_recipe_of_its_own_is_replaced(results, tmp_path):
     assert "largest pass@8" in (results / "best.yml").read_text()
     mine = tmp_path / "mine.yml"
     mine.write_text("merge_method: wise_ft\n")
-    refused = best(results, "--objective", "pass@1", "--write", mine)
+    refused = best(results, "--objective", "pass@1", "--out", mine)
     assert refused.exit_code == 1
     assert "was not written by `wise-merge best`" in said(refused)
     assert mine.read_text() == "merge_method: wise_ft\n"
@@ -452,7 +452,7 @@ def test_the_recipe_merges_with_mergekit_and_at_once(tiny_run, tmp_path, console
     )
     points = [on_line(early, late, "wise_ft", alpha, 1.0) for alpha in ALPHAS]
     leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])
-    command = ("best", "results", "--objective", "pass@1", "--write", "best.yml", "--merge", "at-once")
+    command = ("best", "results", "--objective", "pass@1", "--out", "best.yml", "--merge", "at-once")
     done = console_script("wise-merge", *command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\nat-once: the merged model\n")

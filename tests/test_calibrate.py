@@ -1,4 +1,4 @@
-"""`wise-merge calibrate` on a tiny trained run, and what it writes through the real `mergekit-yaml`."""
+"""`wise-merge fit temperature` on a tiny trained run, and what it writes through the real `mergekit-yaml`."""
 
 import json
 import math
@@ -90,7 +90,7 @@ EARLY, LATE = "runs/sft/checkpoint-25", "runs/sft/checkpoint-600"
 
 def calibrate(*arguments, early=EARLY, late=LATE):
     """Run the command; return click's result."""
-    return CliRunner().invoke(main, ["calibrate", early, late, *map(str, arguments)])
+    return CliRunner().invoke(main, ["fit", "temperature", early, late, *map(str, arguments)])
 
 
 def figures(tmp_path, *arguments, **checkpoints):
@@ -135,7 +135,7 @@ def found(run_dir, tmp_path_factory):
         patch.chdir(run_dir)
         result = calibrate(
             *("--data", "held_out.jsonl", "--alpha", 0.5, "--out", folder / "bang.yml"),
-            *("--plot", folder / "reliability.png", "--json", folder / "figures.json"),
+            *("--figure", folder / "reliability.png", "--json", folder / "figures.json"),
         )
     assert result.exit_code == 0, result.output
     return folder, result.output, json.loads((folder / "figures.json").read_text())
@@ -463,9 +463,9 @@ BAD_CALLS = {
     ("--data", "held_out.jsonl", "--alpha", "0.5"): "--alpha is for the recipe",
     ("--data", "held_out.jsonl", "--out", "new.yml", "--alpha", "1.5"): r"alpha must lie in \[0, 1\]",
     ("--data", "held_out.jsonl", "--json", "held_out.jsonl"): "held_out.jsonl exists and is not overwritten",
-    ("--data", "held_out.jsonl", "--plot", "runs"): "runs exists and is not overwritten",
-    ("--data", "held_out.jsonl", "--json", "new.svg", "--plot", "new.svg"): "is the file of --plot, too",
-    ("--data", "held_out.jsonl", "--plot", "new.gif"): "must end in .png",
+    ("--data", "held_out.jsonl", "--figure", "runs"): "runs exists and is not overwritten",
+    ("--data", "held_out.jsonl", "--json", "new.svg", "--figure", "new.svg"): "is the file of --figure, too",
+    ("--data", "held_out.jsonl", "--figure", "new.gif"): "must end in .png",
     ("--data", "held_out.jsonl", "--device", "nonsense"): "--device nonsense cannot be used",
     ("--data", "held_out.jsonl", "--dtype", "nonsense"): "dtype must be",
     ("--data", "nothing.jsonl"): "nothing.jsonl cannot be read",
@@ -652,12 +652,12 @@ def test_the_command_reads_a_task(in_run, tmp_path):
 
 
 def test_the_commands_of_the_page_run(run_dir, tmp_path, console_script):
-    """docs/calibrate.md, where checkpoints are trained and can be calibrated, unlike those of test_docs.py."""
+    """docs/temperatures.md, where checkpoints are trained and can be calibrated, unlike those of test_docs.py."""
     shutil.copytree(run_dir, tmp_path / "reader")
-    page = (REPOSITORY / "docs/calibrate.md").read_text()
+    page = (REPOSITORY / "docs/temperatures.md").read_text()
     blocks = re.findall(r"^```shell\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
-    assert any(line.startswith("wise-merge calibrate") for line in lines)
+    assert any(line.startswith("wise-merge fit temperature") for line in lines)
     for line in lines:
         name, *arguments = line.split()
         done = console_script(name, *arguments, cwd=tmp_path / "reader")

@@ -23,7 +23,7 @@ def test_a_run_is_listed_and_its_recipe_merges(tmp_path, console_script):
         leave(model, tmp_path / "runs" / "sft" / f"checkpoint-{step}", step)
     make_checkpoint(tmp_path / "late", seed=1)
     shutil.copy(tmp_path / "late" / "model.safetensors", tmp_path / "runs" / "sft" / "checkpoint-60")
-    listing = ("checkpoints", "runs/sft", "--write", "wise.yml")
+    listing = ("checkpoints", "runs/sft", "--out", "wise.yml")
     listed = console_script("wise-merge", *listing, cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     lines = listed.stdout.splitlines()
@@ -54,7 +54,7 @@ def test_adapters_merge_by_their_recipe(tmp_path, monkeypatch):
     for step in (25, 60):
         make_adapter(tmp_path / "runs" / f"checkpoint-{step}", tmp_path / "base", seed=step)
     monkeypatch.chdir(tmp_path)
-    command = invoke("runs", "--write", "wise.yml").stdout.splitlines()[-1].split()
+    command = invoke("runs", "--out", "wise.yml").stdout.splitlines()[-1].split()
     assert command == ["wise-merge", "merge", "wise.yml", "out/"]
     merged = CliRunner().invoke(main, command[1:])
     assert merged.exit_code == 0, merged.output
@@ -67,24 +67,24 @@ def test_steps_and_alpha_are_as_asked(tmp_path):
     for step in (25, 50, 60):
         leave(model, tmp_path / "run" / f"checkpoint-{step}", step)
     file = tmp_path / "wise.yml"
-    result = invoke(tmp_path / "run", "--write", file, "--early", 50, "--late", 60, "--alpha", 0.3)
+    result = invoke(tmp_path / "run", "--out", file, "--early", 50, "--late", 60, "--alpha", 0.3)
     assert result.exit_code == 0, result.output
     text = file.read_text()
     assert "# early: step 50, epoch 2.5, loss 1.75" in text
     assert "checkpoint-60" in text
     assert "alpha: 0.3 " in text
-    result = invoke(tmp_path / "run", "--write", tmp_path / "other.yml", "--early", 30)
+    result = invoke(tmp_path / "run", "--out", tmp_path / "other.yml", "--early", 30)
     assert result.exit_code == 1
     assert result.stderr == "Error: there is no checkpoint of step 30; there are 25, 50, 60\n"
     assert not (tmp_path / "other.yml").exists()
-    assert invoke(tmp_path / "run", "--write", tmp_path / "none" / "wise.yml").exit_code == 1
+    assert invoke(tmp_path / "run", "--out", tmp_path / "none" / "wise.yml").exit_code == 1
 
 
 def test_choices_without_a_file_are_a_mistake(tmp_path):
     """They would be ignored."""
     result = invoke(tmp_path, "--alpha", 0.3)
     assert result.exit_code == 2
-    assert "--write" in result.stderr
+    assert "--out" in result.stderr
 
 
 def test_broken_checkpoints_are_listed_with_their_reason(tmp_path):

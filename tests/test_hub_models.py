@@ -41,7 +41,7 @@ COMMANDS = {
         *("sweep", "--early", NAMES["early"], "--late", NAMES["late"], "--alphas", "0.5", "--samples", "1"),
         *("--tasks", "countdown_passk", "--check"),
     ],
-    "calibrate": ["calibrate", NAMES["early"], NAMES["late"], "--data", "data.jsonl", "--device", "cpu"],
+    "fit temperature": ["fit", "temperature", NAMES["early"], NAMES["late"], "--data", "data.jsonl", "--device", "cpu"],
 }
 
 

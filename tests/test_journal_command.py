@@ -45,7 +45,7 @@ def rows_of(output):
 
 
 def exported(directory, out):
-    result = invoke("journal", directory, "--export", out)
+    result = invoke("journal", directory, "--out", out)
     assert result.exit_code == 0, result.output
     return sorted(out.glob("*/samples_*.jsonl")), result
 
@@ -250,7 +250,7 @@ def test_nothing_is_overwritten(tmp_path):
     write(tmp_path / "journal", counts=(1,))
     (path,), _ = exported(tmp_path / "journal", tmp_path / "out")
     before = path.read_bytes()
-    again = invoke("journal", tmp_path / "journal", "--export", tmp_path / "out")
+    again = invoke("journal", tmp_path / "journal", "--out", tmp_path / "out")
     assert (again.exit_code, again.output.count("\n")) == (1, 1)
     assert f"{path} is there already" in again.output
     write(tmp_path / "journal", counts=(2,))
@@ -267,7 +267,7 @@ def test_an_export_that_cannot_be_written_is_one_line(tmp_path, below):
     write(tmp_path / "journal")
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "below" if below else tmp_path / "file"
-    result = invoke("journal", tmp_path / "journal", "--export", out)
+    result = invoke("journal", tmp_path / "journal", "--out", out)
     assert (result.exit_code, result.output.count("\n")) == (1, 1)
     assert str(out) in result.output
 
@@ -277,7 +277,7 @@ def test_prompts_of_two_evaluations_are_parted(tmp_path):
     write(tmp_path / "journal", counts=(1, 1))
     write(tmp_path / "journal", counts=(2, 2, 2), prompt="Example: 1. What is {0} + {0}?")
     result = invoke("journal", tmp_path / "journal")
-    assert "2 evaluations with different problems, prompts or data; --export parts them" in result.stderr
+    assert "2 evaluations with different problems, prompts or data; --out parts them" in result.stderr
     write(tmp_path / "journal", counts=(1, 1, 1, 1))
     paths, _ = exported(tmp_path / "journal", tmp_path / "out")
     prompts = [[row["arguments"]["gen_args_0"]["arg_0"][:7] for row in samples_of(path)] for path in paths]
@@ -444,7 +444,7 @@ def test_samples_without_their_problem_are_counted(tmp_path):
     _, result = exported(tmp_path / "journal", tmp_path / "again")
     assert "left out" not in result.stdout
     path.write_bytes(path.read_bytes().replace(b'"doc":', b'"Doc":'))
-    result = invoke("journal", tmp_path / "journal", "--export", tmp_path / "third")
+    result = invoke("journal", tmp_path / "journal", "--out", tmp_path / "third")
     assert (result.exit_code, "no samples whose problem is known" in result.output) == (1, True)
 
 

@@ -26,7 +26,7 @@ ROWS = [
     {"recipes"},
     {"methods"},
     {"kernels", "geometry", "estimators", "games"},
-    {"errors"},
+    {"errors", "text"},
 ]
 
 #: The only modules that may know another program.

@@ -557,7 +557,7 @@ def test_a_journal_is_told_how_to_be_scored(tmp_path):
     """Its lines are JSON objects, but no samples: one line names the two commands."""
     path = tmp_path / "gsm8k_passk-0123456789abcdef-0.jsonl"
     path.write_text('{"crc":"787466ac","run":"0123456789abcdef","kind":"run","format":1,"task":"gsm8k_passk"}\n')
-    message = rf"{tmp_path} is a journal; .* wise-merge journal {tmp_path} --export OUT, then run wise-merge score OUT$"
+    message = rf"{tmp_path} is a journal; .* wise-merge journal {tmp_path} --out OUT, then run wise-merge score OUT$"
     with pytest.raises(WiseMergeError, match=message):
         read_samples(path)
     with pytest.raises(WiseMergeError, match=message):

@@ -172,7 +172,7 @@ def test_files_with_other_seeds_are_put_together(weak, tmp_path):
 def test_of_one_problem_nothing_is_said_of_others(n, tmp_path):
     """A dash and its reason where an error, an interval or a difference would need a second problem; NaN nowhere."""
     paths = [made(tmp_path / f"{name}.jsonl", skill, problems=1, n=n) for name, skill in (("one", 0.5), ("other", 1))]
-    outputs = ("--json", tmp_path / "x.json", "--csv", tmp_path / "x.csv", "--plots", tmp_path / "plots")
+    outputs = ("--json", tmp_path / "x.json", "--csv", tmp_path / "x.csv", "--figures", tmp_path / "plots")
     result = score(*paths, *outputs, "--embeddings", "wording")
     assert result.exit_code == 0, result.output
     assert re.search(r"^ +1  [01]\.\d{3} ±   -   \[     -     \]", result.stdout, re.MULTILINE)
@@ -361,7 +361,7 @@ def test_outputs_that_would_destroy_are_refused(weak, strong, tmp_path):
         (["--csv", tmp_path / "link"], "link is one of the files of samples; give another file to write"),
         (["--json", tmp_path / "o", "--csv", tmp_path / "." / "o"], "o is also the file of --json"),
         (["--json", "."], "--json . is a folder; give a file to write"),
-        (["--plots", weak], "weak.jsonl is a file; give a folder to draw into"),
+        (["--figures", weak], "weak.jsonl is a file; give a folder to draw into"),
     ):
         result = score(weak, strong, *arguments)
         assert result.exit_code == 1
@@ -398,7 +398,7 @@ def test_models_with_long_names_are_told_apart(tmp_path):
     short = score(tmp_path / "early", tmp_path / "late", "--json", tmp_path / "out.json")
     assert re.findall(r"^(.* minus .*)$", short.stdout, re.MULTILINE) == ["late/gsm8k minus early/gsm8k"]
     assert list(figures(tmp_path / "out.json")) == ["early/gsm8k", "late/gsm8k"]
-    long = score(tmp_path / "run", "--plots", tmp_path / "plots")
+    long = score(tmp_path / "run", "--figures", tmp_path / "plots")
     assert max(map(len, long.stdout.splitlines())) <= 100
     (compared,) = re.findall(r"^(.*) minus (.*)$", long.stdout, re.MULTILINE)
     assert "b" in compared[0]

@@ -10,7 +10,6 @@ from wise_merge.search.sweep.memory import (
     check_memory,
     default_device,
     free_in_groups,
-    gigabytes,
     running_bytes,
 )
 
@@ -144,11 +143,6 @@ def test_a_narrower_dtype_is_proposed_only_where_it_helps(dtype, free):
     """Not for a model that is as narrow already, nor where half is too much as well."""
     with pytest.raises(WiseMergeError, match=re.escape("what would fit: a GPU")):
         check(dtype=dtype, free=free)
-
-
-def test_sizes_are_for_people():
-    """Gigabytes, and megabytes below a tenth of one."""
-    assert [gigabytes(size) for size in (14_900_000_000, 100_000_000, 5_430_000)] == ["14.9 GB", "0.1 GB", "5.4 MB"]
 
 
 def test_a_machine_without_an_accelerator_samples_on_its_processor(monkeypatch):

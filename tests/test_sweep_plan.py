@@ -1,6 +1,7 @@
 """Which points a sweep has and whether they may be sampled: what is refused, in one line, before any long work."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from wise_merge.points.folder import read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.search.sweep.plan import make_plan
 from wise_merge.search.sweep.settings import read_settings
+from wise_merge.text import size
 
 
 @pytest.fixture(scope="module")
@@ -266,13 +268,13 @@ def test_too_little_memory_is_said_with_what_would_fit(run, tmp_path, monkeypatc
     # In place of a machine with less memory.
     monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: 1 << 30)
     line = refusal(run, tmp_path / "results")
-    assert line.startswith("too little memory: the model takes 0.1 MB while it runs")
+    assert re.match(r"too little memory: the model takes 1\d\d\.\d kB while it runs", line)
     assert "what would fit: a GPU (device cuda) or" in line
-    size = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in (10, 20))
-    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: (1 << 30) + size)
+    needed = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in (10, 20))
+    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: (1 << 30) + needed)
     done = check(run, tmp_path / "results")
     assert done.exit_code == 0
-    assert "Warning: the two checkpoints (0.2 MB) do not fit into memory beside the model" in done.stderr
+    assert f"Warning: the two checkpoints ({size(needed)}) do not fit into memory beside the model" in done.stderr
 
 
 # --- the folder of results ------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
     def calibrate():
         (tmp_path / "held-out.jsonl").write_text(json.dumps({"prompt": "a", "completion": "bcd"}) + "\n")
         options = ["--data", str(tmp_path / "held-out.jsonl"), "--device", "cpu"]
-        done = CliRunner().invoke(main, ["calibrate", str(tiny_run / "checkpoint-1"), str(late), *options])
+        done = CliRunner().invoke(main, ["fit", "temperature", str(tiny_run / "checkpoint-1"), str(late), *options])
         assert not isinstance(done.exception, AssertionError), done.output
 
     def score():

@@ -168,7 +168,7 @@ def test_names_with_brackets_are_cleaned_up_too(tmp_path):
 
 def test_too_little_space_is_said_before(tmp_path):
     """With what is needed and what is there."""
-    with pytest.raises(WiseMergeError, match=r"out needs 1000000000\.00 GB and .* has .* GB free"):
+    with pytest.raises(WiseMergeError, match=r"out needs 1000000\.0 TB, which is .* TB more than .* has free"):
         check_space(tmp_path / "out", 10**18)
     check_space(tmp_path / "new" / "out", 1)
 

@@ -1,4 +1,4 @@
-"""The order of work of `wise-merge calibrate`: tokenize, read with each checkpoint, fit, print, draw, write."""
+"""The order of work of `wise-merge fit temperature`: tokenize, read with each checkpoint, fit, print, draw, write."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
 from wise_merge.results.export import write_whole
-from wise_merge.results.rows import printable
+from wise_merge.text import bar, printable_lines
 from wise_merge.verifiers.models import Place, longest_sequence
 
 #: The order of everything here.
@@ -28,7 +28,7 @@ ROLES = ("early", "late")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says: see `wise-merge calibrate --help`."""
+    """What the command line says: see `wise-merge fit temperature --help`."""
 
     data: Path | None = None
     task: str | None = None
@@ -48,7 +48,7 @@ def run(
     settings: Settings,
     *,
     out: Path | None = None,
-    plot: Path | None = None,
+    figure: Path | None = None,
     json_file: Path | None = None,
     say: Callable[[str], object] = print,
     warn: Callable[[str], object] = print,
@@ -60,12 +60,12 @@ def run(
         late: the late one.
         settings: see there.
         out: file for the recipe; needs settings.alpha.
-        plot: file for the reliability diagram.
+        figure: file for the reliability diagram.
         json_file: file for all figures.
         say: prints a part of the output.
         warn: is given what is odd about where the checkpoints come from.
     """
-    _check_settings(settings, {"--out": out, "--plot": plot, "--json": json_file})
+    _check_settings(settings, {"--out": out, "--figure": figure, "--json": json_file})
     place = Place(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
     checkpoints = [find_checkpoint(role, name, warn) for role, name in zip(ROLES, (early, late), strict=True)]
     configs = [load_config(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
@@ -82,8 +82,8 @@ def run(
     if json_file is not None:
         content = {"wise_merge": __version__, "data": data, "early": found[0], "late": found[1]}
         write_whole(json_file, json.dumps(_plain(content), indent=1, allow_nan=False).encode())
-    if plot is not None:
-        diagram.draw(found, plot)
+    if figure is not None:
+        diagram.draw(found, figure)
     if out is not None and settings.alpha is not None:
         write_whole(out, recipe(data, found, settings.alpha, _common_dtype(configs)).encode())
         cache = " --lora-merge-cache CACHE" if any(checkpoint.adapter for checkpoint in checkpoints) else ""
@@ -114,8 +114,8 @@ def _check_settings(settings: Settings, outputs: Mapping[str, Path | None]) -> N
         if path.resolve() in taken:
             raise WiseMergeError(f"{option} {path} is the file of {taken[path.resolve()]}, too; choose another name")
         taken[path.resolve()] = option
-    if outputs["--plot"] is not None:
-        diagram.check_suffix(outputs["--plot"])
+    if outputs["--figure"] is not None:
+        diagram.check_suffix(outputs["--figure"])
     if settings.device is not None:
         _check_device(settings.device)
 
@@ -181,16 +181,13 @@ def _check_vocabulary(sequences: Sequence[Encoded], checkpoints: Sequence[Checkp
 
 def _calibrate(role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], data: Data, place: Place) -> Calibrated:
     import torch
-    from tqdm import tqdm
 
     from wise_merge.calibrate.forward import read
 
     try:
         model = load_model(checkpoint, place)
-        # None: only where somebody is watching.
-        bar = tqdm(total=data.tokens, desc=role, unit="token", unit_scale=True, leave=False, disable=None)
-        with bar, fitting(model):
-            tokens = read(model, sequences, batch_size=place.batch_size, progress=bar.update)
+        with bar(total=data.tokens, what=role, unit="token", scaled=True) as shown, fitting(model):
+            tokens = read(model, sequences, batch_size=place.batch_size, progress=shown.update)
     except torch.OutOfMemoryError as error:
         raise WiseMergeError(
             f"{checkpoint.name} does not fit into the memory of {place.device or 'the GPU'} with --batch-size "
@@ -205,11 +202,6 @@ def _common_dtype(configs: Sequence[Any]) -> str | None:
     """Return the dtype that both checkpoints are stored in, None if they differ or do not say."""
     names = {str(getattr(config, "dtype", None)).removeprefix("torch.") for config in configs}
     return names.pop() if len(names) == 1 and names != {"None"} else None
-
-
-def printable_lines(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey, line by line."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,11 @@
-"""What `wise-merge calibrate` prints, and the recipe for mergekit that it writes."""
+"""What `wise-merge fit temperature` prints, and the recipe for mergekit that it writes."""
 
 import json
 import math
 import re
 from collections.abc import Sequence
 
+from wise_merge import text
 from wise_merge.calibrate.result import Calibrated, Data
 from wise_merge.estimators.calibration import BINS, Fit
 
@@ -24,13 +25,11 @@ def table(data: Data, calibrated: Sequence[Calibrated]) -> str:
         ]
         for one in calibrated
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
     return "\n".join(
         [
             described(data),
             "",
-            *(line.rstrip() for line in lines),
+            *text.table([head, *rows]),
             "",
             "NLL: nats per token. ECE: expected calibration error per token, "
             f"{BINS} bins. Each at temperature 1, then at the fitted one.",
@@ -61,7 +60,7 @@ def recipe(data: Data, calibrated: Sequence[Calibrated], alpha: float, dtype: st
     early, late = calibrated
     lines = [
         "# Balanced averaging: each checkpoint is first calibrated by its own temperature (above 1: less confident).",
-        "# Temperatures fitted by wise-merge calibrate, each ± its standard error, on",
+        "# Temperatures fitted by wise-merge fit temperature, each ± its standard error, on",
         f"# {_one_line(described(data))}.",
         "merge_method: bang",
         f"base_model: {_scalar(early.name)}  # early",

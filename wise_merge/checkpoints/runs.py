@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from wise_merge import text
 from wise_merge.checkpoints.adapters import adapter_file, read_adapter
 from wise_merge.checkpoints.headers import read_config, read_headers, weight_files
 from wise_merge.checkpoints.pairs import first_disagreement, losses, read_state, same_weights, step_of
@@ -139,8 +140,8 @@ def table(checkpoints: Sequence[Checkpoint]) -> str:
             _decimal(checkpoint.epoch),
             _decimal(checkpoint.loss),
             _decimal(checkpoint.eval_loss),
-            _size(checkpoint.weight_bytes),
-            _size(checkpoint.total_bytes),
+            text.size(checkpoint.weight_bytes),
+            text.size(checkpoint.total_bytes),
             checkpoint.kind if checkpoint.problem is None else "broken",
             str(checkpoint.path) + (" (final)" if checkpoint.final else ""),
         ]
@@ -148,12 +149,7 @@ def table(checkpoints: Sequence[Checkpoint]) -> str:
     ]
     if all(row[3] == "-" for row in rows):
         head, rows = [*head[:3], *head[4:]], [[*row[:3], *row[4:]] for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for row in (head, *rows):
-        cells = [f"{cell:>{width}}" for cell, width in zip(row[:-2], widths, strict=False)]
-        lines.append("  ".join([*cells, f"{row[-2]:<{widths[-2]}}", row[-1]]))
-    return "\n".join(lines)
+    return "\n".join(text.table([head, *rows], ">" * (len(head) - 2) + "<"))
 
 
 def _is_named_as_checkpoint(name: str) -> bool:
@@ -337,12 +333,3 @@ def _integer(value: int | None) -> str:
 
 def _decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
-
-
-def _size(size: float) -> str:
-    """Return bytes in decimal units, such as "2.2 GB"."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

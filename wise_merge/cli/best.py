@@ -1,10 +1,11 @@
-"""Command that chooses a point of a sweep: `best`."""
+"""The command `best`."""
 
 from pathlib import Path
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli import options
+from wise_merge.cli.command import command, option
 
 
 @command("best")
@@ -28,13 +29,17 @@ from wise_merge.cli.group import command
     type=float,
     help="At which early and late are the bars of constraints; else 1, or the only one.",
 )
-@click.option(
-    "--task", "tasks", multiple=True, metavar="NAME", help="Judge by this task; else by the mean over all of them."
+@options.tasks("Judge by the mean over these tasks; else over all of them.")
+@options.seed("Of the halves and of every test.")
+@option(
+    "--out",
+    metavar="YAML",
+    type=click.Path(path_type=Path),
+    former=("--write",),
+    help="The recipe; else RESULTS/best.yml.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the halves and of every test.")
-@click.option("--write", metavar="YAML", type=click.Path(path_type=Path), help="The recipe; else RESULTS/best.yml.")
-@click.option("--merge", "merged", metavar="OUT", type=click.Path(path_type=Path), help="Merge it into this folder.")
-@click.option("--json", "json_file", metavar="FILE", type=click.Path(path_type=Path), help="Write all figures there.")
+@click.option("--merge", "merged", metavar="DIR", type=click.Path(path_type=Path), help="Merge it into this folder.")
+@options.json_file
 @click.pass_context
 def best(
     context: click.Context,
@@ -44,7 +49,7 @@ def best(
     reference_temperature: float | None,
     tasks: tuple[str, ...],
     seed: int,
-    write: Path | None,
+    out: Path | None,
     merged: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -60,7 +65,7 @@ def best(
     from wise_merge.search.best.pipeline import Settings, run
 
     settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
-    recipe = run(results, settings, write=write, json_file=json_file, say=click.echo)
+    recipe = run(results, settings, write=out, json_file=json_file, say=click.echo)
     if recipe is None:
         raise SystemExit(1)
     if merged is not None:

@@ -1,22 +1,22 @@
-"""Command about the checkpoints of a run: `checkpoints`."""
+"""The command `checkpoints`."""
 
 import shlex
 from pathlib import Path
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli.command import command, option
 
 
 @command("checkpoints")
 @click.argument("run", metavar="RUN_DIR", type=click.Path(path_type=Path))
-@click.option("--write", "recipe_file", metavar="YAML", type=click.Path(path_type=Path), help="Write a recipe there.")
-@click.option("--early", metavar="STEP", help="Early checkpoint of --write, by step or name of folder; else the first.")
-@click.option("--late", metavar="STEP", help="Late checkpoint of --write, likewise; else the last.")
+@option("--out", metavar="YAML", type=click.Path(path_type=Path), former=("--write",), help="Write a recipe there.")
+@click.option("--early", metavar="STEP", help="Early checkpoint of --out, by step or name of folder; else the first.")
+@click.option("--late", metavar="STEP", help="Late checkpoint of --out, likewise; else the last.")
 @click.option(
-    "--alpha", metavar="A", type=float, help="Of --write, from 0 (early) to 1 (late); else 0.5, as the file says."
+    "--alpha", metavar="A", type=float, help="Of --out, from 0 (early) to 1 (late); else 0.5, as the file says."
 )
-def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: str | None, alpha: float | None) -> None:
+def checkpoints(run: Path, out: Path | None, early: str | None, late: str | None, alpha: float | None) -> None:
     """List a training run's checkpoints, and write a merge of two.
 
     Each line is a checkpoint in RUN_DIR or RUN_DIR/early: its step and epoch, the
@@ -24,31 +24,31 @@ def checkpoints(run: Path, recipe_file: Path | None, early: str | None, late: st
     whether it is a full model or a LoRA adapter. One that is not whole is listed as
     broken, with the reason, and never chosen.
 
-    --write leaves a recipe of method `wise_ft` for `wise-merge merge` (or
+    --out leaves a recipe of method `wise_ft` for `wise-merge merge` (or
     `mergekit-yaml`). It overwrites nothing.
     """
     from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
     from wise_merge.errors import WiseMergeError
-    from wise_merge.results.rows import printable
+    from wise_merge.text import printable, printable_lines
 
-    if recipe_file is None and (early, late, alpha) != (None, None, None):
-        raise click.UsageError("--early, --late and --alpha are for the file that --write names")
+    if out is None and (early, late, alpha) != (None, None, None):
+        raise click.UsageError("--early, --late and --alpha are for the file that --out names")
     found = find_checkpoints(run)
-    click.echo("\n".join(map(printable, table(found).split("\n"))))
+    click.echo(printable_lines(table(found)))
     for checkpoint in found:
         if checkpoint.problem is not None:
             click.echo(f"broken: {printable(checkpoint.problem)}", err=True)
-    if recipe_file is None:
+    if out is None:
         return
     first, last = choose(found, early, late)
     text = recipe(first, last, 0.5 if alpha is None else alpha)
     try:
-        with recipe_file.open("x", encoding="utf-8") as file:
+        with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise WiseMergeError(f"{recipe_file} exists and is not overwritten; delete it or choose another name") from None
+        raise WiseMergeError(f"{out} exists and is not overwritten; delete it or choose another name") from None
     except OSError as error:
-        raise WiseMergeError(f"{recipe_file} cannot be written: {error.strerror}") from error
+        raise WiseMergeError(f"{out} cannot be written: {error.strerror}") from error
     chosen = "alpha 0.5, halfway as in the paper's Figure 1" if alpha is None else f"alpha {alpha:g}"
-    click.echo(f"\n{recipe_file}: early {label(first)}; late {label(last)}; {chosen}")
-    click.echo(f"wise-merge merge {shlex.quote(str(recipe_file))} out/")
+    click.echo(f"\n{out}: early {label(first)}; late {label(last)}; {chosen}")
+    click.echo(f"wise-merge merge {shlex.quote(str(out))} out/")

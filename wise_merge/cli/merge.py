@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli.command import command, warn
 
 
 @command("merge", interrupted="{out} is as it was before")
@@ -46,7 +46,7 @@ def merge(recipe: Path, out: Path, alphas: str | None, out_dtype: str | None, fo
             force=force,
             check=check,
             say=click.echo,
-            warn=lambda message: click.echo(f"Warning: {message}", err=True),
+            warn=warn,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

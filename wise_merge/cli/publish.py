@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli.command import command
 
 
 def _sources(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
@@ -50,17 +50,17 @@ def _warn(line: str) -> None:
 
 
 @command("card")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", metavar="MODEL", type=click.Path(path_type=Path))
 @_facts
 @click.option("--name", metavar="USER/NAME", help="As the model will be called; else as its folder.")
 def card(out: Path, name: str | None, **facts: Any) -> None:
     """Write the card of a merged model, without publishing it.
 
-    OUT is a folder that `wise-merge merge`, `wise-merge best --merge` or mergekit-yaml
-    has written. Its README.md says what the model was made of and how to make it
-    again; with --results also how it scored at every k beside its two checkpoints,
-    with n, K, temperature and interval. What you have written between the two marked
-    lines of an earlier card is kept.
+    MODEL is a folder that `wise-merge merge`, `wise-merge best --merge` or
+    mergekit-yaml has written. Its README.md says what the model was made of and how
+    to make it again; with --results also how it scored at every k beside its two
+    checkpoints, with n, K, temperature and interval. What you have written between
+    the two marked lines of an earlier card is kept.
     """
     from wise_merge.publish.pipeline import Settings, write_card
 
@@ -68,7 +68,7 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
 
 
 @command("push", interrupted="type the same command again: what has arrived at the Hub is not sent again")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", metavar="MODEL", type=click.Path(path_type=Path))
 @click.argument("repository", metavar="USER/NAME")
 @_facts
 @click.option("--private", is_flag=True, help="Make a new repository private.")
@@ -93,9 +93,9 @@ def push(
     """Publish a merged model on the Hub, with its evidence.
 
     Writes the card as `wise-merge card` does, refuses a model that is not whole, and
-    sends weights, config, tokenizer, recipe, card and figures; nothing else in OUT
-    leaves the machine, and no path of it. Log in with `hf auth login` or HF_TOKEN. An
-    interrupted push goes on where it stopped when it is run again.
+    sends weights, config, tokenizer, recipe, card and figures; nothing else in
+    MODEL leaves the machine, and no path of it. Log in with `hf auth login` or
+    HF_TOKEN. An interrupted push goes on where it stopped when it is run again.
     """
     from wise_merge.publish.hub import Target
     from wise_merge.publish.pipeline import Settings

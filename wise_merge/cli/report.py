@@ -1,10 +1,11 @@
-"""Command that shows a sweep: `report`."""
+"""The command `report`."""
 
 from pathlib import Path
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli import options
+from wise_merge.cli.command import command
 
 
 @command("report")
@@ -18,7 +19,7 @@ from wise_merge.cli.group import command
     type=click.IntRange(1),
     help="Of Pass@K; else the most that all points with more than one sample per problem have.",
 )
-@click.option("--task", "tasks", metavar="NAME", multiple=True, help="Report this task only; may be given again.")
+@options.tasks("Report these tasks only.")
 @click.option(
     "--samples",
     metavar="N",

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli import options
+from wise_merge.cli.command import command, option, warn
 
 
 def _arguments(_: click.Context, option: click.Parameter, text: str | None) -> dict[str, Any] | None:
@@ -22,6 +23,14 @@ def _arguments(_: click.Context, option: click.Parameter, text: str | None) -> d
     if not all(name.strip() and separator for name, separator, _ in pairs):
         raise click.BadParameter(f"give key=value,... or a JSON object; got {text}")
     return {name.strip(): _value(value.strip()) for name, _, value in pairs}
+
+
+def _all_arguments(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return one mapping of all that were given, as lm-eval merges them; None if none was."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        found |= _arguments(context, option, text) or {}
+    return found if texts else None
 
 
 def _value(text: str) -> Any:
@@ -41,38 +50,55 @@ def _value(text: str) -> Any:
 @click.option("--run", metavar="DIR", help="A training run: every later checkpoint against the early one.")
 @click.option("--alphas", metavar="LIST", help="FIRST:LAST:STEP or A,B,...; 0 and 1 are always sampled.")
 @click.option("--temperatures", metavar="LIST", help="Of sampling, likewise; 1 unless given.")
-@click.option("--tasks", metavar="NAME,...", help="Of ours, such as gsm8k_passk.")
+@options.tasks("Of ours, such as gsm8k_passk.")
 @click.option("--samples", type=int, metavar="K", help="Per problem; 32 unless given.")
 @click.option("--limit", type=int, metavar="N", help="Only the first N problems of each task.")
 @click.option("--method", metavar="NAME", help="wise_ft unless given; bang needs `calibration` in the file.")
 @click.option("--dtype", metavar="NAME", help="To which both checkpoints are cast before they are averaged.")
 @click.option("--out-dtype", metavar="NAME", help="Of the average.")
 @click.option("--backend", metavar="NAME", help="hf (unless given) or vllm.")
-@click.option("--model_args", "--model-args", callback=_arguments, metavar="ARGS", help="Of hf-passk or vllm-passk.")
-@click.option("--batch_size", "--batch-size", type=int, metavar="N", help="The most samples drawn together.")
-@click.option("--device", metavar="NAME", help="cpu, cuda, ...")
+@option(
+    "--model-args", former=("--model_args",), callback=_arguments, metavar="ARGS", help="Of hf-passk or vllm-passk."
+)
+@option("--batch-size", former=("--batch_size",), type=int, metavar="N", help="The most samples drawn together.")
+@options.device()
 @click.option("--seed", type=int, metavar="N", help="Of all samples; 1234 unless given.")
-@click.option("--metadata", callback=_arguments, metavar="ARGS", help="Of the tasks, as of lm_eval.")
-@click.option("--gen_kwargs", "--gen-kwargs", callback=_arguments, metavar="ARGS", help="Of sampling, as of lm_eval.")
-@click.option("--num_fewshot", "--num-fewshot", type=int, metavar="N", help="As of lm_eval.")
-@click.option("--apply_chat_template", "--apply-chat-template", is_flag=True, default=None, help="As of lm_eval.")
+@click.option(
+    "--metadata",
+    metavar="ARGS",
+    multiple=True,
+    callback=_all_arguments,
+    help="Of the tasks, as of lm_eval: NAME=VALUE,... or JSON; may be repeated.",
+)
+@option(
+    "--gen-kwargs", former=("--gen_kwargs",), callback=_arguments, metavar="ARGS", help="Of sampling, as of lm_eval."
+)
+@option("--num-fewshot", former=("--num_fewshot",), type=int, metavar="N", help="As of lm_eval.")
+@option("--apply-chat-template", former=("--apply_chat_template",), is_flag=True, default=None, help="As of lm_eval.")
 @click.option("--until-ci", type=float, metavar="W", help="Stop a point when Pass@1 is known to within W (95 %).")
 @click.option(
     "--successive-halving", is_flag=True, default=None, help="No further samples for points that others dominate."
 )
 @click.option("--processes", type=int, metavar="N", help="Engines on this machine, for tiny models on CPUs; else 1.")
 @click.option("--ray", metavar="ADDRESS", help="Spread the points over a Ray cluster: auto, or its address.")
-@click.option("--out", type=click.Path(path_type=Path), default="results", show_default=True, help="Of the results.")
+@click.option(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default="results",
+    show_default=True,
+    help="Of the results.",
+)
 @click.option("--check", is_flag=True, help="Stop after the checks; sample nothing.")
 def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     """Sample checkpoints x alpha x temperature in one engine.
 
-    SWEEP.YML or the options say which; the keys of the file are the options' names.
-    For each point the weights are interpolated in memory, equal bit for bit to what
-    mergekit-yaml would write. Every sample is in a journal as soon as it is drawn:
-    the same command goes on where it was stopped, and with more alphas, temperatures,
-    checkpoints or samples it draws only what is missing. Then see `wise-merge best`
-    and `wise-merge report`.
+    SWEEP.YML or the options say which; the keys of the file are the options' names,
+    with _ for -. For each point the weights are interpolated in memory, equal bit for
+    bit to what mergekit-yaml would write. Every sample is in a journal as soon as it
+    is drawn: the same command goes on where it was stopped, and with more alphas,
+    temperatures, checkpoints or samples it draws only what is missing. Then see
+    `wise-merge best` and `wise-merge report`.
     """
     import signal
     import sys
@@ -80,17 +106,15 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     from wise_merge.search.sweep.pipeline import run
     from wise_merge.search.sweep.settings import read_settings
 
-    if given["tasks"] is not None:
-        given["tasks"] = given["tasks"].split(",")
-    options = {key: value for key, value in given.items() if value is not None and value != ()}
+    chosen = {key: value for key, value in given.items() if value is not None and value != ()}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         run(
-            read_settings(file, options),
+            read_settings(file, chosen),
             out,
             check=check,
             say=click.echo,
-            warn=lambda message: click.echo(f"Warning: {message}", err=True),
+            warn=warn,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

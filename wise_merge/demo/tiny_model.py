@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.errors import WiseMergeError
 from wise_merge.games.countdown import Problem, generate_problems, is_solution, random_problems, read_answer
+from wise_merge.text import bar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,14 +151,14 @@ def _new_model(recipe: Recipe) -> "PreTrainedModel":
 
 
 def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, directory: Path, seed: int) -> None:
-    from tqdm import tqdm
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
     class SaveAndShow(TrainerCallback):
         """Keeps the checkpoints of the recipe and shows a bar of one line; the Trainer's own prints its logs too."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar = tqdm(total=stage.steps, initial=state.global_step, desc=directory.name, unit="step")
+            done = state.global_step
+            self.bar = bar(total=stage.steps, done=done, what=directory.name, unit="step", stays=True)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar.update()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wise_merge import text
 from wise_merge.estimators.pass_at_k import pass_at_k
 
 #: A difference counts as real beyond this many standard errors.
@@ -74,12 +75,11 @@ def paired_difference(better: Sampled, worse: Sampled, k: int) -> Difference:
 def table(models: Sequence[Sampled]) -> str:
     """Return one line per model: Pass@1, Pass@4 and Pass@K with standard errors over the problems."""
     columns = [f"pass@{k}" for k in shown_k(models[0].samples)]
-    width = max(len(model.name) for model in models)
-    lines = [f"{'':{width}}" + "".join(f"  {column:^13}" for column in columns)]
+    rows = [["", *columns]]
     for model in models:
         cells = (f"{model.metrics[c]:.3f} ± {model.metrics[c + '_stderr']:.3f}" for c in columns)
-        lines.append(f"{model.name:{width}}" + "".join(f"  {cell:^13}" for cell in cells))
-    return "\n".join(line.rstrip() for line in lines)
+        rows.append([model.name, *cells])
+    return "\n".join(text.table(rows, "<^"))
 
 
 def shown_k(samples: int) -> list[int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wise_merge import text
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import records
 from wise_merge.journal.book import journal_files, lines_of
@@ -136,16 +137,7 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
 def table(contents: Contents) -> str:
     """Return the runs for people and pipes: a line each, aligned, without blanks within a cell."""
     head = [*_LEFT, "problems", "samples", "n", "truncated", "tokens", "bytes", "damaged"]
-    rows = [head, *map(_row, contents.runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            f"{cell:<{width}}" if name in _LEFT else f"{cell:>{width}}"
-            for name, cell, width in zip(head, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(text.table([head, *map(_row, contents.runs)], "<" * len(_LEFT) + ">"))
 
 
 def remarks(contents: Contents) -> list[str]:
@@ -164,7 +156,7 @@ def remarks(contents: Contents) -> list[str]:
         if count > 1:
             found.append(
                 f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
-                "--export parts them"
+                "--out parts them"
             )
     for path, damaged in contents.strange.items():
         found.append(

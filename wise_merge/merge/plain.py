@@ -1,9 +1,8 @@
 """A merge of full checkpoints of one layout: its checks, from headers and configs alone, and its output."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import method_of, roles
 from wise_merge.recipes.parameters import idle_filters
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
+from wise_merge.text import bar
 
 #: Further bytes per model: config, tokenizer, record.
 _COMPANIONS = 50_000_000
@@ -122,17 +122,6 @@ def _mixed_dtypes(
     return found
 
 
-@contextmanager
-def progress(total: int) -> Iterator[Callable[[int], object]]:
-    """Yield what moves a bar on standard error; it shows nothing where that is no terminal."""
-    import sys
-
-    from tqdm import tqdm
-
-    with tqdm(total=total, unit=" parameters", unit_scale=True, leave=False, disable=not sys.stderr.isatty()) as bar:
-        yield bar.update
-
-
 def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> None:
     with no_garbage():
         from wise_merge.checkpoints.weights import open_tensors
@@ -149,8 +138,9 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
         folders = [partial / name for name in order.names]
         for folder in folders:
             folder.mkdir(exist_ok=True)
-        with progress(sum(states[0][tensor.name].numel() for tensor in plan.tensors)) as advance:
-            measured = write_merges(plan.tensors, states, names, folders, advance=advance)
+        total = sum(states[0][tensor.name].numel() for tensor in plan.tensors)
+        with bar(total=total, unit=" parameters", scaled=True) as shown:
+            measured = write_merges(plan.tensors, states, names, folders, advance=shown.update)
         groups = by_group(measured)
         inputs = [
             {"model": name, "step": step_of(folder, read_state(folder)), "files": files.entries()}

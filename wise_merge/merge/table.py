@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from wise_merge import text
 from wise_merge.geometry.distances import Distance, Measured, Step
 from wise_merge.merge.order import Order
 
@@ -53,15 +54,15 @@ def table(measured: Measured, labels: Sequence[str]) -> str:
     if alone:
         rows[0] += ["rounded back", "rounding error", "effective alpha"]
     for group, (distance, steps) in groups.items():
-        row = [group, _count(distance.elements), f"{distance.relative:.2%}"]
+        row = [group, text.elements(distance.elements), f"{distance.relative:.2%}"]
         rows.append(row + (_step(distance, steps[0]) if alone else []))
-    text = _aligned(rows)
+    lines = text.table(rows, "<>")
     if not alone and "all" in groups:
         distance, steps = groups["all"]
-        lines = [["", "rounded back", "rounding error", "effective alpha"]]
-        lines += [[label, *_step(distance, step)] for label, step in zip(labels, steps, strict=True)]
-        text += "\n\n" + _aligned(lines)
-    return text
+        rows = [["", "rounded back", "rounding error", "effective alpha"]]
+        rows += [[label, *_step(distance, step)] for label, step in zip(labels, steps, strict=True)]
+        lines += ["", *text.table(rows, "<>")]
+    return "\n".join(lines)
 
 
 LEGEND = """distance: |late - early| / |early|
@@ -79,8 +80,8 @@ def change_table(measured: Measured) -> str:
     rows = [["", "parameters", "distance", "unchanged"]]
     for group, (distance, _) in by_group(measured).items():
         unchanged = 1 - distance.changed / distance.elements if distance.elements else 1.0
-        rows.append([group, _count(distance.elements), f"{distance.relative:.2%}", f"{unchanged:.1%}"])
-    return _aligned(rows)
+        rows.append([group, text.elements(distance.elements), f"{distance.relative:.2%}", f"{unchanged:.1%}"])
+    return "\n".join(text.table(rows, "<>"))
 
 
 def describe(order: Order, measured: Measured, dtype: str | None, *, on_line: bool) -> None:
@@ -129,19 +130,3 @@ def _step(distance: Distance, step: Step) -> list[str]:
         f"{step.rounding_error:.1%}",
         "-" if alpha is None else f"{alpha:.4f}",
     ]
-
-
-def _count(elements: int) -> str:
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if elements >= size:
-            return f"{elements / size:.2f} {unit}"
-    return str(elements)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells))
-    return "\n".join(lines)

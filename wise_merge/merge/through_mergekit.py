@@ -5,7 +5,6 @@ no state of an earlier merge in the process, permissions by the umask.
 """
 
 import contextlib
-import difflib
 import logging
 import math
 import os
@@ -48,6 +47,7 @@ from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
 from wise_merge.recipes.schema import Recipe, model_name
 from wise_merge.tensors.apply import check_finite, check_result
+from wise_merge.text import hint
 
 #: Of mergekit's methods that drop weights by chance, so that a recipe gives the same model each time.
 RANDOM_SEED = 0
@@ -121,9 +121,7 @@ def _check_method(recipe: Recipe) -> None:
     known = [method.spec.name for method in registry.registered_methods()]
     name = recipe["merge_method"]
     if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
-        raise WiseMergeError(f"mergekit has no merge_method {name}; {hint}")
+        raise WiseMergeError(f"mergekit has no merge_method {name}; {hint(name, sorted(known))}")
 
 
 def _called(recipe: Recipe, ingredients: Ingredients) -> str:

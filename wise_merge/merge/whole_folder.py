@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from wise_merge.checkpoints.replacing import put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
+from wise_merge.text import size
 
 
 def place_of(out: Path) -> Path:
@@ -82,8 +83,8 @@ def check_space(out: Path, needed: int) -> None:
     free = disk.free
     if free < needed:
         raise WiseMergeError(
-            f"{out} needs {needed / 1e9:.2f} GB and {parent} has {free / 1e9:.2f} GB free; "
-            "make room or name a folder on another disk"
+            f"{out} needs {size(needed)}, which is {size(needed - free)} more than {parent} has free; make room or "
+            "name a folder on another disk"
         )
 
 

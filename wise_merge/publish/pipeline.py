@@ -2,10 +2,9 @@
 
 import datetime
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -22,6 +21,7 @@ from wise_merge.publish.parents import inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
 from wise_merge.publish.whole import check_whole
 from wise_merge.results.export import write_whole
+from wise_merge.text import bar, size, table
 
 Say = Callable[[str], object]
 #: Of the Hub, for entries of registered benchmarks.
@@ -82,7 +82,7 @@ def push(
     merged = read_merged(out)
     if not dry_run:
         check_login(target)  # before what takes minutes on a large model
-    check_whole(out, watch=_bar)
+    check_whole(out, watch=bar)
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
     evidence = _evidence(merged, settings)
@@ -117,7 +117,7 @@ def _privacy(merged: Merged, before: str | None, settings: Settings, warn: Say) 
 def _evidence(merged: Merged, settings: Settings) -> Evidence | None:
     if settings.results is None:
         return None
-    return evidence_of(merged, settings.results, temperature=settings.temperature, watch=_bar)
+    return evidence_of(merged, settings.results, temperature=settings.temperature, watch=bar)
 
 
 def _written(
@@ -232,33 +232,17 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
 def _shown(target: Target, contents: Contents, readme: str) -> str:
     """Return what would be sent; the list comes last, where it is seen: a card has hundreds of lines."""
     where = target.repository + (f", branch {target.revision}" if target.revision else "")
-    rows = [[entry.name, _size(entry.bytes), entry.remark] for entry in contents.entries]
-    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    rows = [[entry.name, size(entry.bytes), entry.remark] for entry in contents.entries]
     lines = ["--- README.md", readme.rstrip(), ""]
     for entry in contents.others:
         if entry.remark == "paths replaced" and entry.content is not None:
             lines += [f"--- {entry.name}", entry.content.decode().rstrip(), ""]
     lines += [f"--- would be sent to {where}:"]
-    lines += [f"  {name:<{widths[0]}}  {size:>{widths[1]}}  {remark}".rstrip() for name, size, remark in rows]
+    lines += [f"  {line}" for line in table(rows, "<><")]
     return "\n".join([*lines, f"{_summary(contents)}; nothing was sent"])
 
 
 def _summary(contents: Contents) -> str:
-    size = sum(entry.bytes for entry in contents.entries)
+    whole = size(sum(entry.bytes for entry in contents.entries))
     left = f"; stays here: {', '.join(contents.left)}" if contents.left else ""
-    return f"{len(contents.entries)} files, {_size(size)}{left}"
-
-
-def _size(count: int) -> str:
-    for unit, share in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= share:
-            return f"{count / share:.1f} {unit}"
-    return f"{count} B"
-
-
-def _bar(items: Iterable[Any] | Sequence[Any]) -> Iterable[Any]:
-    """Return the items with a bar on stderr, where somebody is watching."""
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, leave=False, disable=None)
-    return bar
+    return f"{len(contents.entries)} files, {whole}{left}"

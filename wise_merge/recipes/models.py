@@ -1,6 +1,5 @@
 """Which checkpoints a recipe merges, as it names them, and whether they are what its method takes."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS, Base, Method
 from wise_merge.recipes.schema import Recipe, holders, model_name
+from wise_merge.text import hint
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,10 @@ def method_of(recipe: Recipe) -> Method:
     name = recipe.get("merge_method")
     if isinstance(name, str) and name in METHODS:
         return METHODS[name]
-    near = difflib.get_close_matches(str(name), METHODS, n=1)
+    meant = hint(name, METHODS, otherwise="")
     *most, last = METHODS
     raise WiseMergeError(
-        f"merge_method must be {', '.join(most)} or {last}; got {name!r}"
-        + (f"; did you mean {near[0]}?" if near else "")
+        f"merge_method must be {', '.join(most)} or {last}; got {name!r}" + (f"; {meant}" if meant else "")
     )
 
 

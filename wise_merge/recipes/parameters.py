@@ -1,6 +1,5 @@
 """The parameters of a recipe: whether they are in range and where mergekit looks, and the value for each tensor."""
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from wise_merge.methods import Method, Parameter
 from wise_merge.recipes.models import method_of
 from wise_merge.recipes.reading import FLOATING_DTYPES, dtype_spelt
 from wise_merge.recipes.schema import Recipe, holders, model_name, scopes
+from wise_merge.text import hint
 
 
 def check_settings(recipe: Recipe) -> None:
@@ -19,9 +19,8 @@ def check_settings(recipe: Recipe) -> None:
     for place, settings in {**shared, **per_model}.items():
         for name, setting in settings.items():
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"{method.name} knows {', '.join(known)}"
-                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
+                meant = hint(name, known, f"{method.name} knows {', '.join(known)}")
+                raise WiseMergeError(f"unknown parameter {name} in {place}; {meant}")
             parameter = next(one for one in method.parameters if one.name == name)
             for value in _scalars(setting):
                 _check_value(parameter, value, place)

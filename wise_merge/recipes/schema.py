@@ -5,12 +5,12 @@ which reads the file itself and finds misspelt keys too: mergekit ignores those 
 Knows neither mergekit nor a checkpoint; models are the strings of the recipe.
 """
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
+from wise_merge.text import hint, near
 
 Recipe = Mapping[str, Any]
 
@@ -73,12 +73,9 @@ def _known(place: str, mapping: Any, keys: Collection[str], *, needed: str | Non
         raise WiseMergeError(f"{place} must be a mapping with {', '.join(keys)}; got {mapping!r}")
     for key in mapping:
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, n=1)
-            stray = difflib.get_close_matches(str(key), PARAMETERS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(keys)}"
-            if stray and "parameters" in keys:
-                hint = f"did you mean {stray[0]}, which stands under parameters?"
-            raise WiseMergeError(f"unknown key {key} in {place}; {hint}")
+            stray = near(key, PARAMETERS) if "parameters" in keys else []
+            meant = f"did you mean {stray[0]}, which stands under parameters?" if stray else hint(key, keys)
+            raise WiseMergeError(f"unknown key {key} in {place}; {meant}")
     if needed is not None and mapping.get(needed) is None:
         raise WiseMergeError(f"{place} has no {needed}")
 

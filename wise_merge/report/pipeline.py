@@ -1,9 +1,8 @@
 """The order of work of `wise-merge report`: read, compute, fetch the texts, write."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_results
@@ -12,6 +11,7 @@ from wise_merge.report.numbers import Numbers, numbers_of
 from wise_merge.report.page import page
 from wise_merge.report.texts import Texts, texts_of
 from wise_merge.results.export import write_whole
+from wise_merge.text import bar, counted, size
 
 
 def run(
@@ -41,12 +41,12 @@ def run(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise WiseMergeError(f"--figures {figures} is a file; give a folder to draw into")
     results = read_results(folder)
-    numbers = numbers_of(results, k=k, tasks=tasks, watch=partial(_bar, what="points"))
+    numbers = numbers_of(results, k=k, tasks=tasks, watch=partial(bar, what="points"))
     reported = [outcome for task in numbers.tasks for outcome in results.of_task(task.name)]
-    texts = texts_of(reported, results.journal, samples, watch=partial(_bar, what="journals"))
+    texts = texts_of(reported, results.journal, samples, watch=partial(bar, what="journals"))
     content = page(numbers, texts)
     write_whole(out, content)
-    say(f"{out}: {_told(numbers, texts)}; {len(content) / 1e6:.1f} MB")
+    say(f"{out}: {_told(numbers, texts)}; {size(len(content))}")
     if figures is not None:
         for path in draw(numbers, figures):
             say(str(path))
@@ -56,7 +56,7 @@ def _told(numbers: Numbers, texts: Texts) -> str:
     """Return what is in the page, and what is not."""
     points = sum(len(task.points) for task in numbers.tasks)
     missing = sum(len(task.missing) for task in numbers.tasks)
-    told = [f"{points:,} point{'' if points == 1 else 's'}"]
+    told = [counted(points, "point")]
     told += [f"{missing:,} not sampled yet"] * bool(missing)
     if texts.asked:
         told.append(
@@ -64,11 +64,3 @@ def _told(numbers: Numbers, texts: Texts) -> str:
         )
     told += [f"{texts.missing:,} texts are not in the journal"] * bool(texts.missing and texts.asked)
     return ", ".join(told)
-
-
-def _bar(items: Collection[Any], *, what: str) -> Iterable[Any]:
-    """Return the items with a bar on stderr, where somebody is watching."""
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, desc=what, leave=False, disable=None)
-    return bar

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from wise_merge.text import counted
+
 
 @dataclass
 class Missing:
@@ -38,10 +40,10 @@ def notes_of(missing: Missing, kept: Collection[str], *, file_verdicts: bool, sk
     """
     deciding = "verdict" if file_verdicts else "completion"
     for what, count in sorted(missing.samples.items()):
-        samples = f"{count:,} sample{'' if count == 1 else 's'} without a {what}"
+        samples = f"{counted(count, 'sample')} without a {what}"
         if what == deciding and skip_bad:
             gone = len(missing.problems.difference(kept))
-            with_them = f", and {gone:,} problem{'' if gone == 1 else 's'} without any other sample" if gone else ""
+            with_them = f", and {counted(gone, 'problem')} without any other sample" if gone else ""
             yield f"{samples} left out (--skip-bad){with_them}"
         elif what == deciding:
             counts, them = ("counts", "it") if count == 1 else ("count", "them")

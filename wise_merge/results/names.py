@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import printable, task_of
+from wise_merge.results.rows import task_of
+from wise_merge.text import printable
 
 
 def names(files: Sequence[Path]) -> list[str]:

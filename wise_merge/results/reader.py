@@ -15,8 +15,9 @@ from wise_merge.results.columns import Columns, dig, is_verdict
 from wise_merge.results.lists import lists_of, missing_texts, numbers
 from wise_merge.results.missing import Missing, notes_of
 from wise_merge.results.problem import Problem
-from wise_merge.results.rows import Row, read_rows, shortened
+from wise_merge.results.rows import Row, read_rows
 from wise_merge.results.texts import is_missing, statement
+from wise_merge.text import shortened
 
 #: The role of each column that a benchmark may need of a problem.
 _ROLES = {"answer": "gold", "question": "problem", "problem": "problem", "puzzle": "problem"}

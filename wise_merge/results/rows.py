@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.text import bar, shortened
 
 Row = dict[str, Any]
 
@@ -35,7 +36,6 @@ _LIST = re.compile(
 )
 #: How the lines of a journal begin.
 _JOURNAL = b'{"crc":"'
-_MOST_SHOWN = 60
 _SEPARATOR = re.compile(r"[\s,]*")
 #: Bytes by which a file is told to be a list.
 _PEEKED = 512
@@ -78,7 +78,7 @@ def refuse_journal(path: Path) -> None:
     if start == _JOURNAL:
         raise WiseMergeError(
             f"{path.parent} is a journal; write its samples to a folder OUT with wise-merge journal {path.parent} "
-            "--export OUT, then run wise-merge score OUT"
+            "--out OUT, then run wise-merge score OUT"
         )
 
 
@@ -90,20 +90,10 @@ def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool 
         reject: called with the place and what is wrong there.
         progress: show a bar on stderr, if that is a terminal.
     """
-    from tqdm import tqdm
-
     try:
         with (
             path.open("rb") as raw,
-            tqdm(
-                total=path.stat().st_size,
-                desc=printable(path.name)[-40:],
-                unit="B",
-                unit_scale=True,
-                leave=False,
-                # None: only where somebody is watching.
-                disable=None if progress else True,
-            ) as bar,
+            bar(total=path.stat().st_size, what=path.name, unit="B", scaled=True, shown=progress) as moved,
         ):
             zipped = raw.peek(2)[:2] == _GZIP
             text: Any = gzip.GzipFile(fileobj=raw) if zipped else raw
@@ -114,7 +104,7 @@ def read_rows(path: Path, reject: Callable[[str, str], None], *, progress: bool 
             if opening and _first_of_many(text):
                 opening = None
             for located in _list(text, opening.end(), reject) if opening else _lines(text, reject):
-                bar.update(raw.tell() - bar.n)
+                moved.update(raw.tell() - moved.n)
                 yield located
     except (gzip.BadGzipFile, EOFError) as error:
         raise WiseMergeError(f"{path} is damaged ({error}); unpack it by hand") from error
@@ -199,14 +189,3 @@ def _what_is_wrong(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON ({error.msg} at character {error.pos + 1})"
     return f"not JSON ({error or type(error).__name__})"
-
-
-def shortened(value: object) -> str:
-    """Return the value for a message, cut to what a line bears."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
-
-
-def printable(text: str) -> str:
-    """Return the text with escapes for what a terminal would obey, such as colours and changes of direction."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -8,6 +8,7 @@ from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.majority import count_votes
 from wise_merge.results.problem import Problem, Samples
+from wise_merge.text import counted
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
     notes = []
     if conflicts:
         notes.append(
-            f"in {conflicts} problem{'' if conflicts == 1 else 's'} the file calls equal answers both right and wrong; "
+            f"in {counted(conflicts, 'problem')} the file calls equal answers both right and wrong; "
             "such an answer earns the share of its samples that are right"
         )
     if votes and all(vote is None for vote in votes.values()):

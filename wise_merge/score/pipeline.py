@@ -3,10 +3,10 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,11 +15,12 @@ from wise_merge.results.columns import parse_fields
 from wise_merge.results.export import Comparison, Scored, write_csv, write_json
 from wise_merge.results.names import names
 from wise_merge.results.problem import Samples
-from wise_merge.results.rows import printable, sample_files, shortened
+from wise_merge.results.rows import sample_files
 from wise_merge.results.samples import choose_benchmarks, read_samples
 from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
+from wise_merge.text import bar, counted, printable, shortened
 
 #: Rejected rows that are shown one by one.
 _SHOWN = 20
@@ -53,7 +54,7 @@ def run(
     *,
     json: Path | None = None,
     csv: Path | None = None,
-    plots: Path | None = None,
+    figures: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Print and write the figures of all files; return whether every row could be used or was allowed not to be.
@@ -63,11 +64,11 @@ def run(
         settings: see there.
         json: file for facts and figures.
         csv: file for the figures.
-        plots: folder for pictures.
+        figures: folder for pictures.
         say: prints a part of the table.
     """
     files = [file for path in paths for file in sample_files(path)]
-    _check_outputs(files, {"--json": json, "--csv": csv, "--plots": plots})
+    _check_outputs(files, {"--json": json, "--csv": csv, "--figures": figures})
     scored: list[Scored] = []
     values: dict[str, list[Metric]] = {}
     named = list(zip(names(files), files, strict=True))
@@ -91,10 +92,10 @@ def run(
         write_json(json, scored, comparisons, seed=settings.seed)
     if csv is not None:
         write_csv(csv, scored)
-    if plots is not None:
+    if figures is not None:
         from wise_merge.score.plots import draw
 
-        draw([(one.name, one.summary) for one in scored], plots)
+        draw([(one.name, one.summary) for one in scored], figures)
     rejected = sum(_report_rejected(one.samples, settings.skip_bad) for one in scored)
     if refused:
         # Only now: the figures of each file are right, whatever they may be compared with.
@@ -115,9 +116,9 @@ def _check_outputs(files: Sequence[Path], outputs: Mapping[str, Path | None]) ->
     for option, path in outputs.items():
         if path is None:
             continue
-        if option == "--plots":
+        if option == "--figures":
             if path.exists() and not path.is_dir():
-                raise WiseMergeError(f"--plots {path} is a file; give a folder to draw into")
+                raise WiseMergeError(f"--figures {path} is a file; give a folder to draw into")
             continue
         if path.is_dir():
             raise WiseMergeError(f"{option} {path} is a folder; give a file to write")
@@ -164,7 +165,7 @@ def _score(
         k, n = max(settings.k or [0]), [problem.n for problem in verdicts.problems]
         mend = f", or leave out problems with fewer samples by --min-n {k}" if min(n) < k <= max(n) else ""
         raise WiseMergeError(f"{path}: {error}{mend}") from error
-    found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=_bar)
+    found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=partial(bar, unit="problem"))
     if settings.embeddings and min(problem.n for problem in samples.problems) < 2:
         notes.append("no semantic diversity: a problem with one sample has no pair of completions")
     elif settings.embeddings:
@@ -181,23 +182,13 @@ def _with_enough(samples: Samples, fewest: int) -> Samples:
     if not kept:
         most = max(problem.n for problem in samples.problems)
         raise WiseMergeError(f"{samples.path}: --min-n {fewest} leaves no problem; the most samples of one are {most}")
-    left_out = table.count(len(samples.problems) - len(kept), "problem")
+    left_out = counted(len(samples.problems) - len(kept), "problem")
     note = f"{left_out} with fewer than {fewest} samples left out (--min-n)"
     return dataclasses.replace(samples, problems=kept, notes=(*samples.notes, note))
 
 
-def _bar(items: Collection[Any], what: str) -> Iterable[Any]:
-    """Return the items with a bar on stderr, where somebody is watching."""
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, desc=printable(what)[-40:], unit="problem", leave=False, disable=None)
-    return bar
-
-
 def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
     """Return the samples with the scores of a scorer beside those of the file."""
-    from tqdm import tqdm
-
     from wise_merge.verifiers import cache_path, score_samples
 
     if samples.columns["problem"] is None:
@@ -205,7 +196,7 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
             f"{samples.path}: --scorer needs the text of each problem; name it with --field problem=COLUMN (lm-eval's "
             f"prompt is arguments.gen_args_0.arg_0); the columns are {', '.join(samples.columns.names)}"
         )
-    with tqdm(total=len(samples.problems), desc=scorer[-40:], unit="problem", leave=False, disable=None) as bar:
+    with bar(total=len(samples.problems), what=scorer, unit="problem") as shown:
         scores = score_samples(
             scorer,
             ((problem.id, problem.statement, problem.completions or ()) for problem in samples.problems),
@@ -213,7 +204,7 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
             device=settings.device,
             batch_size=settings.batch_size,
             trust_remote_code=settings.trust_remote_code,
-            progress=lambda done: bar.update(done - bar.n) and None,
+            progress=lambda done: shown.update(done - shown.n) and None,
         )
     return dataclasses.replace(
         samples,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from wise_merge.results.cells import difference, number, with_error, with_interval
 from wise_merge.results.export import Comparison, Scored
 from wise_merge.results.names import cut, middle_cut
-from wise_merge.results.rows import printable
 from wise_merge.results.summary import Compared, Curve, Estimate, Summary
+from wise_merge.text import counted, printable, table
 
 _WIDTH = 100
 _CELL = 27  # 0.412 ± 0.011 [0.390,0.434]
@@ -20,11 +20,11 @@ def of_file(one: Scored) -> str:
     """Return the figures of one file."""
     summary, samples = one.summary, one.samples
     n = f"{summary.n_low}" if summary.n_low == summary.n_high else f"{summary.n_low} to {summary.n_high}"
-    lines = [middle_cut(one.name, _WIDTH), f"{count(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
+    lines = [middle_cut(one.name, _WIDTH), f"{counted(summary.problems, 'problem')}, n = {n} samples each; {_how(one)}"]
     columns = _columns(one)
     lines += [f"columns: {', '.join(columns)}"] * bool(columns)
     if samples.rejected:
-        lines.append(f"note: {count(len(samples.rejected), 'row')} rejected, and the figures are without them")
+        lines.append(f"note: {counted(len(samples.rejected), 'row')} rejected, and the figures are without them")
     lines += [f"note: {note}" for note in (*samples.notes, *one.verdicts.notes, *summary.notes)]
     if summary.n_low != summary.n_high:
         lines.append(
@@ -37,18 +37,15 @@ def of_file(one: Scored) -> str:
 
 def overview(scored: Sequence[Scored]) -> str:
     """Return several files side by side, at the k that all of them have."""
-    fewest = min(one.summary.n_low for one in scored)
     shared = [k for k in scored[0].summary.reported if all(k in one.summary.reported for one in scored)]
     last = max((k for k in shared if k > 1), default=None)
     wanted = [("pass@k", 1)] + ([("pass@k", last), ("maj@k", last)] if last else [])
     names = cut([one.name for one in scored], 36)
-    width = max(map(len, names))
-    head = "  ".join([" " * width, "problems", *(f"{name.replace('@k', f'@{k}'):13}" for name, k in wanted)])
-    lines = [head.rstrip()]
+    rows = [["", "problems", *(name.replace("@k", f"@{k}") for name, k in wanted)]]
     for name, one in zip(names, scored, strict=True):
-        cells = [_estimate(one.summary.curve(metric), k) for metric, k in wanted if k <= fewest]
-        lines.append("  ".join([f"{name:{width}}", f"{one.summary.problems:8}", *cells]).rstrip())
-    return "\n".join(lines)
+        cells = [_estimate(one.summary.curve(metric), k) for metric, k in wanted]
+        rows.append([name, str(one.summary.problems), *cells])
+    return "\n".join(table(rows, "<><"))
 
 
 def of_comparison(comparison: Comparison) -> str:
@@ -56,7 +53,7 @@ def of_comparison(comparison: Comparison) -> str:
     second, first = cut([comparison.second, comparison.first], (_WIDTH - len(" minus ")) // 2)
     lines = [
         f"{second} minus {first}",
-        f"{count(comparison.problems, 'problem')}, paired: difference ± standard error [95 % interval], "
+        f"{counted(comparison.problems, 'problem')}, paired: difference ± standard error [95 % interval], "
         "permutation p, detectable",
         "",
     ]
@@ -134,7 +131,7 @@ def _facts(one: Scored) -> list[str]:
     if summary.unanswered is not None:
         audit.append(f"{100 * summary.unanswered:.2f} % of samples without an answer")
     if summary.identical is not None and summary.n_high > 1:
-        audit.append(f"{count(summary.identical, 'problem')} whose samples are all identical")
+        audit.append(f"{counted(summary.identical, 'problem')} whose samples are all identical")
     if audit:
         lines.append(f"audit     {', '.join(audit)}")
     if summary.cut_off is not None:
@@ -186,8 +183,3 @@ def _compared(one: Compared) -> str:
     # Where the differences have no spread, none that could be detected follows from it.
     detectable = math.nan if math.isnan(one.difference.low) else one.detectable
     return f"{difference(one.difference)} {p} {number(detectable, '5.3f', 5)}"
-
-
-def count(number: int, what: str) -> str:
-    """Return a number of things in words: 1 problem, 2 problems."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,14 @@ from lm_eval.utils import apply_template
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.registration import tasks_directory
-from wise_merge.results.rows import shortened
 from wise_merge.tasks.problems import variables
 from wise_merge.tasks.task import PassKTask
+from wise_merge.text import shortened
 
 #: What `lm_eval` draws few-shot examples with unless told otherwise.
 _FEWSHOT_SEED = 1234
+#: Between two settings of one text; other commas are of values, such as lists and names of files.
+_NEXT_NAME = re.compile(r",(?=\s*\w+\s*=)")
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,15 @@ def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None
 
 
 def parse_metadata(settings: Sequence[str]) -> dict[str, Any]:
-    """Return settings such as `problem_seed=1` or `{"problem_seed": 1}` as one mapping, as lm-eval reads them."""
+    """Return settings such as `problem_seed=1` or `{"problem_seed": 1}` as one mapping, as lm-eval reads them.
+
+    One text may name several, as in `problem_seed=1,problems=20`.
+    """
     found: dict[str, Any] = {}
     for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not setting.lstrip().startswith("{") and equals:
-            found[name.strip()] = _literal(value)
+        if not setting.lstrip().startswith("{") and "=" in setting:
+            pairs = [pair.partition("=") for pair in _NEXT_NAME.split(setting)]
+            found |= {name.strip(): _literal(value) for name, _, value in pairs}
             continue
         mapping = _literal(setting)
         if not isinstance(mapping, dict):

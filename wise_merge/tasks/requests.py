@@ -5,7 +5,6 @@ around one model and one temperature is left out.
 """
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from wise_merge.answers.benchmarks import Benchmark, Gold, Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
 from wise_merge.tasks.task import PassKTask
+from wise_merge.text import near
 
 #: lm-eval's, of the examples in a few-shot prompt.
 _FEWSHOT_SEED = 1234
@@ -93,13 +93,11 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
     for name in names:
         if name in known:
             continue
-        near = difflib.get_close_matches(
-            name, [*known, *(one.removesuffix("_passk") for one in known)], n=3, cutoff=0.5
-        )
-        near = list(dict.fromkeys(one if one in known else f"{one}_passk" for one in near))
+        likely = near(name, [*known, *(one.removesuffix("_passk") for one in known)], most=3, cutoff=0.5)
+        likely = list(dict.fromkeys(one if one in known else f"{one}_passk" for one in likely))
         raise WiseMergeError(
             f"there is no task {name} with K samples per problem; "
-            + (f"near it are {', '.join(near)}" if near else f"there are {', '.join(known)}")
+            + (f"near it are {', '.join(likely)}" if likely else f"there are {', '.join(known)}")
         )
     found = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
     for name in found:

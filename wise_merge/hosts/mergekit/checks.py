@@ -7,7 +7,6 @@ exceptions, so that `mergekit-yaml` prints one line.
 """
 
 import contextlib
-import difflib
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +31,7 @@ from wise_merge.recipes.models import Ingredients, every_model, ingredients, is_
 from wise_merge.recipes.parameters import check_settings, idle_filters
 from wise_merge.recipes.reading import from_home
 from wise_merge.recipes.schema import scopes
+from wise_merge.text import hint
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +106,8 @@ def check_parameters(recipe: Any) -> None:
     for place, settings in [entry for found in scopes(recipe) for entry in found.items()]:
         for name in settings:
             if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"{method.spec.name} knows {', '.join(known) or 'none'}"
-                raise WiseMergeError(f"unknown parameter {name} in {place}; {hint}")
+                meant = hint(name, known, f"{method.spec.name} knows {', '.join(known) or 'none'}")
+                raise WiseMergeError(f"unknown parameter {name} in {place}; {meant}")
 
 
 #: The configuration that passed last, with the names, sizes and times of the files of its checkpoints.

@@ -52,7 +52,7 @@ def halves(problems: Sequence[tuple[str, str]], seed: int) -> np.ndarray:
         if len(members) < 4:
             raise WiseMergeError(
                 f"two halves of the problems need at least 4 problems; task {task} has {len(members)}, so sample more "
-                "of it or leave it out by --task"
+                "of it or leave it out by --tasks"
             )
         members.sort(key=lambda i: hashlib.sha256(json.dumps([seed, *problems[i]]).encode()).digest())
         selects[members[: len(members) // 2]] = True

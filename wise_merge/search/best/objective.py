@@ -1,11 +1,11 @@
 """What is to be maximised, and what must hold meanwhile, read from texts such as `0.5*pass@1 + 0.5*pass@32`."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from typing import NoReturn
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.text import near
 
 #: What figures are called before the @.
 NAMES = ("pass", "maj", "best")
@@ -107,10 +107,10 @@ def parse_constraint(text: str) -> Constraint:
         elif factor in ENDS and end is None and sign == "+":
             end = str(factor)
         else:
-            near = difflib.get_close_matches(factor, ENDS, n=1) if isinstance(factor, str) else []
-            hint = f" (did you mean {near[0]}?)" if near and near[0] != factor else ""
+            likely = near(factor, ENDS) if isinstance(factor, str) else []
+            meant = f" (did you mean {likely[0]}?)" if likely and likely[0] != factor else ""
             raise WiseMergeError(
-                f"{text!r}: {sides[2].strip()!r}{hint} cannot be a bar; it must be early, late or a number, or early "
+                f"{text!r}: {sides[2].strip()!r}{meant} cannot be a bar; it must be early, late or a number, or early "
                 "or late plus or minus a number"
             )
     return Constraint(objective, sides[1] == ">=", end, offset)
@@ -150,9 +150,9 @@ def _terms(text: str) -> list[tuple[str, list[Figure | float | str]]]:
 
 def _figure(text: str, name: str, k: str) -> Figure:
     if name.lower() not in NAMES:
-        near = difflib.get_close_matches(name.lower(), [*NAMES, "majority"], n=1)
-        hint = f"did you mean {near[0].removesuffix('ority')}@{k}?" if near else _GRAMMAR
-        raise WiseMergeError(f"{text!r}: there is no figure {name}@{k}; {hint}")
+        likely = near(name.lower(), [*NAMES, "majority"])
+        meant = f"did you mean {likely[0].removesuffix('ority')}@{k}?" if likely else _GRAMMAR
+        raise WiseMergeError(f"{text!r}: there is no figure {name}@{k}; {meant}")
     if not re.fullmatch(r"[0-9]{1,9}", k) or int(k) < 1:
         raise WiseMergeError(f"{text!r}: K must be a whole number from 1 on, as in {name.lower()}@8; got {k!r}")
     return Figure(name.lower(), int(k))
@@ -161,6 +161,6 @@ def _figure(text: str, name: str, k: str) -> Figure:
 def _refuse_word(text: str, word: str) -> NoReturn:
     if word in ENDS:
         raise WiseMergeError(f"{text!r}: {word} can only be the bar of a constraint, right of >= or <=; {_GRAMMAR}")
-    near = difflib.get_close_matches(word, NAMES, n=1)
-    hint = f"did you mean {near[0]}@K?" if near else _GRAMMAR
-    raise WiseMergeError(f"{text!r}: {word} is not understood; {hint}")
+    likely = near(word, NAMES)
+    meant = f"did you mean {likely[0]}@K?" if likely else _GRAMMAR
+    raise WiseMergeError(f"{text!r}: {word} is not understood; {meant}")

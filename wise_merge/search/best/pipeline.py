@@ -1,11 +1,11 @@
 """The order of work of `wise-merge best`: read, choose, confirm, print, write."""
 
 import dataclasses
-import difflib
 import json
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.points import Results, read_results
 from wise_merge.points.folder import point_as_json
 from wise_merge.results.export import write_whole
-from wise_merge.results.rows import printable
 from wise_merge.search.best import table
 from wise_merge.search.best.candidates import find_candidates
 from wise_merge.search.best.choice import task_weights
@@ -22,6 +21,7 @@ from wise_merge.search.best.finding import find_best
 from wise_merge.search.best.objective import Constraint, parse_constraint, parse_objective
 from wise_merge.search.best.recipe import check_replaceable, lora_option, recipe
 from wise_merge.search.best.result import Found
+from wise_merge.text import bar, hint, printable
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def run(
         figure for one in (objective, *(constraint.objective for constraint in constraints)) for figure in one.figures
     )
     temperature = _reference_temperature(results, constraints, settings.reference_temperature)
-    candidates = find_candidates(results, _tasks(results, settings.tasks), list(figures), watch=_bar)
+    watch = partial(bar, unit="point")
+    candidates = find_candidates(results, _tasks(results, settings.tasks), list(figures), watch=watch)
     found = find_best(candidates, objective, constraints, seed=settings.seed, reference_temperature=temperature)
     points = len({(point.model, point.temperature) for point in results.points})
     say(table.text(found, str(folder), points))
@@ -81,9 +82,7 @@ def run(
 def _tasks(results: Results, asked: Sequence[str]) -> list[str]:
     for task in asked:
         if task not in results.tasks:
-            near = difflib.get_close_matches(task, results.tasks, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(results.tasks)}"
-            raise WiseMergeError(f"the sweep has no task {task}; {hint}")
+            raise WiseMergeError(f"the sweep has no task {task}; {hint(task, results.tasks)}")
     return list(dict.fromkeys(asked or results.tasks))
 
 
@@ -106,14 +105,6 @@ def _reference_temperature(results: Results, constraints: Sequence[Constraint], 
             "them is the bar"
         )
     return 1.0 if 1.0 in sampled else sampled[0]
-
-
-def _bar(items: Collection[Any], what: str) -> Iterable[Any]:
-    """Return the items with a bar on stderr, where somebody is watching."""
-    from tqdm import tqdm
-
-    bar: Iterable[Any] = tqdm(items, desc=what, unit="point", leave=False, disable=None)
-    return bar
 
 
 def _document(found: Found, folder: Path) -> dict[str, Any]:

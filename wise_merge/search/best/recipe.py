@@ -5,10 +5,10 @@ from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Checkpoint
-from wise_merge.results.rows import printable
 from wise_merge.search.best.candidates import title
 from wise_merge.search.best.result import Found
 from wise_merge.search.best.table import confirmed, with_bars
+from wise_merge.text import printable
 
 #: How the recipes begin that may be replaced.
 _FIRST = "# Written by `wise-merge best`: "
@@ -23,7 +23,7 @@ def check_replaceable(path: Path) -> None:
             if file.read(len(_FIRST)) != _FIRST.encode():
                 raise WiseMergeError(
                     f"{path} exists and was not written by `wise-merge best`, so it is not overwritten; delete it or "
-                    "choose another name with --write"
+                    "choose another name with --out"
                 )
 
 

@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Sequence
 
 from wise_merge.results.cells import difference, with_interval
-from wise_merge.results.rows import printable
 from wise_merge.search.best.candidates import listed, title
 from wise_merge.search.best.choice import ROUNDING
 from wise_merge.search.best.objective import ENDS
 from wise_merge.search.best.result import UNMERGED, Checked, Found, Rival
+from wise_merge.text import printable, table
 
 _WIDTH = 100
 #: Below it a difference is called one.
@@ -185,10 +185,7 @@ def _stability(found: Found) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip() for row in rows
-    ]
+    return [f"  {line}" for line in table(rows)]
 
 
 def _p(value: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.text import size
 
 #: Of what the system calls available, what is left to Python, torch and the samples.
 _RESERVE = 1 << 30
@@ -99,21 +100,16 @@ def check_memory(
         width = _BYTES.get(dtype or "", 4)
         half = model_bytes * _BYTES["bfloat16"] // width
         fits = half < model_bytes and half + _RESERVE <= free
-        smaller = f"model_args dtype=bfloat16 ({gigabytes(half)}), " if fits else ""
+        smaller = f"model_args dtype=bfloat16 ({size(half)}), " if fits else ""
         raise WiseMergeError(
-            f"too little memory: the model takes {gigabytes(model_bytes)} while it runs and everything else "
-            f"{gigabytes(_RESERVE)}, and {gigabytes(free)} are free; what would fit: {smaller}a GPU (device cuda) or "
-            f"{gigabytes(model_bytes + _RESERVE)} of memory"
+            f"too little memory: the model takes {size(model_bytes)} while it runs and everything else "
+            f"{size(_RESERVE)}, and {size(free)} are free; what would fit: {smaller}a GPU (device cuda) or "
+            f"{size(model_bytes + _RESERVE)} of memory"
         )
     mapped = sum(checkpoint_bytes)
     if running + mapped + _RESERVE <= free:
         return None
     return (
-        f"the two checkpoints ({gigabytes(mapped)}) do not fit into memory beside the model ({gigabytes(running)} of "
-        f"{gigabytes(free)} free), so they are read from disk again for every alpha"
+        f"the two checkpoints ({size(mapped)}) do not fit into memory beside the model ({size(running)} of "
+        f"{size(free)} free), so they are read from disk again for every alpha"
     )
-
-
-def gigabytes(size: int) -> str:
-    """Return a number of bytes for people."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -16,6 +16,7 @@ from wise_merge.search.sweep.plan import Plan, make_plan
 from wise_merge.search.sweep.settings import Settings
 from wise_merge.search.sweep.worker import Order, Worker
 from wise_merge.tasks.requests import check_names
+from wise_merge.text import bar
 
 Say = Callable[[str], None]
 
@@ -101,8 +102,6 @@ def _carry_out(plan: Plan, sample: Sample, say: Say) -> None:
 
 def _round(plan: Plan, points: Sequence[Point], n: int, sample: Sample, title: str) -> dict[Point, list[Outcome]]:
     """Return what came of n samples per problem at each point; equal models are sampled once."""
-    from tqdm import tqdm
-
     done: dict[Point, list[Outcome]] = {}
     twins: dict[tuple[str, float], list[Point]] = {}
     for point in points:
@@ -112,7 +111,7 @@ def _round(plan: Plan, points: Sequence[Point], n: int, sample: Sample, title: s
         else:
             twins.setdefault((point.model, point.temperature), []).append(point)
     todo = [alike[0] for alike in twins.values()]
-    with tqdm(total=len(todo), desc=f"Sweep {title}".strip(), unit="point", disable=None) as bar:
+    with bar(total=len(todo), what=f"Sweep {title}".strip(), unit="point", stays=True) as shown:
         for outcomes in sample(todo, n):
             point = outcomes[0].point
             for twin in twins[point.model, point.temperature]:
@@ -120,8 +119,8 @@ def _round(plan: Plan, points: Sequence[Point], n: int, sample: Sample, title: s
                 if twin != point:
                     for outcome in done[twin]:
                         write_outcome(plan.results.folder, outcome)
-            bar.set_postfix_str(point.title, refresh=False)
-            bar.update()
+            shown.set_postfix_str(point.title, refresh=False)
+            shown.update()
     return done
 
 

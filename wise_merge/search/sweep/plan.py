@@ -159,7 +159,7 @@ def _check_tokenizer(settings: Settings, folders: Mapping[str, Path]) -> None:
     if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
         return
     found = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
-    raise WiseMergeError(f"{early} has no tokenizer; name another by --model_args tokenizer={found}")
+    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={found}")
 
 
 def _check_heads(folders: Mapping[str, Path]) -> None:

@@ -1,6 +1,5 @@
 """What a sweep's YAML file and the command line may say; everything is checked here that needs no checkpoint."""
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
 from wise_merge.recipes.numbers import parse_numbers
 from wise_merge.recipes.reading import FLOATING_DTYPES, dtype_spelt, from_home, load_yaml
+from wise_merge.text import hint
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,7 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
     content: dict[str, Any] = {} if path is None else load_yaml(path, "sweep", times=False)
     for key in content:
         if key not in KEYS:
-            near = difflib.get_close_matches(str(key), KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KEYS)}"
-            raise WiseMergeError(f"{path}: unknown key {key}; {hint}")
+            raise WiseMergeError(f"{path}: unknown key {key}; {hint(key, KEYS)}")
     # A run, or late checkpoints, on the command line take the place of what the file has of both.
     for key, replaced in (("run", ("early", "late")), ("late", ("run",))):
         if key in given:
@@ -282,7 +280,7 @@ def _check_calibration(settings: Settings) -> None:
     if not settings.calibration:
         raise WiseMergeError(
             f"method {settings.method} needs calibration, a mapping from each checkpoint to its temperature; "
-            "`wise-merge calibrate` finds them"
+            "`wise-merge fit temperature` finds them"
         )
     for name, temperature in settings.calibration.items():
         number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)

@@ -11,8 +11,8 @@ from wise_merge.methods import METHODS
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.results.cells import with_error
-from wise_merge.search.sweep.memory import gigabytes
 from wise_merge.search.sweep.plan import Plan
+from wise_merge.text import size, table
 
 
 def of_plan(plan: Plan) -> str:
@@ -30,7 +30,7 @@ def of_plan(plan: Plan) -> str:
         whom = f"{early.name}{steps[0]}, {named}"
         grid = f"{settings.method} and each checkpoint itself"
     return (
-        f"{settings.method} of {whom}; {gigabytes(plan.model_bytes)} a model\n"
+        f"{settings.method} of {whom}; {size(plan.model_bytes)} a model\n"
         f"{grid} x temperature {temperatures}: {len(plan.points)} points of {len(models)} models, "
         f"{settings.samples} samples per problem of {', '.join(settings.tasks)}"
     )
@@ -46,11 +46,7 @@ def of_outcomes(outcomes: Sequence[Outcome]) -> str:
         where = ["late", "step", "alpha"] if some[0].point.alpha is not None else ["model", "step"]
         head = [*where, "T", *(f"pass@{k}" for k in shown), "n"]
         rows = [head, *(_row(outcome, shown) for outcome in some)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-        ]
-        blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems", *lines]))
+        blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems", *table(rows)]))
     return "\n".join(blocks)
 
 

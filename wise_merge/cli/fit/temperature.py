@@ -1,35 +1,55 @@
-"""Command that fits temperatures for BANG: `calibrate`."""
+"""The command `fit temperature`, which was `calibrate`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli import options
+from wise_merge.cli.command import command, option, warn
 
 
-@command("calibrate")
+@command("temperature")
 @click.argument("early")
 @click.argument("late")
-@click.option("--data", type=click.Path(path_type=Path), help="JSON Lines with `prompt` and `completion`.")
+@click.option(
+    "--data", metavar="FILE", type=click.Path(path_type=Path), help="JSON Lines with `prompt` and `completion`."
+)
 @click.option("--task", metavar="NAME", help="Instead: the problems of a task of lm-eval and their gold solutions.")
-@click.option("--metadata", metavar="NAME=VALUE", multiple=True, help="For --task, as lm_eval takes it; or JSON.")
+@click.option(
+    "--metadata",
+    metavar="ARGS",
+    multiple=True,
+    help="For --task, as of lm_eval: NAME=VALUE,... or JSON; may be repeated.",
+)
 @click.option(
     "--num-fewshot", metavar="N", type=click.IntRange(0), help="Examples in prompts of --task; else as it has it."
 )
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Read the first N sequences only.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Sequences read at once.")
-@click.option("--device", metavar="NAME", help="cpu, cuda, ...; else a GPU if there is one.")
-@click.option("--dtype", default="auto", show_default=True, help="Compute in it; auto: as the checkpoint is stored.")
-@click.option("--trust-remote-code", is_flag=True, help="Let the code run that a checkpoint brings.")
+@options.batch_size
+@options.device()
+@click.option(
+    "--dtype",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="Compute in it; auto: as the checkpoint is stored.",
+)
+@options.trust_remote_code
 @click.option(
     "--out", metavar="YAML", type=click.Path(path_type=Path), help="Write the recipe for mergekit there; needs --alpha."
 )
 @click.option("--alpha", metavar="A", type=float, help="Of the recipe of --out, from 0 (early) to 1 (late).")
-@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw the reliability diagram there.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all figures there.")
-def calibrate(
-    early: str, late: str, out: Path | None, plot: Path | None, json_file: Path | None, **settings: Any
+@option(
+    "--figure",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    former=("--plot",),
+    help="Draw the reliability diagram there.",
+)
+@options.json_file
+def temperature(
+    early: str, late: str, out: Path | None, figure: Path | None, json_file: Path | None, **settings: Any
 ) -> None:
     """Fit the temperatures that `bang` folds into two checkpoints.
 
@@ -39,7 +59,7 @@ def calibrate(
     and NLL and calibration error before and after.
 
     --out with --alpha leaves a recipe of method `bang` for `mergekit-yaml`. Nothing
-    is overwritten.
+    is overwritten. The former name of this command is `wise-merge calibrate`.
     """
     from wise_merge.calibrate.pipeline import Settings, run
 
@@ -48,8 +68,8 @@ def calibrate(
         late,
         Settings(**settings),
         out=out,
-        plot=plot,
+        figure=figure,
         json_file=json_file,
         say=click.echo,
-        warn=lambda message: click.echo(f"Warning: {message}", err=True),
+        warn=warn,
     )

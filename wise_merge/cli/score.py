@@ -1,11 +1,12 @@
-"""Commands about samples: `score` and `journal`."""
+"""The command `score`."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wise_merge.cli.group import command
+from wise_merge.cli import options
+from wise_merge.cli.command import command, option
 
 
 @command("score")
@@ -36,12 +37,20 @@ from wise_merge.cli.group import command
     "--scorer", "scorers", multiple=True, metavar="NAME", help="Rank the completions by this too; see docs/scorers.md."
 )
 @click.option("--embeddings", metavar="NAME", help="Semantic diversity by these embeddings; `wording` is offline.")
-@click.option("--device", metavar="NAME", help="For --scorer and --embeddings: cpu, cuda, ...; else a GPU if there is.")
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Likewise.")
-@click.option("--trust-remote-code", is_flag=True, help="Let the code run that a scorer's repository brings.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write facts and figures here.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Write every point of every curve here.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder, as PNG and SVG.")
+@options.device("For --scorer and --embeddings: ")
+@options.batch_size
+@options.trust_remote_code
+@options.json_file
+@click.option(
+    "--csv", "csv_file", metavar="FILE", type=click.Path(path_type=Path), help="Write every point of every curve there."
+)
+@option(
+    "--figures",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    former=("--plots",),
+    help="Draw them as PNG and SVG there.",
+)
 @click.option(
     "--pool",
     is_flag=True,
@@ -54,14 +63,14 @@ from wise_merge.cli.group import command
     is_flag=True,
     help="Leave out samples without a completion, and end with exit code 0 although rows were rejected.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of bootstrap and permutations.")
+@options.seed("Of bootstrap and permutations.")
 def score(
     files: tuple[Path, ...],
     ks: str | None,
     verdicts: str,
     json_file: Path | None,
     csv_file: Path | None,
-    plots: Path | None,
+    figures: Path | None,
     **settings: Any,
 ) -> None:
     """Compute Pass@k, Maj@k, Best@k and more from files of samples.
@@ -75,30 +84,5 @@ def score(
 
     k = None if ks is None else parse_k(ks)
     chosen = Settings(k=k, file_verdicts=verdicts == "file", **settings)
-    if not run(files, chosen, json=json_file, csv=csv_file, plots=plots, say=click.echo):
+    if not run(files, chosen, json=json_file, csv=csv_file, figures=figures, say=click.echo):
         raise SystemExit(1)
-
-
-@command("journal")
-@click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--export", "out", metavar="OUT", type=click.Path(path_type=Path), help="Write files for score there.")
-def journal(directory: Path, out: Path | None) -> None:
-    """Show what a journal of samples holds, or export it.
-
-    DIRECTORY is what `--model_args journal=DIRECTORY` of an evaluation named. Each
-    line is a run: samples of one model for one task under one group of settings.
-    With --export, each run becomes OUT/<model>-<run>/samples_<task>_<date>.jsonl,
-    in the form of `lm_eval --log_samples`, for `wise-merge score`; nothing is
-    overwritten.
-    """
-    from wise_merge.journal.contents import read_runs, remarks, table
-    from wise_merge.journal.export import export, sentence
-
-    contents = read_runs(directory, texts=out is not None)
-    if out is None:
-        click.echo(table(contents))
-    else:
-        for exported in export(contents, out):
-            click.echo(sentence(exported))
-    for remark in remarks(contents):
-        click.echo(remark, err=True)
