@@ -32,7 +32,7 @@ from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step
 from wise_merge.hosts.mergekit.checks import check_configuration
-from wise_merge.hosts.mergekit.methods import checking_every_method, observed
+from wise_merge.hosts.mergekit.patches import checking_every_method, observed
 from wise_merge.merge.companions import (
     Companions,
     choose_companions,
