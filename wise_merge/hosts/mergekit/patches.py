@@ -24,7 +24,7 @@ from wise_merge.hosts.mergekit.plan import cannot_plan, check_plan, inputs_of, p
 from wise_merge.hosts.part import Part, first_fault
 from wise_merge.tensors.apply import check_equal
 
-#: Called with the name of a tensor, its inputs (the base first) by their models, their merge, and the shared parameters.
+#: Called with a tensor's name, its inputs (the base first) by their models, their merge, and the shared parameters.
 Observer = Callable[[str, Mapping[Any, torch.Tensor], torch.Tensor, Mapping[str, Any]], None]
 
 _observers: list[Observer] = []
