@@ -1,6 +1,7 @@
 """A sweep over several processes: the same results, and none of them outlives the command."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -23,7 +24,9 @@ def start(place, out):  # noqa: F811
     """Start the command in a process of its own."""
     script = Path(sysconfig.get_path("scripts")) / "wise-merge"
     command = [script, "sweep", write(place), "--out", out, "--processes", "2"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Under a shell's `&` or nohup, which ignore SIGINT, all that they start would ignore it, too.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heeding)
 
 
 def caught(place, folder):  # noqa: F811
