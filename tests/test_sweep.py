@@ -322,7 +322,7 @@ def test_a_sweep_that_sampled_nothing_binds_nobody(what, place, tmp_path, monkey
 
         with monkeypatch.context() as patch:
             # "killed": as it was when the journal had its first lines, and no sample.
-            patch.setattr(MergedHF, "_draw" if what == "killed" else "become", draw)
+            patch.setattr(MergedHF, "_draw" if what == "killed" else "replace_weights", draw)
             done = CliRunner().invoke(main, ["sweep", str(write(place, seed=7, **small)), "--out", str(out)])
         assert done.exit_code == (130 if what == "Ctrl-C" else 1)
     assert (out / "sweep.json").exists()
