@@ -375,9 +375,13 @@ def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept,
     command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
     moments = {
         "before the first sample": lambda: (out / "sweep.json").exists(),
-        "while samples are drawn": lambda: sum(path.stat().st_size for path in out.glob("journal/*")) > 20_000,
+        "while samples are drawn": lambda: written(out) > 20_000,
     }
-    code, said = interrupted(command, place, moments[moment])
+    for _ in range(10):
+        code, said = interrupted(command, place, moments[moment])
+        if code:
+            break
+        shutil.rmtree(out)  # the sweep was over before anybody looked, as on a busy machine
     assert code == 130, said
     assert said.splitlines()[-1] == (
         f"Interrupted: every sample that was drawn is in {out}/journal; type the same command again, and it goes on "
