@@ -128,12 +128,12 @@ def test_every_point_has_its_numbers(finished):
     """Counted anew from the outcomes: Pass@1, bias, variance, the histogram and the problems one by one."""
     (task,) = numbers_of(finished).tasks
     assert (task.name, task.k, len(task.points), task.missing) == ("countdown", 8, 10, ())
-    assert [pair.label for pair in task.pairs] == ["checkpoint-400", "checkpoint-800"]
+    assert [group.label for group in task.groups] == ["checkpoint-400", "checkpoint-800"]
     for point in task.points:
         outcome = next(
             one
             for one in finished.outcomes
-            if one.point.late.step == task.pairs[point.pair].late_step and one.point.alpha == point.alpha
+            if one.point.late.step == task.groups[point.group].checkpoints[-1].step and one.point.alpha == point.alpha
         )
         counts = [sum(problem.correct) for problem in outcome.problems]
         assert point.correct == tuple(counts)
@@ -225,7 +225,7 @@ def test_checkpoints_of_one_name_are_told_apart(tmp_path):
     """By their folders, where the last one is the same."""
     names = ("runs/sft/checkpoint-800", "runs/grpo/checkpoint-800")
     results = make_results(tmp_path, lates=(800, 900), names=names, problems=2, journal=False)
-    assert [pair.label for pair in numbers_of(results).tasks[0].pairs] == list(names)
+    assert [group.label for group in numbers_of(results).tasks[0].groups] == list(names)
 
 
 def test_the_page_holds_the_samples_behind_each_number(finished):
@@ -297,7 +297,7 @@ def test_no_text_can_leave_its_place(tmp_path):
     )
     content = page(numbers_of(results), texts_of(results.outcomes, results.journal, 1))
     found, blocks = unpacked(content)
-    assert found["tasks"][0]["pairs"][0]["late"] == f'a"b</script>{strange}'
+    assert found["tasks"][0]["groups"][0]["checkpoints"][1]["name"] == f'a"b</script>{strange}'
     (behind,) = blocks["texts-0-0"]["behind"].values()
     assert behind["samples"][0]["text"]["head"] == strange
     assert b"onerror=alert" not in content.replace(b"\\u003cimg src=x onerror=alert(1)\\u003e", b"")

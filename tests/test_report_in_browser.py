@@ -178,7 +178,7 @@ def test_a_problem_shows_its_samples(opened):
     marks = page.locator("#samples .group").first.locator(".marks").inner_text()
     assert len(marks) == 8
     assert f"{marks.count('✓')} of 8 samples correct" in page.locator("#samples .group").first.inner_text()
-    page.select_option("#problems select[name=alpha]", label="0.75")
+    page.select_option("#problems select[name=model]", label="0.75")
     page.wait_for_selector("#samples h4 >> text=alpha 0.75")
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
+from wise_merge.methods import METHODS
 from wise_merge.publish.entries import RESULTS, of_role, problems_text, samples_text, shots_text
 from wise_merge.publish.evidence import SHOWN, Evidence, Row, TaskEvidence
 from wise_merge.publish.merged import RECIPE, ROLES, Merged
@@ -35,7 +36,7 @@ _MERGEKITS = re.compile(
     re.DOTALL,
 )
 #: Tags of the methods, of which a model has one.
-_METHODS = ("wise-ft", "bang")
+_METHODS = tuple(name.replace("_", "-") for name in METHODS)
 
 
 @dataclass(frozen=True)
@@ -169,14 +170,15 @@ def _metadata(facts: Facts) -> dict[str, Any]:
 
 def _introduction(merged: Merged, *, measured: bool) -> str:
     average = "(1 - alpha) * early + alpha * late"
-    if merged.method == "bang":
+    contract = METHODS[merged.method]
+    if contract.parameter("temperature") is not None:
         method = (
-            "[BANG](https://arxiv.org/abs/2309.17230): two checkpoints of one training run, the logits of each divided "
+            f"[{contract.title}]({contract.paper}): two checkpoints of one training run, the logits of each divided "
             f"by a temperature so that neither is more confident than the other, and then averaged, `{average}`"
         )
     else:
         method = (
-            "[WiSE-FT](https://arxiv.org/abs/2504.10478): the average of an early and a late checkpoint of one "
+            f"[{contract.title}]({contract.paper}): the average of an early and a late checkpoint of one "
             f"training run, `{average}`"
         )
     alpha = f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else ""
@@ -278,7 +280,8 @@ def _made_of(merged: Merged, privacy: Privacy) -> str:
     if any(merged.step(role) is not None for role in ROLES):
         lines.append(f"| step of training | {' | '.join(_step(merged.step(role)) for role in ROLES)} |")
     lines.append("| share | 1 - alpha | alpha |")
-    if merged.method == "bang" and all(merged.temperature(role) is not None for role in ROLES):
+    balanced = METHODS[merged.method].parameter("temperature") is not None
+    if balanced and all(merged.temperature(role) is not None for role in ROLES):
         lines.append(f"| logits divided by | {' | '.join(f'{merged.temperature(role):g}' for role in ROLES)} |")
     for name in dict.fromkeys(name for role in ROLES for name in merged.sha256(role)):
         digests = [f"`{merged.sha256(role)[name]}`" if name in merged.sha256(role) else "" for role in ROLES]

@@ -6,10 +6,10 @@ import numpy as np
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.uncertainty import minimum_detectable_effect
-from wise_merge.search.best.candidates import Candidates, listed, title
+from wise_merge.search.best.candidates import Candidates, listed, roles, title
 from wise_merge.search.best.choice import ROUNDING, Choice, choose, halves, task_weights, wins
 from wise_merge.search.best.confirmation import difference, estimate
-from wise_merge.search.best.objective import ENDS, Constraint, Objective
+from wise_merge.search.best.objective import Constraint, Objective
 from wise_merge.search.best.result import UNMERGED, Checked, Found, Reading, Rival
 
 #: How often the choice is repeated on resampled problems.
@@ -94,7 +94,7 @@ def _bar(candidates: Candidates, number: int, constraint: Constraint, temperatur
     if constraint.end is None:
         return None
     assert temperature is not None
-    return candidates.end(candidates.points[number], constraint.end, temperature)
+    return candidates.at(candidates.points[number].at_reference(constraint.end), temperature)
 
 
 def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
@@ -109,34 +109,34 @@ def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.n
 def _rivals(
     candidates: Candidates, values: np.ndarray, choice: Choice, selects: np.ndarray, seed: int
 ) -> tuple[Rival, ...]:
-    """Return what can be had without merging: either end of the winner, and the best of all ends."""
+    """Return what can be had without merging: each checkpoint of the winner, and the best of all checkpoints."""
     assert choice.winner is not None
     winner, tasks = candidates.points[choice.winner], candidates.tasks
 
     def best(numbers: Sequence[int]) -> int:
         return max(numbers, key=lambda number: (round(float(choice.values[number]), 12), -number))
 
-    roles: dict[int, list[str]] = {}
-    for end in reversed(ENDS):
-        same = candidates.end(winner, end, winner.temperature)
+    named: dict[int, list[str]] = {}
+    for place, role in reversed(list(enumerate(roles(winner)))):
+        same = candidates.at(winner.alone(place), winner.temperature)
         if same is not None:
-            roles.setdefault(same, []).append(f"{end}, same T")
-        sampled = candidates.ends(winner, end)
+            named.setdefault(same, []).append(f"{role}, same T")
+        sampled = candidates.at_all(winner.alone(place))
         if sampled:
-            roles.setdefault(best(sampled), []).append(f"{end}, best T")
+            named.setdefault(best(sampled), []).append(f"{role}, best T")
     unmerged = [number for number in range(len(candidates.points)) if candidates.points[number].unmerged is not None]
     allowed = [number for number in unmerged if choice.meets[number]]
     if allowed:
-        roles.setdefault(best(allowed), []).append(UNMERGED)
+        named.setdefault(best(allowed), []).append(UNMERGED)
     rivals = []
-    for number, named in roles.items():
+    for number, parts in named.items():
         if number == choice.winner:
             continue
         confirmed = difference(values[number, ~selects], values[choice.winner, ~selects], tasks[~selects], seed=seed)
         apart = values[choice.winner] - values[number]
         rivals.append(
             Rival(
-                tuple(named),
+                tuple(parts),
                 number,
                 _read(candidates, number, values, selects, seed),
                 bool(choice.meets[number]),
@@ -171,11 +171,17 @@ def _check(
 
 
 def _neighbours(candidates: Candidates, number: int) -> list[int]:
-    """Return the candidates of the same checkpoints at most a step of the grid away from early to late, at any T."""
+    """Return the candidates of the same checkpoints at most a step of the grid of alphas away, at any temperature."""
     point = candidates.points[number]
-    line = {(one.place, other) for other, one in enumerate(candidates.points) if one.checkpoints == point.checkpoints}
+    if point.alpha is None:
+        return candidates.at_all(point)
+    line = {
+        (one.alpha, other)
+        for other, one in enumerate(candidates.points)
+        if one.alpha is not None and one.checkpoints == point.checkpoints
+    }
     # An end that several pairs share stands among the candidates as that of one of them.
-    line |= {(float(end == "late"), other) for end in ENDS for other in candidates.ends(point, end)}
+    line |= {(float(place), other) for place in (0, 1) for other in candidates.at_all(point.alone(place))}
     places = sorted({place for place, _ in line})
-    at = places.index(point.place)
+    at = places.index(point.alpha)
     return sorted({other for place, other in line if place in places[max(at - 1, 0) : at + 2]})

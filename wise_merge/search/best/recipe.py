@@ -4,7 +4,8 @@ import textwrap
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint
+from wise_merge.methods import METHODS
+from wise_merge.points import Checkpoint, Point
 from wise_merge.search.best.candidates import title
 from wise_merge.search.best.result import Found
 from wise_merge.search.best.table import confirmed, with_bars
@@ -37,7 +38,7 @@ def recipe(found: Found) -> str:
     selecting, all_problems = int(found.selects.sum()), len(found.selects)
     lines = [
         f"{_FIRST[2:]}{title(point)}",
-        f"early: {_label(point.early)}; late: {_label(point.late)}",
+        _checkpoints(point),
         f"Chosen for the largest {found.objective}{with_bars(found)} of {len(candidates.points):,} points, on "
         f"{selecting:,} of {all_problems:,} problems of {', '.join(dict.fromkeys(candidates.tasks.tolist()))} "
         f"(seed {found.seed}).",
@@ -53,7 +54,14 @@ def recipe(found: Found) -> str:
 def lora_option(found: Found) -> str:
     """Return what mergekit-yaml needs beyond the recipe if the checkpoints are adapters, else nothing."""
     assert found.choice.winner is not None
-    return " --lora-merge-cache CACHE" if "+" in found.candidates.points[found.choice.winner].late.name else ""
+    point = found.candidates.points[found.choice.winner]
+    return " --lora-merge-cache CACHE" if any("+" in one.name for one in point.checkpoints) else ""
+
+
+def _checkpoints(point: Point) -> str:
+    if point.alpha is not None:
+        return f"early: {_label(point.early)}; late: {_label(point.late)}"
+    return f"{METHODS[point.method].title} of {', '.join(map(_label, point.checkpoints))}"
 
 
 def _label(checkpoint: Checkpoint) -> str:

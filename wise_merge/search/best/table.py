@@ -4,9 +4,8 @@ import textwrap
 from collections.abc import Sequence
 
 from wise_merge.results.cells import difference, with_interval
-from wise_merge.search.best.candidates import listed, title
+from wise_merge.search.best.candidates import listed, roles, title
 from wise_merge.search.best.choice import ROUNDING
-from wise_merge.search.best.objective import ENDS
 from wise_merge.search.best.result import UNMERGED, Checked, Found, Rival
 from wise_merge.text import printable, table
 
@@ -76,7 +75,7 @@ def _chosen(found: Found) -> list[str]:
     assert found.chosen is not None
     objective, winner = found.objective, found.candidates.points[found.choice.winner]
     rows = [("chosen", title(winner), found.chosen)]
-    rows += [(_roles(one), title(found.candidates.points[one.candidate]), one.value) for one in found.rivals]
+    rows += [(_roles(found, one), title(found.candidates.points[one.candidate]), one.value) for one in found.rivals]
     values = [["", "", "selection", "confirmation", "all problems"]]
     values += [
         [role, point, f"{one.selection:.3f}", with_interval(one.confirmation), f"{one.all_problems.value:.3f}"]
@@ -87,7 +86,7 @@ def _chosen(found: Found) -> list[str]:
         apart = [["", "selection", "confirmation", "", "all problems"]]
         apart += [
             [
-                _roles(one),
+                _roles(found, one),
                 f"{one.selection:+.3f}",
                 difference(one.confirmation),
                 _p(one.confirmation.p_value),
@@ -118,7 +117,8 @@ def _nearest(found: Found) -> list[str]:
     for one, margin in zip(found.checked, found.choice.margins[:, found.choice.nearest], strict=True):
         met = "" if margin >= -ROUNDING else ", not met"
         lines.append(f"  {one.constraint}: {one.value[0]:.3f} against {one.bar[0]:.3f}{_end(found, one)}{met}")
-    lines.append("Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more alphas and temperatures.")
+    grid = "temperatures" if point.alpha is None else "alphas and temperatures"
+    lines.append(f"Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more {grid}.")
     return lines
 
 
@@ -143,12 +143,13 @@ def _held(found: Found, checked: Checked) -> str:
     )
 
 
-def _roles(rival: Rival) -> str:
+def _roles(found: Found, rival: Rival) -> str:
     """Return what a point is, in few words: such as "late, same and best T"."""
+    assert found.choice.winner is not None
     parts = []
-    for end in reversed(ENDS):
-        how = [role.partition(", ")[2].removesuffix(" T") for role in rival.roles if role.startswith(f"{end},")]
-        parts += [f"{end}, {' and '.join(how)} T"] if how else []
+    for name in reversed(roles(found.candidates.points[found.choice.winner])):
+        how = [which for which in ("same", "best") if f"{name}, {which} T" in rival.roles]
+        parts += [f"{name}, {' and '.join(how)} T"] if how else []
     return "; ".join([*parts, *(role for role in rival.roles if role == UNMERGED)])
 
 
@@ -171,13 +172,15 @@ def _verdict(found: Found, rival: Rival) -> str:
 
 def _who(found: Found, rival: Rival) -> str:
     """Return a point in words, by the hardest comparison that it stands for."""
-    words = {"late": "late at its best temperature", "early": "early at its best temperature"}
-    end = rival.roles[-1].partition(",")[0]
-    return f"{words.get(end, 'the best unmerged model')} ({title(found.candidates.points[rival.candidate])})"
+    role = rival.roles[-1]
+    words = "the best unmerged model" if role == UNMERGED else f"{role.rpartition(', ')[0]} at its best temperature"
+    return f"{words} ({title(found.candidates.points[rival.candidate])})"
 
 
 def _stability(found: Found) -> str:
-    near = f", {found.near} one at most a step of alpha away at any temperature" if found.near > found.same else ""
+    shown = found.choice.nearest if found.choice.winner is None else found.choice.winner
+    along = "the same model" if found.candidates.points[shown].alpha is None else "one at most a step of alpha away"
+    near = f", {found.near} {along} at any temperature" if found.near > found.same else ""
     none = f"; in {found.none} no point meets the constraints" if found.none else ""
     return (
         f"Stability: of {found.resamples} resamples of the selection half {found.same} choose this point{near}{none}."
