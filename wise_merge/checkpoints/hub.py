@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import weight_files
+from wise_merge.checkpoints.files import weight_files
 from wise_merge.errors import WiseMergeError, first_line
 
 #: What a merge needs of a repository, beside weights.

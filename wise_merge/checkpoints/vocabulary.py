@@ -8,7 +8,7 @@ import filecmp
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import read_json
+from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
 
 #: What makes good for tokens that differ.

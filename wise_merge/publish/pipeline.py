@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from wise_merge.checkpoints.headers import read_json
+from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.card import FIGURE, Facts, card, earlier_licence, is_ours
 from wise_merge.publish.contents import Contents, contents_of

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import COMPUTED, load_pickled, read_config, read_headers, read_json, weight_files
+from wise_merge.checkpoints.files import read_config, read_json, weight_files
+from wise_merge.checkpoints.headers import COMPUTED, load_pickled, read_headers
 from wise_merge.errors import WiseMergeError, first_line
 
 #: Of a tensor that is looked at in one go, in elements.

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from wise_merge.checkpoints.pairs import losses, read_state
+from wise_merge.checkpoints.folder import losses, read_state
 from wise_merge.checkpoints.replacing import put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.checkpoints import fingerprint
-from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers, weight_files
+from wise_merge.checkpoints.architecture import check_same_model
+from wise_merge.checkpoints.files import is_adapter, read_config, weight_files
+from wise_merge.checkpoints.folder import step_of
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
-from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
+from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
 from wise_merge.checkpoints.ties import tied
@@ -91,7 +94,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
-    found = [Checkpoint(name, _step(folders[name]), digests[name], balances[name]) for name in names]
+    found = [Checkpoint(name, step_of(folders[name]), digests[name], balances[name]) for name in names]
     points = _points(settings, as_earlier(before, found))
     return Plan(
         settings,
@@ -124,17 +127,13 @@ def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
             )
         return str(whole[0].path), tuple(str(one.path) for one in whole[1:])
     early = Path(settings.early).resolve()
-    step = _step(early) if early.is_dir() else None
+    step = step_of(early) if early.is_dir() else None
     later = [
         one for one in whole if one.path.resolve() != early and (step is None or one.step is None or one.step > step)
     ]
     if not later:
         raise WiseMergeError(f"run {settings.run} has no whole checkpoint after {settings.early}")
     return settings.early, tuple(str(one.path) for one in later)
-
-
-def _step(folder: Path) -> int | None:
-    return step_of(folder, read_state(folder))
 
 
 def _folder(role: str, name: str, warnings: list[str]) -> Path:
@@ -144,7 +143,7 @@ def _folder(role: str, name: str, warnings: list[str]) -> Path:
 
 
 def _check_full(name: str, folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if is_adapter(folder):
         raise WiseMergeError(f"{name} {_ADAPTER}")
     if read_config(folder).get("quantization_config"):
         raise WiseMergeError(
