@@ -16,7 +16,7 @@ from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Checkpoint, Coordinate, Outcome, Point, ProblemOutcome, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
-from wise_merge.search.best.pipeline import Settings, run
+from wise_merge.search.best.pipeline import Settings, choose_best
 
 EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "e" * 32)
 LATE = Checkpoint("runs/sft/checkpoint-800", 800, "a" * 32)
@@ -96,7 +96,7 @@ def said(done):
 def found(folder, objective, *, tmp_path, **settings):
     """What the command finds, from its JSON."""
     file = tmp_path / "found.json"
-    run(folder, Settings(objective, **settings), json_file=file, say=lambda _: None)
+    choose_best(folder, Settings(objective, **settings), json_file=file, say=lambda _: None)
     return json.loads(file.read_text())
 
 
@@ -435,7 +435,7 @@ def test_only_a_recipe_of_its_own_is_replaced(results, tmp_path):
 
 def test_bang_and_dtypes_reach_the_recipe(tmp_path):
     """The temperatures that are folded into the checkpoints, and the dtypes, stand in the recipe as they were swept."""
-    early, late = (dataclasses.replace(one, balance=t) for one, t in ((EARLY, 0.86), (LATE, 2.06)))
+    early, late = (dataclasses.replace(one, temperature=t) for one, t in ((EARLY, 0.86), (LATE, 2.06)))
     points = [on_line(early, late, "bang", alpha, 1.0, "bfloat16", "float16") for alpha in ALPHAS]
     folder = leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])
     assert best(folder, "--objective", "pass@1").exit_code == 0

@@ -21,13 +21,13 @@ class Checkpoint:
         name: as the user wrote it: a folder, or a model of the Hub.
         step: of training, None = unknown.
         digest: of its weights, tokenizer and settings; see `wise_merge.checkpoints.fingerprint`.
-        balance: the temperature that is folded into it before averaging (`bang`); 1 = none.
+        temperature: that is folded into it before averaging (`bang`); 1 = none.
     """
 
     name: str
     step: int | None
     digest: str
-    balance: float = 1.0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ class Point:
         facts: dict[str, Any] = {"method": self.method, "dtypes": [self.dtype, self.out_dtype]}
         if self.unmerged is not None:
             checkpoint = self.checkpoints[self.unmerged]
-            facts |= {"alpha": None, "early": [checkpoint.digest, checkpoint.balance], "late": None}
+            facts |= {"alpha": None, "early": [checkpoint.digest, checkpoint.temperature], "late": None}
         elif self.alpha is not None:
             facts["alpha"] = self.alpha
             for role, checkpoint in (("early", self.early), ("late", self.late)):
-                facts[role] = [checkpoint.digest, checkpoint.balance]
+                facts[role] = [checkpoint.digest, checkpoint.temperature]
         else:
             facts["coordinates"] = [dataclasses.astuple(one) for one in self.coordinates]
-            facts["checkpoints"] = [[checkpoint.digest, checkpoint.balance] for checkpoint in self.checkpoints]
+            facts["checkpoints"] = [[checkpoint.digest, checkpoint.temperature] for checkpoint in self.checkpoints]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -143,7 +143,8 @@ class Point:
             return f"{self.method}-of-{len(self.checkpoints)}-{self.model[:8]}-T-{_exact(self.temperature)}"
         checkpoint = self.late if self.unmerged is None or self.alpha is not None else self.checkpoints[self.unmerged]
         called = re.sub(r"[^A-Za-z0-9_.+-]+", "_", Path(checkpoint.name).name).lstrip(".")[:60] or "late"
-        balance = "" if checkpoint.balance == 1 else f"-balance-{_exact(checkpoint.balance)}"
+        # Their name in files of results from the first version on.
+        balance = "" if checkpoint.temperature == 1 else f"-balance-{_exact(checkpoint.temperature)}"
         place = "" if self.alpha is None else f"-alpha-{_exact(self.alpha)}"
         return f"{called}-{checkpoint.digest[:8]}{balance}{place}-T-{_exact(self.temperature)}"
 
@@ -174,7 +175,7 @@ class Point:
             (shared if one.checkpoint is None else per_model[one.checkpoint])[one.parameter] = one.value
         if method.parameter("temperature") is not None:
             for own, checkpoint in zip(per_model, self.checkpoints, strict=True):
-                own["temperature"] = checkpoint.balance
+                own["temperature"] = checkpoint.temperature
         models = [
             {"model": checkpoint.name, **({"parameters": own} if own else {})}
             for checkpoint, own in zip(self.checkpoints, per_model, strict=True)

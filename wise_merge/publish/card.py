@@ -40,7 +40,7 @@ _METHODS = tuple(name.replace("_", "-") for name in METHODS)
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """All that a card is written from.
 
     Attributes:
@@ -60,7 +60,7 @@ class Facts:
     results: Sequence[Any]
 
 
-def card(facts: Facts, before: str | None) -> str:
+def card(facts: CardFacts, before: str | None) -> str:
     """Return the card: YAML for the Hub, then Markdown.
 
     Args:
@@ -73,7 +73,7 @@ def card(facts: Facts, before: str | None) -> str:
     kept, metadata = _of_person(before)
     ours = _metadata(facts)
     ours["tags"] = list(dict.fromkeys([*ours["tags"], *_texts(metadata.get("tags"))]))
-    # In one order, however often it is written: the Hub takes a card that has not changed for what is there already.
+    # Always in one order: the Hub skips a card that has not changed.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
         part
@@ -114,7 +114,7 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
             "the README.md that is there was written by somebody; to keep its text, put these two lines around it: "
             f"{BEGIN} and {END}. Otherwise delete it"
         )
-    # Anew each time, or gone with what they told of.
+    # These keys are written again each time, or removed with the results they describe.
     ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE}
     if kept is None:
         ours |= {"tags", "library_name"}
@@ -149,7 +149,7 @@ def _texts(found: Any) -> list[str]:
     return [str(tag) for tag in (found if isinstance(found, list) else [found] if found else []) if tag not in _METHODS]
 
 
-def _metadata(facts: Facts) -> dict[str, Any]:
+def _metadata(facts: CardFacts) -> dict[str, Any]:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     merged = facts.merged
@@ -182,7 +182,7 @@ def _introduction(merged: Merged, *, measured: bool) -> str:
             f"training run, `{average}`"
         )
     alpha = f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else ""
-    # What others found is no claim about this model.
+    # The paper's result must not read as a claim about this model.
     here = (
         "How it turned out here is under [Evaluation](#evaluation)."
         if measured
@@ -312,7 +312,7 @@ def _step(step: int | None) -> str:
     return "" if step is None else f"{step:,}"
 
 
-def _again(facts: Facts) -> str:
+def _again(facts: CardFacts) -> str:
     """Return how to make and to sample the model again."""
     recipe = yaml.safe_dump(facts.privacy.value(facts.merged.recipe), sort_keys=False, allow_unicode=True)
     versions = facts.merged.record.get("versions") or {}

@@ -22,9 +22,9 @@ from wise_merge.results.summary import Curve, Summary, check_k, metrics, summari
 
 #: What the points of a group share: checkpoints, method and dtypes.
 _Key = tuple[tuple[Checkpoint, ...], str, str | None, str | None]
-#: Of the name of a checkpoint in legends.
+#: Longest name in legends, in characters.
 _LONGEST = 36
-#: Every k up to here has its place on a curve; beyond, so many per doubling do: a screen shows no more.
+#: A curve has every k up to the first number and, beyond it, the second number of values per doubling.
 _EVERY_K, _PER_DOUBLING = 16, 4
 
 
@@ -62,12 +62,12 @@ class Ingredient:
     Attributes:
         name: as the user wrote it.
         step: of training, None = unknown.
-        balance: the temperature folded into it; None where the method has none.
+        temperature: that is folded into it before merging; None where the method has none.
     """
 
     name: str
     step: int | None
-    balance: float | None
+    temperature: float | None
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Numbers:
     unsampled: tuple[str, ...]
 
 
-#: Passes items on and may show how far it is.
+#: Passes items on, and may show progress.
 Watch = Callable[[Collection[Any]], Iterable[Any]]
 
 
@@ -291,7 +291,7 @@ def _group(point: Point, label: str) -> Group:
     return Group(
         label,
         method.title,
-        tuple(Ingredient(one.name, one.step, one.balance if balanced else None) for one in point.checkpoints),
+        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in point.checkpoints),
     )
 
 

@@ -214,7 +214,7 @@ function findings() {
   for (const { label, method, checkpoints } of task().groups) {
     const names = checkpoints.map(({ name, step }) => (step === null ? name : `${name} (step ${step})`));
     const whom = task().on_line ? `from ${names[0]} to ${names[1]}` : `of ${names.join(", ")}`;
-    const balanced = checkpoints[0].balance === null ? "" : `, balanced by the temperatures ${checkpoints.map(({ balance }) => balance).join(" and ")}`;
+    const balanced = checkpoints[0].temperature === null ? "" : `, balanced by the temperatures ${checkpoints.map(({ temperature }) => temperature).join(" and ")}`;
     say(`${label}: ${method} ${whom}${balanced}.`);
   }
   if (task().missing.length) say(`Not sampled yet: ${task().missing.join("; ")}.`);

@@ -15,9 +15,9 @@ from wise_merge.results.verdicts import Facts
 from wise_merge.search.best.figures import figure_of_problems
 from wise_merge.search.best.objective import ENDS, Figure, Objective
 
-#: Points that a message lists one by one.
+#: Number of points that a message lists by name.
 _SHOWN = 4
-#: Which model, sampled how: what tells candidates apart.
+#: The model and the temperature of sampling, which identify a candidate.
 _Key = tuple[str, float]
 
 

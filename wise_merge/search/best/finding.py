@@ -10,7 +10,7 @@ from wise_merge.search.best.candidates import Candidates, listed, roles, title
 from wise_merge.search.best.choice import ROUNDING, Choice, choose, halves, task_weights, wins
 from wise_merge.search.best.confirmation import difference, estimate
 from wise_merge.search.best.objective import Constraint, Objective
-from wise_merge.search.best.result import UNMERGED, Checked, Found, Reading, Rival
+from wise_merge.search.best.result import UNMERGED, Checked, ConfirmedChoice, Reading, Rival
 
 #: How often the choice is repeated on resampled problems.
 RESAMPLES = 200
@@ -23,7 +23,7 @@ def find_best(
     *,
     seed: int,
     reference_temperature: float | None,
-) -> Found:
+) -> ConfirmedChoice:
     """Return the best candidate, chosen on one half of the problems, with its figures on the other.
 
     Args:
@@ -35,26 +35,12 @@ def find_best(
     """
     selects = halves(candidates.problems, seed)
     values = candidates.value(objective)
-    numbers = range(len(candidates.points))
-    bars = [[_bar(candidates, number, one, reference_temperature) for number in numbers] for one in constraints]
-    electable = np.array(
-        [
-            all(bar[number] is not None or one.end is None for bar, one in zip(bars, constraints, strict=True))
-            for number in numbers
-        ]
-    )
-    if not electable.any():
-        points = listed([title(point) for point in candidates.points])
-        raise WiseMergeError(
-            f"nothing can be held against {', '.join(map(str, constraints))}: at T {reference_temperature} the ends of "
-            f"{points} have not been sampled as often as the figures need; go on with the sweep, or name another "
-            "--reference-temperature"
-        )
-    margins = np.zeros((len(constraints), *values.shape))
-    for margin, constraint, ends in zip(margins, constraints, bars, strict=True):
-        left = candidates.value(constraint.objective)
-        right = constraint.offset + (0.0 if constraint.end is None else left[[end or 0 for end in ends]])
-        margin[:] = left - right if constraint.at_least else right - left
+    bars = [
+        [_bar(candidates, number, constraint, reference_temperature) for number in range(len(candidates.points))]
+        for constraint in constraints
+    ]
+    electable = _electable(candidates, constraints, bars, reference_temperature)
+    margins = _margins(candidates, constraints, bars)
     tasks = candidates.tasks[selects]
     choice = choose(values[:, selects], margins[:, :, selects], task_weights(tasks), electable)
     shown = choice.nearest if choice.winner is None else choice.winner
@@ -62,7 +48,7 @@ def find_best(
         _check(candidates, shown, constraint, ends[shown], selects, seed)
         for constraint, ends in zip(constraints, bars, strict=True)
     ]
-    found = wins(
+    won = wins(
         values[:, selects],
         margins[:, :, selects],
         tasks,
@@ -70,23 +56,58 @@ def find_best(
         rng=np.random.default_rng(seed),
         resamples=RESAMPLES,
     )
-    return Found(
-        objective,
-        tuple(constraints),
-        seed,
-        reference_temperature,
-        candidates,
-        tuple(map(int, np.flatnonzero(~electable))),
-        selects,
-        choice,
-        None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
-        () if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
-        tuple(checked),
-        int(found[shown]),
-        int(found[_neighbours(candidates, shown)].sum()),
-        RESAMPLES - int(found.sum()),
-        RESAMPLES,
+    return ConfirmedChoice(
+        objective=objective,
+        constraints=tuple(constraints),
+        seed=seed,
+        reference_temperature=reference_temperature,
+        candidates=candidates,
+        unmeasured=tuple(map(int, np.flatnonzero(~electable))),
+        selects=selects,
+        choice=choice,
+        chosen=None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
+        rivals=() if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
+        checked=tuple(checked),
+        same=int(won[shown]),
+        near=int(won[_neighbours(candidates, shown)].sum()),
+        none=RESAMPLES - int(won.sum()),
+        resamples=RESAMPLES,
     )
+
+
+def _electable(
+    candidates: Candidates,
+    constraints: Sequence[Constraint],
+    bars: Sequence[Sequence[int | None]],
+    temperature: float | None,
+) -> np.ndarray:
+    """Return (C,) bool: whether the bars of all constraints have been sampled for a candidate; raise if for none."""
+    electable = np.array(
+        [
+            all(bar[number] is not None or one.end is None for bar, one in zip(bars, constraints, strict=True))
+            for number in range(len(candidates.points))
+        ]
+    )
+    if not electable.any():
+        points = listed([title(point) for point in candidates.points])
+        raise WiseMergeError(
+            f"nothing can be held against {', '.join(map(str, constraints))}: at T {temperature} the ends of "
+            f"{points} have not been sampled as often as the figures need; go on with the sweep, or name another "
+            "--reference-temperature"
+        )
+    return electable
+
+
+def _margins(
+    candidates: Candidates, constraints: Sequence[Constraint], bars: Sequence[Sequence[int | None]]
+) -> np.ndarray:
+    """Return (J, C, P): by how much each candidate meets each constraint on each problem."""
+    margins = np.zeros((len(constraints), len(candidates.points), len(candidates.problems)))
+    for margin, constraint, ends in zip(margins, constraints, bars, strict=True):
+        left = candidates.value(constraint.objective)
+        right = constraint.offset + (0.0 if constraint.end is None else left[[end or 0 for end in ends]])
+        margin[:] = left - right if constraint.at_least else right - left
+    return margins
 
 
 def _bar(candidates: Candidates, number: int, constraint: Constraint, temperature: float | None) -> int | None:

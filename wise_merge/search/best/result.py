@@ -72,7 +72,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Found:
+class ConfirmedChoice:
     """What `wise-merge best` has found.
 
     Attributes:

@@ -25,12 +25,12 @@ from wise_merge.search.sweep.memory import available, check_memory, default_devi
 from wise_merge.search.sweep.settings import Settings
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 
-#: What is to be said of an adapter.
+#: End of the message about a checkpoint that is an adapter.
 _ADAPTER = (
     "is a LoRA adapter, and a sweep needs whole checkpoints; `wise-merge merge RECIPE OUT --alphas 0,1` writes the "
     "early and the late one as such"
 )
-#: In place of `REMEDY`, which is a key of a recipe: what it comes to in a sweep.
+#: Replaces `REMEDY` in messages: that is a key of a recipe, which a sweep does not have.
 _REMEDY = (
     "write both with one tokenizer first, by `wise-merge merge RECIPE OUT --alphas 0,1` and a recipe with "
     "`tokenizer: {source: union}`, and sweep between those"
@@ -65,13 +65,13 @@ def make_plan(settings: Settings, out: Path) -> Plan:
 
     Raises a `WiseMergeError` for checkpoints that do not fit each other, and for results of another sweep in `out`.
     """
-    # Here, as it brings lm-eval along.
+    # Imported here because it imports lm-eval.
     from wise_merge.sampling.merged import model_arguments
 
     model_arguments(settings.model_args)
     early_name, late_names = _named(settings)
     names = [early_name, *late_names]
-    balances = {name: _balance(settings, name) for name in names}
+    temperatures = {name: _temperature(settings, name) for name in names}
     warnings: list[str] = []
     folders = {name: _folder("early" if name == early_name else "late", name, warnings) for name in names}
     before = read_earlier(settings, out)
@@ -84,7 +84,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     if settings.backend == "vllm":
         _check_heads(folders)
     _check_tokenizer(settings, folders)
-    planned = _points(settings, [Checkpoint(name, None, "", balances[name]) for name in names])
+    planned = _points(settings, [Checkpoint(name, None, "", temperatures[name]) for name in names])
     layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
     model_bytes = max(map(size, layouts))
     dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
@@ -94,7 +94,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
-    found = [Checkpoint(name, step_of(folders[name]), digests[name], balances[name]) for name in names]
+    found = [Checkpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
     points = _points(settings, as_earlier(before, found))
     return Plan(
         settings,
@@ -202,7 +202,7 @@ def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
 
 
 def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
-    # vLLM has checks of its own, and on a cluster the memory is that of other machines.
+    # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
     device = settings.device or settings.model_args.get("device") or default_device()
@@ -229,7 +229,7 @@ def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _balance(settings: Settings, name: str) -> float:
+def _temperature(settings: Settings, name: str) -> float:
     if METHODS[settings.method].parameter("temperature") is None:
         return 1.0
     if name not in settings.calibration:
