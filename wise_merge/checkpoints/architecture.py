@@ -66,7 +66,7 @@ def check_same_model(
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise for a model whose weights cannot be averaged, and for one that does not say what it is."""
     if config.get("quantization_config"):
-        # First: its tensors have other names and shapes, which would be named as the fault.
+        # Checked first: otherwise the other names and shapes of its tensors would be reported as the fault.
         raise WiseMergeError(
             f"{folder} is quantised (quantization_config in its config.json), and such weights cannot be averaged; "
             "take the checkpoint that it was made from"

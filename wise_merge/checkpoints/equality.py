@@ -11,7 +11,7 @@ from wise_merge.checkpoints.files import stored_files, weight_files
 from wise_merge.checkpoints.headers import file_headers
 from wise_merge.errors import WiseMergeError
 
-#: Bytes per comparison: large enough for the disk, small beside any memory.
+#: Bytes compared at once: large enough for sequential reads, small in memory.
 _CHUNK = 1 << 22
 
 
@@ -88,7 +88,7 @@ def _same_pieces(one: Mapping[str, _Piece], other: Mapping[str, _Piece]) -> bool
             if piece.path not in maps and piece.end > piece.begin:
                 with piece.path.open("rb") as file:
                     maps[piece.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        # In the order of the file, so that the disk reads ahead.
+        # In the order of the file, for sequential reads.
         for name in sorted(one, key=lambda name: (one[name].path, one[name].begin)):
             piece, match = one[name], other[name]
             for start in range(0, piece.end - piece.begin, _CHUNK):

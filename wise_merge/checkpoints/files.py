@@ -11,9 +11,9 @@ from wise_merge.errors import WiseMergeError
 
 #: How shards are named.
 _SHARDS = ("model-*-of-*.safetensors", "pytorch_model-*-of-*.bin")
-#: What training leaves beside a model.
+#: Files that training leaves beside a model and that hold no weights.
 _NO_WEIGHTS = {"training_args.bin", "optimizer.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt"}
-#: Of an adapter, the first one that is there.
+#: Weight files of an adapter; the first that exists counts.
 _ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 
 

@@ -34,10 +34,10 @@ class Checkpoint:
     eval_loss: float | None
     #: "full" or "LoRA"
     kind: str
-    #: Of the model or the adapter alone, and of the whole folder.
+    #: Bytes of the model or the adapter alone, and of the whole folder.
     weight_bytes: int
     total_bytes: int
-    #: Why it must not be used, in words; None for a whole checkpoint.
+    #: Why it must not be used, as a sentence; None for a whole checkpoint.
     problem: str | None
     #: Whether it is the run's folder itself, in which training left its last model.
     final: bool = False

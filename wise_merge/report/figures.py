@@ -13,9 +13,9 @@ from wise_merge.report.numbers import Figure, Numbers, PointNumbers, TaskNumbers
 
 #: From early to late: the dark four fifths of `plasma`, told apart by colour-blind readers and in grey, too.
 ALPHA_COLOURS = ("#0d0887", "#6a00a8", "#b12a90", "#e16462", "#f89540")
-#: So many paths fit in one plane; of more each late checkpoint has its own.
+#: With more paths than this, each late checkpoint has a panel of its own.
 _PATHS = 4
-#: And so many bands over each other.
+#: With more curves than this, only some have bands.
 _BANDS = 5
 _LINE = 1.6  # points
 _OVER_PROBLEMS = "95 % interval over problems"
@@ -137,7 +137,7 @@ def _name_marks(panel: Any, task: TaskNumbers, points: Sequence[PointNumbers], *
     """Write beside the ends of a path, or all of its points, what they are."""
     for point in points:
         if point.unmerged is not None or all_of:
-            # Where paths seldom are: they leave early to the right and reach late from the right and above.
+            # Away from the path, which usually leaves early to the right and reaches late from the upper right.
             offset = (-10, 7) if point.alpha == 0 else (-22, -12) if point.alpha == 1 else (6, 5)
             place = _at(point, "pass@k", 1).value, _at(point, "pass@k", task.k).value
             panel.annotate(point.mark, place, xytext=offset, textcoords="offset points", fontsize=8.5, color=INK)
@@ -260,7 +260,7 @@ def _by_model(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
                 face = {"markerfacecolor": "white"} if _hollow(point) else {}
                 panel.errorbar(one.value, height, xerr=_bars([one]), fmt="o", color=_colour(point), **face)
         panel.set_yticks(range(len(names)), names)
-        # Down the page as in the legend of other figures.
+        # The first model is at the top.
         panel.set_ylim(len(names) - 0.5, -0.5)
         panel.set_title(title)
         panel.label_outer()
@@ -295,7 +295,7 @@ def _histograms(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
         colour = _colour(point)
         panel.bar(lefts, point.histogram, width=1 / bins, align="edge", color=colour, edgecolor="white", linewidth=1)
         panel.set_xlim(0, 1)
-        # Short ends: those of neighbouring panels would touch.
+        # 0 and 1 without decimals, so that the labels of neighbouring panels do not touch.
         panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
         panel.set_title(f"{point.label}, n = {_n(point)}")
     panels[0].set_ylabel("problems")
