@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Outcome, ProblemOutcome, Results, on_line
+from wise_merge.points import Checkpoint, Coordinate, Outcome, Point, ProblemOutcome, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
-from wise_merge.search.best.pipeline import Settings, run
+from wise_merge.search.best.pipeline import Settings, choose_best
 
 EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "e" * 32)
 LATE = Checkpoint("runs/sft/checkpoint-800", 800, "a" * 32)
@@ -96,7 +96,7 @@ def said(done):
 def found(folder, objective, *, tmp_path, **settings):
     """What the command finds, from its JSON."""
     file = tmp_path / "found.json"
-    run(folder, Settings(objective, **settings), json_file=file, say=lambda _: None)
+    choose_best(folder, Settings(objective, **settings), json_file=file, say=lambda _: None)
     return json.loads(file.read_text())
 
 
@@ -435,7 +435,7 @@ def test_only_a_recipe_of_its_own_is_replaced(results, tmp_path):
 
 def test_bang_and_dtypes_reach_the_recipe(tmp_path):
     """The temperatures that are folded into the checkpoints, and the dtypes, stand in the recipe as they were swept."""
-    early, late = (dataclasses.replace(one, balance=t) for one, t in ((EARLY, 0.86), (LATE, 2.06)))
+    early, late = (dataclasses.replace(one, temperature=t) for one, t in ((EARLY, 0.86), (LATE, 2.06)))
     points = [on_line(early, late, "bang", alpha, 1.0, "bfloat16", "float16") for alpha in ALPHAS]
     folder = leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])
     assert best(folder, "--objective", "pass@1").exit_code == 0
@@ -464,3 +464,27 @@ def test_the_recipe_merges_with_mergekit_and_at_once(tiny_run, tmp_path, console
         assert torch.equal(tensor, merged[1][name])
         assert torch.allclose(tensor, (ends[0][name] + ends[1][name]) / 2, atol=1e-6)
     assert not (tmp_path / "results" / "best.yml").exists()
+
+
+def test_each_checkpoint_of_a_soup_is_a_comparison_of_its_own(tmp_path):
+    """By its name; "late" in a constraint is the last one; the recipe names all of them."""
+    checkpoints = (EARLY, SECOND, LATE)
+    points = [
+        Point(checkpoints, "uniform_soup", tuple(Coordinate("weight", w, i) for i, w in enumerate(weights)), 1.0)
+        for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    ]
+    rates = {0: 0.2, 1: 0.4, 2: 0.3, None: 0.8}
+    outcomes = [sampled(one, lambda u, rate=rates[one.unmerged]: rate, problems=200) for one in points]
+    folder = leave(tmp_path / "results", points, outcomes)
+    text = said(done := best(folder, "--objective", "pass@1", "--subject-to", "pass@1 >= late"))
+    assert done.exit_code == 0, done.output
+    assert "best pass@1 with pass@1 >= late (late at T 1): uniform_soup of 3, T 1" in text
+    for name in ("checkpoint-25", "checkpoint-400", "checkpoint-800"):
+        assert f"{name}, same and best T" in text
+    assert "(checkpoint-800 itself, T 1)" in text
+    assert "above that of the best unmerged model (checkpoint-400 itself, T 1)" in text
+    assert "alpha" not in text
+    assert "early" not in text
+    recipe = (folder / "best.yml").read_text()
+    names = "runs/sft/checkpoint-25 (step 25), runs/sft/checkpoint-400 (step 400), runs/sft/checkpoint-800 (step 800)"
+    assert f"Uniform soup of {names}" in " ".join(recipe.replace("\n#", "").split())

@@ -304,7 +304,7 @@ def test_what_it_is_made_of_is_in_the_card():
 
 def test_bang_shows_what_the_logits_were_divided_by():
     """By which the two checkpoints differ from those of plain averaging; the temperature of sampling is another."""
-    early, late = dataclasses.replace(EARLY, balance=1.1), dataclasses.replace(LATE, balance=1.62)
+    early, late = dataclasses.replace(EARLY, temperature=1.1), dataclasses.replace(LATE, temperature=1.62)
     points = grid(late, method="bang", early=early, temperatures=(0.7,))
     model(points[1].recipe())
     leave(Path("grid"), points)

@@ -18,7 +18,7 @@ from wise_merge.publish.evidence import SHOWN, evidence_of
 from wise_merge.publish.merged import Merged
 from wise_merge.recipes.models import ingredients
 from wise_merge.results.summary import metrics, summarize
-from wise_merge.search.best.pipeline import Settings, run
+from wise_merge.search.best.pipeline import Settings, choose_best
 
 TASK = "countdown_passk"
 EARLY = Checkpoint("sft/checkpoint-25", 25, "e" * 32)
@@ -125,11 +125,11 @@ def test_alphas_by_layer_are_not_the_alpha_of_a_point(tmp_path):
 
 def test_the_temperatures_of_balancing_belong_to_the_model(tmp_path):
     """Of two models of BANG the one with the same temperatures has the figures."""
-    early, late = dataclasses.replace(EARLY, balance=1.1), dataclasses.replace(LATE, balance=1.6)
+    early, late = dataclasses.replace(EARLY, temperature=1.1), dataclasses.replace(LATE, temperature=1.6)
     points = grid(late, method="bang", early=early)
     leave(tmp_path, points)
     assert {row[1] for row in seen(evidence_of(merged_of(points[1]), tmp_path))} == set(SHOWN)
-    other = changed(points[1], late=dataclasses.replace(LATE, balance=1.5))
+    other = changed(points[1], late=dataclasses.replace(LATE, temperature=1.5))
     with pytest.raises(WiseMergeError, match="holds no figures of this model"):
         evidence_of(merged_of(other), tmp_path)
 
@@ -309,7 +309,7 @@ def chosen(tmp_path):
         outcomes.append(of_verdicts(point, [[drawn.random() < rate for _ in range(4)] for _ in range(40)]))
     leave(tmp_path, points, outcomes)
     objective = "0.5*pass@1 + 0.5*pass@4"
-    run(tmp_path, Settings(objective, subject_to=("pass@4 >= late",)), say=lambda _: None)
+    choose_best(tmp_path, Settings(objective, subject_to=("pass@4 >= late",)), say=lambda _: None)
     return tmp_path
 
 

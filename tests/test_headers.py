@@ -6,7 +6,9 @@ import shutil
 import pytest
 from conftest import make_checkpoint, tiny_llama
 
-from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers
+from wise_merge.checkpoints.architecture import check_same_model
+from wise_merge.checkpoints.files import read_config
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.errors import WiseMergeError
 
 

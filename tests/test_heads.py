@@ -15,7 +15,8 @@ from test_merged_hf import become, engine
 from test_mergekit_methods import merge, wise_ft
 from transformers import AutoModelForCausalLM
 
-from wise_merge.checkpoints.headers import check_same_model, read_headers
+from wise_merge.checkpoints.architecture import check_same_model
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.heads import separate_head, stand_ins
 from wise_merge.errors import WiseMergeError
 

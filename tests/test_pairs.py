@@ -9,7 +9,9 @@ import torch
 from conftest import make_checkpoint
 from safetensors.torch import load_file, save_file
 
-from wise_merge.checkpoints.pairs import first_disagreement, pair_warnings, same_weights, step_of
+from wise_merge.checkpoints.equality import same_weights
+from wise_merge.checkpoints.folder import step_of
+from wise_merge.checkpoints.pairs import first_disagreement, pair_warnings
 
 
 def state(directory, step, losses=()):

@@ -47,8 +47,8 @@ def at(alpha=0.5, early=EARLY, late=LATE, method="wise_ft", temperature=1.0, **d
         {"dtype": "bfloat16"},
         {"out_dtype": "bfloat16"},
         {"method": "bang"},
-        {"early": dataclasses.replace(EARLY, balance=1.5)},
-        {"late": dataclasses.replace(LATE, balance=1.5)},
+        {"early": dataclasses.replace(EARLY, temperature=1.5)},
+        {"late": dataclasses.replace(LATE, temperature=1.5)},
     ],
     ids=str,
 )
@@ -69,7 +69,7 @@ def test_an_end_is_one_model_whatever_the_other_end_is(changes):
     ends = [at(0.0, **changes), at(0.0, late=OTHER, **changes), at(1.0, early=OTHER, late=EARLY, **changes)]
     assert len({point.model for point in ends}) == 1
     assert at(0.0, **changes).model != at(1.0, **changes).model
-    hot = dataclasses.replace(EARLY, balance=1.5)
+    hot = dataclasses.replace(EARLY, temperature=1.5)
     assert at(0.0, early=hot, **changes).model != ends[0].model
 
 
@@ -79,8 +79,8 @@ def test_no_two_points_of_a_sweep_have_one_file():
         LATE,
         OTHER,
         dataclasses.replace(LATE, name="other/checkpoint-800", digest="c" * 32),
-        dataclasses.replace(LATE, balance=1.2),
-        dataclasses.replace(LATE, balance=1.2000001),
+        dataclasses.replace(LATE, temperature=1.2),
+        dataclasses.replace(LATE, temperature=1.2000001),
     ]
     alphas = (0.0, 0.1234567, 0.1234568, 1e-7, 0.30000000000000004, 0.3, 1.0)
     points = [
@@ -104,7 +104,7 @@ def test_the_name_of_a_point_is_a_file_name_everywhere(name):
 @pytest.mark.parametrize("method", ["wise_ft", "bang"])
 def test_the_recipe_of_a_point_is_one_for_mergekit(method):
     """Checked as a recipe that a user writes is, and it says no more than the point does."""
-    point = on_line(EARLY, dataclasses.replace(LATE, balance=1.5), method, 0.3, 0.7, "float32", "bfloat16")
+    point = on_line(EARLY, dataclasses.replace(LATE, temperature=1.5), method, 0.3, 0.7, "float32", "bfloat16")
     recipe = point.recipe()
     check_keys(recipe)
     check_settings(recipe)
@@ -165,7 +165,7 @@ def results(tmp_path):
     """A sweep of two late checkpoints, of which one point has not been sampled."""
     points = tuple(
         on_line(EARLY, late, "bang", alpha, temperature, "float32")
-        for late in (LATE, dataclasses.replace(OTHER, balance=0.1 + 0.2, step=None))
+        for late in (LATE, dataclasses.replace(OTHER, temperature=0.1 + 0.2, step=None))
         for alpha in (0.0, 1 / 3, 1.0)
         for temperature in (0.7, 1.0)
     )

@@ -21,7 +21,7 @@ from wise_merge.journal.book import Journal
 from wise_merge.journal.records import Run, Sample, problem_id
 from wise_merge.points.folder import Results, read_results, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome, outcome_of_problem
-from wise_merge.points.point import Checkpoint, on_line
+from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
 from wise_merge.report.figures import draw
 from wise_merge.report.numbers import numbers_of
 from wise_merge.report.page import page
@@ -128,12 +128,12 @@ def test_every_point_has_its_numbers(finished):
     """Counted anew from the outcomes: Pass@1, bias, variance, the histogram and the problems one by one."""
     (task,) = numbers_of(finished).tasks
     assert (task.name, task.k, len(task.points), task.missing) == ("countdown", 8, 10, ())
-    assert [pair.label for pair in task.pairs] == ["checkpoint-400", "checkpoint-800"]
+    assert [group.label for group in task.groups] == ["checkpoint-400", "checkpoint-800"]
     for point in task.points:
         outcome = next(
             one
             for one in finished.outcomes
-            if one.point.late.step == task.pairs[point.pair].late_step and one.point.alpha == point.alpha
+            if one.point.late.step == task.groups[point.group].checkpoints[-1].step and one.point.alpha == point.alpha
         )
         counts = [sum(problem.correct) for problem in outcome.problems]
         assert point.correct == tuple(counts)
@@ -225,7 +225,7 @@ def test_checkpoints_of_one_name_are_told_apart(tmp_path):
     """By their folders, where the last one is the same."""
     names = ("runs/sft/checkpoint-800", "runs/grpo/checkpoint-800")
     results = make_results(tmp_path, lates=(800, 900), names=names, problems=2, journal=False)
-    assert [pair.label for pair in numbers_of(results).tasks[0].pairs] == list(names)
+    assert [group.label for group in numbers_of(results).tasks[0].groups] == list(names)
 
 
 def test_the_page_holds_the_samples_behind_each_number(finished):
@@ -297,7 +297,7 @@ def test_no_text_can_leave_its_place(tmp_path):
     )
     content = page(numbers_of(results), texts_of(results.outcomes, results.journal, 1))
     found, blocks = unpacked(content)
-    assert found["tasks"][0]["pairs"][0]["late"] == f'a"b</script>{strange}'
+    assert found["tasks"][0]["groups"][0]["checkpoints"][1]["name"] == f'a"b</script>{strange}'
     (behind,) = blocks["texts-0-0"]["behind"].values()
     assert behind["samples"][0]["text"]["head"] == strange
     assert b"onerror=alert" not in content.replace(b"\\u003cimg src=x onerror=alert(1)\\u003e", b"")
@@ -349,3 +349,60 @@ def test_the_command_writes_page_and_pictures(finished, tmp_path):
         failed = run.invoke(main, ["report", *arguments])
         assert failed.exit_code == 1
         assert message in failed.output
+
+
+def make_soup(folder, *, steps=(25, 400, 800), temperatures=(1.0,), problems=6, n=4):
+    """Write the results of a sweep without an alpha: three checkpoints and their mean."""
+    names = ("one", "two", "three")
+    checkpoints = tuple(Checkpoint(f"runs/{name}", step, name) for name, step in zip(names, steps, strict=True))
+    points = [
+        Point(
+            checkpoints, "uniform_soup", tuple(Coordinate("weight", w, i) for i, w in enumerate(weights)), temperature
+        )
+        for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        for temperature in temperatures
+    ]
+    write_plan(Results(folder, {"method": "uniform_soup"}, n, ("countdown",), tuple(points)))
+    for point in points:
+        drawn, found = random.Random(point.name), []
+        for problem in range(problems):
+            right = tuple(drawn.random() < (0.6 if point.unmerged is None else 0.3) for _ in range(n))
+            texts = [Completion(f"{index} + 1", tokens=3, logprob=-1.0) for index in range(n)]
+            judged = Judged(tuple("42" if one else None for one in right), right)
+            found.append(outcome_of_problem(str(problem), f"prompt {problem}", 42, texts, judged))
+        write_outcome(folder, Outcome(point, "countdown", f"run of {point.name}", 64, None, tuple(found)))
+    return read_results(folder)
+
+
+def test_without_an_alpha_points_go_by_their_names(tmp_path):
+    """The checkpoints in their order, then their mean; none of them is early or late."""
+    (task,) = numbers_of(make_soup(tmp_path)).tasks
+    assert not task.on_line
+    assert [group.label for group in task.groups] == ["uniform_soup of 3"]
+    assert [checkpoint.step for checkpoint in task.groups[0].checkpoints] == [25, 400, 800]
+    assert [point.label for point in task.points] == ["one", "two", "three", "uniform_soup of 3"]
+    assert [point.unmerged for point in task.points] == [0, 1, 2, None]
+    assert {point.alpha for point in task.points} == {None}
+
+
+@pytest.mark.parametrize("steps", [(25, 400, 800), (None, None, None)], ids=["steps", "no steps"])
+def test_without_an_alpha_no_picture_speaks_of_one(steps, tmp_path):
+    """Marks with names; a line only along training, where the steps are known."""
+    results = make_soup(tmp_path / "results", steps=steps, temperatures=(0.7, 1.0))
+    paths = [path for path in draw(numbers_of(results), tmp_path / "figures") if path.suffix == ".svg"]
+    training = ["along-training"] if steps[0] else []
+    kinds = [f"{kind}-T-{t}" for t in ("0.7", "1") for kind in ["curves", "by-model", *training, "histogram"]]
+    assert [path.stem for path in paths] == ["plane", *kinds]
+    for path in paths:
+        written = texts_in(path)
+        assert not re.search(r"\b(alpha|early|late)\b", written), written
+        if not path.stem.startswith("along"):
+            assert all(re.search(rf"\b{name}\b", written) for name in ("one", "two", "three", "uniform_soup of 3"))
+
+
+def test_a_point_that_several_paths_share_is_named_once(finished, tmp_path):
+    """Early is one point of both late checkpoints, whose own points have their names each."""
+    draw(numbers_of(finished), tmp_path)
+    texts = ElementTree.parse(tmp_path / "plane.svg").getroot().iter("{http://www.w3.org/2000/svg}text")
+    marks = ["".join(node.itertext()) for node in texts]
+    assert (marks.count("early"), marks.count("late")) == (1, 2)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from test_report import make_results
+from test_report import make_results, make_soup
 
 from wise_merge.cli import main
 
@@ -47,6 +47,7 @@ def reports(tmp_path_factory):
         names=[f"runs/{ATTACK.replace('/', '|')}"],
         text=lambda problem, index, right: ATTACK,
     )
+    make_soup(root / "soup")
     for folder in root.iterdir():
         done = CliRunner().invoke(main, ["report", str(folder)])
         assert done.exit_code == 0, done.output
@@ -75,7 +76,7 @@ def opened(browser, reports):
     assert {url.split("#")[0] for url in asked} <= {path.as_uri() for path in reports.values()}
 
 
-@pytest.mark.parametrize("name", ["unfinished", "single", "attack"])
+@pytest.mark.parametrize("name", ["unfinished", "single", "attack", "soup"])
 def test_every_tab_opens_without_a_word_of_the_console(name, opened):
     """Nothing is fetched, nothing is wider than the window, and no NaN, undefined or null is to be read."""
     page = opened(name)
@@ -178,8 +179,25 @@ def test_a_problem_shows_its_samples(opened):
     marks = page.locator("#samples .group").first.locator(".marks").inner_text()
     assert len(marks) == 8
     assert f"{marks.count('✓')} of 8 samples correct" in page.locator("#samples .group").first.inner_text()
-    page.select_option("#problems select[name=alpha]", label="0.75")
+    page.select_option("#problems select[name=model]", label="0.75")
     page.wait_for_selector("#samples h4 >> text=alpha 0.75")
+
+
+def test_without_an_alpha_nothing_is_said_of_one(opened):
+    """Neither in texts nor in figures; the models go by their names."""
+    page = opened("soup")
+    for tab in TABS:
+        page.click(f"#tab-{tab}")
+        drawn = "[...document.querySelectorAll('section:not([hidden]) svg text')].map((one) => one.textContent)"
+        read = page.evaluate(f"document.body.innerText + {drawn}")
+        assert not re.search(r"\balpha\b|\bearly\b|\blate\b", read.replace("Stopped early", ""), re.IGNORECASE), read
+        assert "uniform_soup of 3" in read
+    page.click("#tab-problems")
+    assert [one.split(",")[0] for one in page.locator("#problems .chart .gtitle").all_text_contents()] == [
+        "one",
+        "three",
+        "uniform_soup of 3",
+    ]
 
 
 def test_another_task_has_its_own_numbers(opened):

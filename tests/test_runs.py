@@ -8,7 +8,10 @@ import pytest
 import yaml
 from conftest import make_checkpoint
 
-from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
+from wise_merge.checkpoints.folder import label
+from wise_merge.checkpoints.recipe import recipe
+from wise_merge.checkpoints.runs import choose, find_checkpoints
+from wise_merge.checkpoints.table import table
 from wise_merge.errors import WiseMergeError
 
 #: The training losses of the run, every ten steps.

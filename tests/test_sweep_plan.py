@@ -134,7 +134,7 @@ def test_bang_takes_a_temperature_for_each_checkpoint(run, tmp_path):
     """As the calibration names them, with or without a slash at the end; both are in the recipe."""
     early, late = (f"{run}/checkpoint-{step}" for step in (10, 20))
     plan = plan_of(run, tmp_path / "results", method="bang", calibration={f"{early}/": 0.9, late: 1.8})
-    assert {(point.early.balance, point.late.balance) for point in plan.points} == {(0.9, 1.8)}
+    assert {(point.early.temperature, point.late.temperature) for point in plan.points} == {(0.9, 1.8)}
 
 
 def test_a_copy_among_the_late_checkpoints_is_told(run, tmp_path):

@@ -47,7 +47,7 @@ def find_checkpoint(role: str, argument: str, tell: Callable[[str], object]) -> 
             raise WiseMergeError(f"{argument!r} ends in +; name an adapter after it, as in BASE+ADAPTER")
         return Checkpoint(base, folder_of(role, base, tell), None)
     whole = folder_of(role, base, tell)
-    # PEFT passes over weights that fit nothing: what it makes of another model's adapter would be a wrong model.
+    # PEFT ignores weights that fit nothing, so the adapter of another model would give a wrong model silently.
     check_adapter(read_adapter(Path(adapter)), base, whole)
     return Checkpoint(f"{base}+{adapter}", whole, Path(adapter))
 
@@ -74,7 +74,7 @@ def load_model(checkpoint: Checkpoint, place: Place) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar, enable_progress_bar
 
-    # One bar is enough, that of the reading.
+    # Only the progress bar of the forward pass is shown.
     disable_progress_bar()
     try:
         model = models.load_weights(AutoModelForCausalLM.from_pretrained, str(checkpoint.base), place)

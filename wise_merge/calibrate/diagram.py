@@ -13,7 +13,7 @@ from wise_merge.results.export import write_whole
 from wise_merge.results.names import cut
 
 SUFFIXES = (".png", ".svg", ".pdf")
-#: Fewer tokens than these in a bin are drawn, but no line leads to them: it would be drawn by chance.
+#: Bins with fewer tokens are drawn as marks and not connected, as they are mostly noise.
 _FEW = 20
 _BEFORE: dict[str, Any] = {
     "color": "#777777",

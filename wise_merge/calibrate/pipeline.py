@@ -22,7 +22,7 @@ from wise_merge.results.export import write_whole
 from wise_merge.text import bar, printable_lines
 from wise_merge.verifiers.models import Place, longest_sequence
 
-#: The order of everything here.
+#: The roles of the two checkpoints, in the order of all sequences here.
 ROLES = ("early", "late")
 
 
@@ -42,7 +42,7 @@ class Settings:
     alpha: float | None = None
 
 
-def run(
+def fit_temperatures(
     early: str,
     late: str,
     settings: Settings,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import TensorHeader, file_headers, read_config, read_json
+from wise_merge.checkpoints.equality import same_weights
+from wise_merge.checkpoints.files import adapter_file, read_config, read_json
+from wise_merge.checkpoints.headers import TensorHeader, file_headers
 from wise_merge.checkpoints.heads import separate_head
-from wise_merge.checkpoints.pairs import same_weights
 from wise_merge.errors import WiseMergeError, first_line
 
 #: Initialisations that PEFT repeats on loading, with another result or not without its data.
@@ -60,14 +61,6 @@ def read_adapter(directory: Path) -> Adapter:
         )
     base = config.get("base_model_name_or_path") or None
     return Adapter(directory, base, config, file_headers(adapter_file(directory)))
-
-
-def adapter_file(directory: Path) -> Path:
-    """Return the file of an adapter's weights, safetensors before `.bin`."""
-    for name in ("adapter_model.safetensors", "adapter_model.bin"):
-        if (directory / name).is_file():
-            return directory / name
-    raise WiseMergeError(f"{directory} has an adapter_config.json but no weights (adapter_model.safetensors)")
 
 
 def check_adapter(adapter: Adapter, base: str, base_directory: Path | None) -> list[str]:

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
-#: What samples depend on in the folder of a checkpoint.
+#: Suffixes of the files in a checkpoint that samples depend on.
 _SUFFIXES = {".safetensors", ".bin", ".pt", ".gguf", ".json", ".model", ".tiktoken", ".txt", ".jinja", ".py"}
-#: Left there by training and evaluations.
+#: Files that training and evaluations leave there.
 _OTHERS = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|trainer_state|training_args|readme|license).*|(.*_)?results.*\.json",
     re.IGNORECASE,
 )
-#: Bytes that are hashed at once, without Python in between: it can be busy for half a second, as when torch is loaded.
+#: Bytes hashed per call: long calls do not wait for Python's lock, which other threads may hold for half a second.
 _CHUNK = 1 << 30
 _THREADS = 4
 
@@ -76,12 +76,12 @@ def _counts(file: Path) -> bool:
 
 def _digest(names: Iterable[str], digest: Callable[[str], bytes]) -> str:
     ordered = sorted(names)
-    # hashlib lets other threads run meanwhile.
+    # hashlib releases Python's lock while it hashes.
     with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
         parts = list(threads.map(digest, ordered))
     whole = hashlib.sha256()
     for name, part in zip(ordered, parts, strict=True):
-        # Hashed themselves, so that no name can run into the next.
+        # Names are hashed so that all have one length and cannot be confused when joined.
         whole.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest() + part)
     return whole.hexdigest()[:32]
 
@@ -90,7 +90,7 @@ def _of_tensor(tensor: "Tensor | Any") -> bytes:
     import torch
 
     if not isinstance(tensor, torch.Tensor):
-        # What a module saves beside its tensors (`get_extra_state`).
+        # The extra state of a module (`get_extra_state`).
         return hashlib.sha256(repr(tensor).encode("utf-8", "surrogateescape")).digest()
     sha = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     # As bytes: numpy has neither bfloat16 nor the 8-bit floats.
@@ -109,7 +109,7 @@ def file_sha256(path: Path) -> bytes:
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as content:
             for start in range(0, size, _CHUNK):
                 if hasattr(os, "posix_fadvise"):
-                    # From a disk, a mapping alone is read in small pieces.
+                    # Without this hint, a mapped file is read from disk in small pieces.
                     os.posix_fadvise(file.fileno(), start, _CHUNK, os.POSIX_FADV_WILLNEED)
                 with content[start : start + _CHUNK] as chunk:
                     sha.update(chunk)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from wise_merge.checkpoints.headers import check_same_model
-from wise_merge.checkpoints.pairs import pair_warnings, same_weights
+from wise_merge.checkpoints.architecture import check_same_model
+from wise_merge.checkpoints.equality import same_weights
+from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.errors import WiseMergeError
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from wise_merge.checkpoints.equality import equal_tensors
 from wise_merge.checkpoints.headers import TensorHeader, read_headers
-from wise_merge.checkpoints.pairs import equal_tensors
 from wise_merge.checkpoints.ties import counterpart, is_head
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def stand_ins(folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHead
     """Return what each checkpoint lacks and another has, with the name of the stored tensor that it is tied to.
 
     A head that equals the embeddings beside it wherever it is stored is not among them: the models are tied, and it
-    can be left out. For checkpoints that fit each other (`headers.check_same_model`).
+    can be left out. For checkpoints that fit each other (`architecture.check_same_model`).
     """
     found: list[dict[str, str]] = []
     for number, own in enumerate(headers):

@@ -13,21 +13,21 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import weight_files
+from wise_merge.checkpoints.files import weight_files
 from wise_merge.errors import WiseMergeError, first_line
 
-#: What a merge needs of a repository, beside weights.
+#: Files that a merge needs of a repository beside weights.
 _COMPANIONS = ["*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken", "*.py"]
-#: Of these, what a model is not used without; the rest are settings of training, logs and the like.
+#: Those of them that a model needs; the rest are settings of training, logs and the like.
 _TOKENIZER = re.compile(r"(tokenizer|vocab|merges|special_tokens|added_tokens|chat_template|generation_config)[^/]*")
-#: Seconds in which the Hub must answer: where there is something to go on with, and where there is not.
+#: Timeouts in seconds: if a cached copy exists, and if none does.
 _IF_CACHED, _ELSE = 3.0, 10.0
-#: Packages that huggingface_hub asks and sends with.
+#: Packages by which huggingface_hub sends requests.
 _TRANSPORTS = {"httpx", "httpx2", "httpcore", "httpcore2", "hf_xet", "requests"}
 
 _OFFLINE = "HF_HUB_OFFLINE=1 is set"
 
-#: Seconds in which the Hub is not asked again after it has not answered.
+#: Seconds for which the Hub is not asked again after a failure to answer.
 _PAUSE = 60.0
 #: Why the Hub has not answered this process, and until when it is left alone; None = it has, or was not asked.
 _silence: tuple[str, float] | None = None
@@ -137,7 +137,7 @@ def _ask(repository: str, revision: str, seconds: float) -> tuple[str, list[str]
         except BaseException as error:
             answers.append(error)
 
-    # Of a thread of its own, since no timeout holds for the search of the Hub's address.
+    # In a thread, since name resolution obeys no timeout.
     thread = threading.Thread(target=question, daemon=True)
     thread.start()
     thread.join(seconds + 1)
@@ -284,7 +284,7 @@ def is_of_transport(error: BaseException) -> bool:
 
 def is_of_the_hub(error: BaseException) -> bool:
     """Return whether an exception comes from the Hub, its client, its cache or the connection."""
-    # A page of somebody between us and the Hub is no JSON.
+    # A proxy may answer with a page that is not JSON.
     return isinstance(error, (OSError, ValueError)) or any(map(is_of_transport, chain(error)))
 
 

@@ -8,14 +8,14 @@ import filecmp
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import read_json
+from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
 
-#: What makes good for tokens that differ.
+#: Advice for checkpoints whose tokens differ.
 REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
 
 
-#: Where one of these is, there is a tokenizer.
+#: Files of which a tokenizer has at least one.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
 
 

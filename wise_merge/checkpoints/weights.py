@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wise_merge.checkpoints.headers import load_pickled, weight_files
+from wise_merge.checkpoints.files import weight_files
+from wise_merge.checkpoints.headers import load_pickled
 from wise_merge.errors import WiseMergeError
 
 if TYPE_CHECKING:

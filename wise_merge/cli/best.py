@@ -62,10 +62,10 @@ def best(
     constraints.
     """
     from wise_merge.cli.merge import merge
-    from wise_merge.search.best.pipeline import Settings, run
+    from wise_merge.search.best.pipeline import Settings, choose_best
 
     settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
-    recipe = run(results, settings, write=out, json_file=json_file, say=click.echo)
+    recipe = choose_best(results, settings, write=out, json_file=json_file, say=click.echo)
     if recipe is None:
         raise SystemExit(1)
     if merged is not None:

@@ -27,7 +27,10 @@ def checkpoints(run: Path, out: Path | None, early: str | None, late: str | None
     --out leaves a recipe of method `wise_ft` for `wise-merge merge` (or
     `mergekit-yaml`). It overwrites nothing.
     """
-    from wise_merge.checkpoints.runs import choose, find_checkpoints, label, recipe, table
+    from wise_merge.checkpoints.folder import label
+    from wise_merge.checkpoints.recipe import recipe
+    from wise_merge.checkpoints.runs import choose, find_checkpoints
+    from wise_merge.checkpoints.table import table
     from wise_merge.errors import WiseMergeError
     from wise_merge.text import printable, printable_lines
 

@@ -38,6 +38,6 @@ def report(
     curves, bias, variance and diversity along training and along alpha, each problem
     with its samples, an audit, and a table of all numbers.
     """
-    from wise_merge.report.pipeline import run
+    from wise_merge.report.pipeline import write_report
 
-    run(results, out=out, figures=figures, k=k, tasks=tasks, samples=samples, say=click.echo)
+    write_report(results, out=out, figures=figures, k=k, tasks=tasks, samples=samples, say=click.echo)

@@ -103,13 +103,13 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     import signal
     import sys
 
-    from wise_merge.search.sweep.pipeline import run
+    from wise_merge.search.sweep.pipeline import run_sweep
     from wise_merge.search.sweep.settings import read_settings
 
     chosen = {key: value for key, value in given.items() if value is not None and value != ()}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        run(
+        run_sweep(
             read_settings(file, chosen),
             out,
             check=check,

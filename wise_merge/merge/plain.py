@@ -6,10 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from wise_merge.checkpoints.files import read_config, weight_files
 from wise_merge.checkpoints.fit import check_fit
-from wise_merge.checkpoints.headers import TensorHeader, read_config, read_headers, weight_files
+from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.headers import TensorHeader, read_headers
 from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
-from wise_merge.checkpoints.pairs import read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
 from wise_merge.merge.loading import no_garbage

@@ -10,7 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import INCIDENTAL, differing_keys, read_config, read_json
+from wise_merge.checkpoints.architecture import INCIDENTAL, differing_keys
+from wise_merge.checkpoints.files import read_config, read_json
 from wise_merge.checkpoints.heads import separate_head
 from wise_merge.checkpoints.ties import tied, without_tie
 from wise_merge.checkpoints.vocabulary import VOCABULARIES, has_tokenizer

@@ -25,9 +25,9 @@ from mergekit.merge_methods import registry
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from wise_merge.checkpoints.adapters import adapter_file
-from wise_merge.checkpoints.headers import read_headers, weight_files
-from wise_merge.checkpoints.pairs import read_state, step_of
+from wise_merge.checkpoints.files import adapter_file, weight_files
+from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step

@@ -1,7 +1,7 @@
 """The folder of a sweep's results: sweep.json (what is asked for), points/ (what came of it), journal/ (every sample).
 
-The journal is what cannot be made again for nothing; the rest is. Every file is written beside and renamed, so
-that nobody finds half of one.
+Only the journal is expensive to make again; the rest is derived from it. Every file is written under a temporary name
+and renamed, so that no reader finds a part of one.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome, from_json, to_json
 from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
 
-#: Of the files; another one is not read.
+#: Version of the files' format; files of another version are refused.
 FORMAT = 1
 
 
@@ -75,10 +75,10 @@ def read_plan(folder: Path) -> Results | None:
     path = folder / "sweep.json"
     if not path.exists():
         return None
-    # Without it nothing tells which settings the outcomes are of; the journal knows that of its samples.
+    # Only sweep.json says which settings the outcomes belong to, so without it they cannot be used.
     with _explained(path, f"{path} and {folder / 'points'}"):
         found = _read(path)
-        checkpoints = {key: Checkpoint(**one) for key, one in found["checkpoints"].items()}
+        checkpoints = {key: _checkpoint(one) for key, one in found["checkpoints"].items()}
         points = [_point(one, checkpoints) for one in found["points"]]
         return Results(folder, dict(found["settings"]), found["samples"], tuple(found["tasks"]), tuple(points))
 
@@ -94,10 +94,25 @@ def write_plan(results: Results) -> None:
             "settings": results.settings,
             "samples": results.samples,
             "tasks": results.tasks,
-            "checkpoints": {key: dataclasses.asdict(checkpoint) for checkpoint, key in keys.items()},
+            "checkpoints": {key: checkpoint_as_json(checkpoint) for checkpoint, key in keys.items()},
             "points": [point_as_json(point, keys) for point in results.points],
         },
     )
+
+
+def checkpoint_as_json(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint in JSON's types; its temperature is called balance there, as from the first version on."""
+    return {
+        "name": checkpoint.name,
+        "step": checkpoint.step,
+        "digest": checkpoint.digest,
+        "balance": checkpoint.temperature,
+    }
+
+
+def _checkpoint(found: Mapping[str, Any]) -> Checkpoint:
+    """Return the checkpoint that `checkpoint_as_json` has written."""
+    return Checkpoint(found["name"], found["step"], found["digest"], found.get("balance", 1.0))
 
 
 def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any]:

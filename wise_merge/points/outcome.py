@@ -79,7 +79,7 @@ class Outcome:
 
     def facts(self) -> tuple[Facts, ...]:
         """Return what all figures are made of (`wise_merge.results.summary`), in the order of the problems."""
-        # As of the journal's export: with gaps they could rank no problem.
+        # With gaps the scores cannot rank, so they are dropped, as in the journal's export.
         known = all(logprob is not None for problem in self.problems for logprob in problem.logprobs)
         return tuple(_facts(problem, ranked=known) for problem in self.problems)
 
@@ -94,7 +94,7 @@ def outcome_of_problem(
         gold=str(gold),
         correct=judged.correct,
         answers=judged.answers,
-        # As the journal keeps them, from which the same samples come the next time.
+        # The journal stores non-finite values as None, and the same samples are read from it the next time.
         logprobs=tuple(finite(completion.logprob) for completion in completions),
         distinct=len(set(map(str, completions))),
         operations=_counts([operations(str(completion)) for completion in completions]),

@@ -21,13 +21,13 @@ class Checkpoint:
         name: as the user wrote it: a folder, or a model of the Hub.
         step: of training, None = unknown.
         digest: of its weights, tokenizer and settings; see `wise_merge.checkpoints.fingerprint`.
-        balance: the temperature that is folded into it before averaging (`bang`); 1 = none.
+        temperature: that is folded into it before averaging (`bang`); 1 = none.
     """
 
     name: str
     step: int | None
     digest: str
-    balance: float = 1.0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,32 +86,39 @@ class Point:
         """The place of the checkpoint whose weights the point has as they are; None for a true merge."""
         if self.alpha is not None:
             return {0.0: 0, 1.0: len(self.checkpoints) - 1}.get(self.alpha)
-        counting = [one.checkpoint for one in self.coordinates if one.value != 0]
+        counting = [one.checkpoint for one in self.coordinates if one.checkpoint is not None and one.value != 0]
         return counting[0] if len(counting) == 1 else None
 
     @property
     def reference(self) -> str | None:
-        """ "early" or "late" for a point that is that checkpoint as it is, None for all others."""
+        """ "early" or "late" for a point that is the first or the last checkpoint as it is, None for all others."""
         if self.unmerged is None:
             return None
         return {0: "early", len(self.checkpoints) - 1: "late"}.get(self.unmerged)
 
-    @property
-    def place(self) -> float:
-        """Where figures show the point, from early (0) to late (1): at alpha; checkpoints evenly, merges midway."""
-        if self.alpha is not None:
-            return self.alpha
-        return 0.5 if self.unmerged is None else self.unmerged / (len(self.checkpoints) - 1)
-
     def at_reference(self, reference: str) -> "Point":
         """Return the point of the same sweep that is "early" or "late" as it is, at the same temperature."""
-        last = len(self.checkpoints) - 1
+        return self.alone({"early": 0, "late": len(self.checkpoints) - 1}[reference])
+
+    def alone(self, number: int) -> "Point":
+        """Return the point of the same sweep that is one of its checkpoints as it is, at the same temperature."""
         if self.alpha is not None:
-            wanted = [dataclasses.replace(one, value=float(reference == "late")) for one in self.coordinates]
+            wanted = [dataclasses.replace(one, value=float(number > 0)) for one in self.coordinates]
         else:
-            kept = 0 if reference == "early" else last
-            wanted = [dataclasses.replace(one, value=float(one.checkpoint == kept)) for one in self.coordinates]
+            wanted = [
+                one if one.checkpoint is None else dataclasses.replace(one, value=float(one.checkpoint == number))
+                for one in self.coordinates
+            ]
         return dataclasses.replace(self, coordinates=tuple(wanted))
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What people read of the checkpoints: the last part of each name, or all of it where those are not enough."""
+        short = tuple(Path(checkpoint.name).name or checkpoint.name for checkpoint in self.checkpoints)
+        # Along alpha the other words tell early from late.
+        if self.alpha is not None or len(set(short)) == len(short):
+            return short
+        return tuple(checkpoint.name for checkpoint in self.checkpoints)
 
     @cached_property
     def model(self) -> str:
@@ -119,14 +126,14 @@ class Point:
         facts: dict[str, Any] = {"method": self.method, "dtypes": [self.dtype, self.out_dtype]}
         if self.unmerged is not None:
             checkpoint = self.checkpoints[self.unmerged]
-            facts |= {"alpha": None, "early": [checkpoint.digest, checkpoint.balance], "late": None}
+            facts |= {"alpha": None, "early": [checkpoint.digest, checkpoint.temperature], "late": None}
         elif self.alpha is not None:
             facts["alpha"] = self.alpha
             for role, checkpoint in (("early", self.early), ("late", self.late)):
-                facts[role] = [checkpoint.digest, checkpoint.balance]
+                facts[role] = [checkpoint.digest, checkpoint.temperature]
         else:
             facts["coordinates"] = [dataclasses.astuple(one) for one in self.coordinates]
-            facts["checkpoints"] = [[checkpoint.digest, checkpoint.balance] for checkpoint in self.checkpoints]
+            facts["checkpoints"] = [[checkpoint.digest, checkpoint.temperature] for checkpoint in self.checkpoints]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     @property
@@ -136,7 +143,8 @@ class Point:
             return f"{self.method}-of-{len(self.checkpoints)}-{self.model[:8]}-T-{_exact(self.temperature)}"
         checkpoint = self.late if self.unmerged is None or self.alpha is not None else self.checkpoints[self.unmerged]
         called = re.sub(r"[^A-Za-z0-9_.+-]+", "_", Path(checkpoint.name).name).lstrip(".")[:60] or "late"
-        balance = "" if checkpoint.balance == 1 else f"-balance-{_exact(checkpoint.balance)}"
+        # Their name in files of results from the first version on.
+        balance = "" if checkpoint.temperature == 1 else f"-balance-{_exact(checkpoint.temperature)}"
         place = "" if self.alpha is None else f"-alpha-{_exact(self.alpha)}"
         return f"{called}-{checkpoint.digest[:8]}{balance}{place}-T-{_exact(self.temperature)}"
 
@@ -147,15 +155,10 @@ class Point:
 
     def merge_title(self, *, short: bool) -> str:
         """Return the title of the model alone, with the last part of a checkpoint's name or all of it."""
-
-        def called(checkpoint: Checkpoint) -> str:
-            return Path(checkpoint.name).name if short else checkpoint.name
-
+        names = self.called if short else tuple(checkpoint.name for checkpoint in self.checkpoints)
         if self.alpha is not None:
-            return f"{called(self.late)}, alpha {_exact(self.alpha) if short else self.alpha}"
-        if self.unmerged is not None:
-            return called(self.checkpoints[self.unmerged])
-        return f"{self.method} of {len(self.checkpoints)}"
+            return f"{names[-1]}, alpha {_exact(self.alpha) if short else self.alpha}"
+        return f"{self.method} of {len(names)}" if self.unmerged is None else names[self.unmerged]
 
     @property
     def ingredients(self) -> Ingredients:
@@ -172,7 +175,7 @@ class Point:
             (shared if one.checkpoint is None else per_model[one.checkpoint])[one.parameter] = one.value
         if method.parameter("temperature") is not None:
             for own, checkpoint in zip(per_model, self.checkpoints, strict=True):
-                own["temperature"] = checkpoint.balance
+                own["temperature"] = checkpoint.temperature
         models = [
             {"model": checkpoint.name, **({"parameters": own} if own else {})}
             for checkpoint, own in zip(self.checkpoints, per_model, strict=True)

@@ -11,6 +11,7 @@ import yaml
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
+from wise_merge.methods import METHODS
 from wise_merge.publish.entries import RESULTS, of_role, problems_text, samples_text, shots_text
 from wise_merge.publish.evidence import SHOWN, Evidence, Row, TaskEvidence
 from wise_merge.publish.merged import RECIPE, ROLES, Merged
@@ -35,11 +36,11 @@ _MERGEKITS = re.compile(
     re.DOTALL,
 )
 #: Tags of the methods, of which a model has one.
-_METHODS = ("wise-ft", "bang")
+_METHODS = tuple(name.replace("_", "-") for name in METHODS)
 
 
 @dataclass(frozen=True)
-class Facts:
+class CardFacts:
     """All that a card is written from.
 
     Attributes:
@@ -59,7 +60,7 @@ class Facts:
     results: Sequence[Any]
 
 
-def card(facts: Facts, before: str | None) -> str:
+def card(facts: CardFacts, before: str | None) -> str:
     """Return the card: YAML for the Hub, then Markdown.
 
     Args:
@@ -72,7 +73,7 @@ def card(facts: Facts, before: str | None) -> str:
     kept, metadata = _of_person(before)
     ours = _metadata(facts)
     ours["tags"] = list(dict.fromkeys([*ours["tags"], *_texts(metadata.get("tags"))]))
-    # In one order, however often it is written: the Hub takes a card that has not changed for what is there already.
+    # Always in one order: the Hub skips a card that has not changed.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
         part
@@ -113,7 +114,7 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
             "the README.md that is there was written by somebody; to keep its text, put these two lines around it: "
             f"{BEGIN} and {END}. Otherwise delete it"
         )
-    # Anew each time, or gone with what they told of.
+    # These keys are written again each time, or removed with the results they describe.
     ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE}
     if kept is None:
         ours |= {"tags", "library_name"}
@@ -148,7 +149,7 @@ def _texts(found: Any) -> list[str]:
     return [str(tag) for tag in (found if isinstance(found, list) else [found] if found else []) if tag not in _METHODS]
 
 
-def _metadata(facts: Facts) -> dict[str, Any]:
+def _metadata(facts: CardFacts) -> dict[str, Any]:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     merged = facts.merged
@@ -169,18 +170,19 @@ def _metadata(facts: Facts) -> dict[str, Any]:
 
 def _introduction(merged: Merged, *, measured: bool) -> str:
     average = "(1 - alpha) * early + alpha * late"
-    if merged.method == "bang":
+    contract = METHODS[merged.method]
+    if contract.parameter("temperature") is not None:
         method = (
-            "[BANG](https://arxiv.org/abs/2309.17230): two checkpoints of one training run, the logits of each divided "
+            f"[{contract.title}]({contract.paper}): two checkpoints of one training run, the logits of each divided "
             f"by a temperature so that neither is more confident than the other, and then averaged, `{average}`"
         )
     else:
         method = (
-            "[WiSE-FT](https://arxiv.org/abs/2504.10478): the average of an early and a late checkpoint of one "
+            f"[{contract.title}]({contract.paper}): the average of an early and a late checkpoint of one "
             f"training run, `{average}`"
         )
     alpha = f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else ""
-    # What others found is no claim about this model.
+    # The paper's result must not read as a claim about this model.
     here = (
         "How it turned out here is under [Evaluation](#evaluation)."
         if measured
@@ -278,7 +280,8 @@ def _made_of(merged: Merged, privacy: Privacy) -> str:
     if any(merged.step(role) is not None for role in ROLES):
         lines.append(f"| step of training | {' | '.join(_step(merged.step(role)) for role in ROLES)} |")
     lines.append("| share | 1 - alpha | alpha |")
-    if merged.method == "bang" and all(merged.temperature(role) is not None for role in ROLES):
+    balanced = METHODS[merged.method].parameter("temperature") is not None
+    if balanced and all(merged.temperature(role) is not None for role in ROLES):
         lines.append(f"| logits divided by | {' | '.join(f'{merged.temperature(role):g}' for role in ROLES)} |")
     for name in dict.fromkeys(name for role in ROLES for name in merged.sha256(role)):
         digests = [f"`{merged.sha256(role)[name]}`" if name in merged.sha256(role) else "" for role in ROLES]
@@ -309,7 +312,7 @@ def _step(step: int | None) -> str:
     return "" if step is None else f"{step:,}"
 
 
-def _again(facts: Facts) -> str:
+def _again(facts: CardFacts) -> str:
     """Return how to make and to sample the model again."""
     recipe = yaml.safe_dump(facts.privacy.value(facts.merged.recipe), sort_keys=False, allow_unicode=True)
     versions = facts.merged.record.get("versions") or {}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wise_merge.checkpoints.headers import weight_files
+from wise_merge.checkpoints.files import weight_files
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import RECIPE, RECORD
 from wise_merge.publish.privacy import Privacy

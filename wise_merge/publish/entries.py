@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: The results file of the repository.
 RESULTS = "wise_merge_results.json"
 _METRICS = ("pass@k", "maj@k")
-#: Arguments of a model that are for its owner alone.
+#: Arguments of a model that are not published.
 _SECRET = re.compile(r"(^|_)(token|key|password|secret)$", re.IGNORECASE)
 #: Of a sweep's settings.
 _SAMPLING = (

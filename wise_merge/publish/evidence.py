@@ -139,14 +139,15 @@ def _points(results: Results, merged: Merged, role: str) -> list[Point]:
     """Return the points of this model, or of its checkpoints, at all temperatures."""
     mine = [point for point in results.points if same_recipe(point.recipe(), merged.recipe)]
     if not mine:
-        alphas = ", ".join(f"{place:g}" for place in sorted({point.place for point in results.points}))
+        alphas = sorted({point.alpha for point in results.points if point.alpha is not None})
+        where = f" with alpha {', '.join(f'{alpha:g}' for alpha in alphas)} and" if alphas else ", with"
         lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
         early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
         method, dtype = results.settings.get("method"), results.settings.get("dtype")
         raise WiseMergeError(
             f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.ingredients.early} "
             f"and {merged.ingredients.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the "
-            f"sweep was {method} of {early} and {lates} with alpha {alphas} and dtype {dtype}"
+            f"sweep was {method} of {early} and {lates}{where} dtype {dtype}"
         )
     if role == "this model":
         return mine

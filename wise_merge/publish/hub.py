@@ -15,7 +15,7 @@ from wise_merge.checkpoints.hub import chain, is_of_transport
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.contents import Contents, Entry
 
-#: Of an earlier model in the same repository: weights that the new one does not have might be loaded instead of its.
+#: Weight files of an earlier model in the repository, which might be loaded instead of the new ones.
 _STALE = re.compile(r"[^/]*\.safetensors(\.index\.json)?|pytorch_model[^/]*\.bin(\.index\.json)?|adapter_model\.bin")
 
 

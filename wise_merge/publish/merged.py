@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import read_config, read_json
+from wise_merge.checkpoints.files import read_config, read_json
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.recipes.models import Ingredients, ingredients, is_ours

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from wise_merge.checkpoints.headers import read_json
+from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.card import FIGURE, Facts, card, earlier_licence, is_ours
+from wise_merge.publish.card import FIGURE, CardFacts, card, earlier_licence, is_ours
 from wise_merge.publish.contents import Contents, contents_of
 from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
 from wise_merge.publish.evidence import Evidence, evidence_of
@@ -133,7 +133,7 @@ def _written(
     parents = inherited(merged, privacy, settings.licence, earlier_licence(before))
     for warning in parents.warnings:
         warn(f"warning: {warning}")
-    facts = Facts(
+    facts = CardFacts(
         name or merged.folder.resolve().name,
         merged,
         privacy,

@@ -52,7 +52,7 @@ class Privacy:
         """
         names = [name for name, shown in self.names.items() if name != shown and re.search(r"[/\\]", name)]
         if names:
-            # In one go, and the longest first: what stands for one name may be, or begin, another.
+            # In one pass with the longest first: a replacement may itself be a name, or the beginning of one.
             either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
             text = re.sub(rf"(?<![\w./-])(?:{either})(?![\w-]|\.\w)", lambda match: self.names[match.group()], text)
         while any(folder in text for folder in self.folders):  # what is put in may complete another one
@@ -193,7 +193,7 @@ def _rewritten(path: Path, privacy: Privacy, read: Callable[[str], Any], write: 
     except (ValueError, yaml.YAMLError) as error:
         raise WiseMergeError(f"{path} cannot be read ({error}), so nobody could use it; copy it again") from error
     cleaned = privacy.value(content)
-    # A comment, or a key that stands twice, is in the text alone.
+    # Comments and duplicate keys are not in the parsed content.
     if cleaned == content and not any(folder in text for folder in privacy.folders):
         return None
     return (write(cleaned).rstrip("\n") + "\n").encode()

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import COMPUTED, load_pickled, read_config, read_headers, read_json, weight_files
+from wise_merge.checkpoints.files import read_config, read_json, weight_files
+from wise_merge.checkpoints.headers import COMPUTED, load_pickled, read_headers
 from wise_merge.errors import WiseMergeError, first_line
 
-#: Of a tensor that is looked at in one go, in elements.
+#: Elements of a tensor that are checked at once.
 _BLOCK = 1 << 24
 #: Files of which a tokenizer has one at least; a few, of bytes, need none.
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
@@ -48,7 +49,7 @@ def _check_tokenizer(folder: Path, *, own_code: bool) -> None:
         raise WiseMergeError(
             f"the tokenizer of {folder} does not load ({reason}); copy that of one of its checkpoints there again"
         ) from error
-    # Without its vocabulary many a class of transformers loads all the same, and makes nothing of every text.
+    # Many tokenizer classes load without a vocabulary and encode every text as nothing.
     files = tokenizer.vocab_files_names.values()
     if files and not any((folder / name).is_file() for name in files) and not _has(folder, *_VOCABULARIES):
         raise WiseMergeError(
@@ -108,7 +109,7 @@ def _check_finite(path: Path, name: str, tensor: Any) -> None:
     if not (tensor.is_floating_point() or tensor.is_complex()):
         return
     for block in tensor.reshape(-1).split(_BLOCK):
-        # Some dtypes of 8 bits know no other arithmetic.
+        # Some 8-bit dtypes support no other operation.
         finite = (block.float() if block.element_size() == 1 else block).isfinite()
         if not finite.all():
             raise WiseMergeError(

@@ -21,6 +21,11 @@ function withInterval(figure, digits = 3) {
   return `${number(figure.value, digits)} [${number(figure.low, digits)}, ${number(figure.high, digits)}]`;
 }
 
+// By alpha, or by the place among models without an order.
+function colourOf(point) {
+  return point.alpha === null ? colour(point.variant) : alphaColour(point.alpha);
+}
+
 function alphaColour(alpha) {
   const stops = numbers.alpha_colours, place = Math.min(Math.max(alpha, 0), 1) * (stops.length - 1);
   const left = Math.min(Math.floor(place), stops.length - 2), share = place - left;
@@ -29,8 +34,9 @@ function alphaColour(alpha) {
   return "#" + mixed.map((value) => value.toString(16).padStart(2, "0")).join("");
 }
 
-function alphaName(alpha) {
-  return alpha === 0 ? "early (alpha 0)" : alpha === 1 ? "late (alpha 1)" : `alpha ${alpha}`;
+// Early on a line, every checkpoint elsewhere.
+function isHollow(point) {
+  return point.alpha === null ? point.unmerged !== null : point.alpha === 0;
 }
 
 function lineOf(point, name) {
@@ -43,25 +49,32 @@ function figureAt(point, name, k) {
 }
 
 function stepOf(point) {
-  const pair = task().pairs[point.pair];
-  if (point.alpha === 0) return pair.early_step;
-  return point.alpha === 1 ? pair.late_step : null;
+  return point.unmerged === null ? null : task().groups[point.group].checkpoints[point.unmerged].step;
 }
 
 // What a point is and how much stands behind it: the head of every hover.
 function facts(point) {
-  const pair = task().pairs[point.pair], steps = [pair.early_step, pair.late_step].map((step) => step ?? "?");
+  const group = task().groups[point.group], steps = group.checkpoints.map(({ step }) => step ?? "?");
+  const own = point.unmerged === null ? steps : [steps[point.unmerged]];
+  const [name, trained] = task().on_line
+    ? [`${group.label}, alpha ${point.alpha}`, `steps ${steps[0]} (early) and ${steps[1]} (late)`]
+    : [inGroup(point), `step${own.length > 1 ? "s" : ""} ${own.join(", ")}`];
   return [
-    `<b>${plain(pair.label)}, alpha ${point.alpha}, T ${point.temperature}</b>`,
-    `steps ${steps[0]} (early) and ${steps[1]} (late)`,
+    `<b>${plain(name)}, T ${point.temperature}</b>`,
+    ...(task().on_line || own.some((step) => step !== "?") ? [trained] : []),
     `n = ${range(point.n, point.n_high)}, ${many(point.problems, "problem")}`,
   ];
+}
+
+// The label of a point, with that of its group where there are several.
+function inGroup(point) {
+  return task().groups.length > 1 ? `${task().groups[point.group].label}: ${point.label}` : point.label;
 }
 
 function paths(points) {
   const found = new Map();
   for (const point of points) {
-    const key = `${point.pair} ${point.temperature}`;
+    const key = `${point.group} ${point.temperature}`;
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(point);
   }
@@ -130,46 +143,72 @@ function drawPlane(id, points, k) {
   const shown = points.filter((point) => figureAt(point, "pass@k", k) !== null), few = shown.length <= 40;
   if (!shown.length) return nothing(id, `No point has ${count(k)} samples of each problem.`);
   drawn(id);
-  const found = paths(shown), roomy = document.getElementById(id).clientWidth > 800;
+  const traces = task().on_line ? alongPaths(id, shown, k, few) : markForEach(shown, k, few);
+  show(id, traces, { x: { title: "Pass@1", autorangeoptions: { clipmin: -0.03, clipmax: 1.03 } }, y: { title: `Pass@${count(k)}` }, height: 430 });
+}
+
+function inPlane(points, figures, k) {
+  return points.map((point, i) => [...facts(point), `Pass@1 ${withInterval(figures[0][i])}`, `Pass@${count(k)} ${withInterval(figures[1][i])}`].join("<br>"));
+}
+
+// A line for each group and temperature, from early to late.
+function alongPaths(id, shown, k, few) {
+  const found = paths(shown), named = new Set(), roomy = document.getElementById(id).clientWidth > 800;
   // Colour tells late checkpoints apart and mark and dashes temperatures, unless there is but one of either.
-  const pairs = sorted(found.map((path) => path[0].pair)), temperatures = sorted(found.map((path) => path[0].temperature));
-  const traces = found.map((path) => {
-    const places = [pairs.indexOf(path[0].pair), temperatures.indexOf(path[0].temperature)];
-    const hue = pairs.length > 1 ? places[0] : places[1], style = temperatures.length > 1 ? places[1] : places[0];
+  const groups = sorted(found.map((path) => path[0].group)), temperatures = sorted(found.map((path) => path[0].temperature));
+  return found.map((path) => {
+    const places = [groups.indexOf(path[0].group), temperatures.indexOf(path[0].temperature)];
+    const hue = groups.length > 1 ? places[0] : places[1], style = temperatures.length > 1 ? places[1] : places[0];
     const [across, up] = [1, k].map((one) => path.map((point) => figureAt(point, "pass@k", one)));
-    const ends = path.map((point) => point.alpha === 0 || point.alpha === 1);
-    const names = path.map((point) => (point.alpha === 0 ? "early" : point.alpha === 1 ? "late" : String(point.alpha)));
+    const ends = path.map((point) => point.unmerged !== null);
+    // A point that several paths share is named once.
+    const names = path.map((point) => (named.has(point.run) ? "" : point.mark));
+    for (const point of path) named.add(point.run);
     return {
       type: "scatter", x: across.map((one) => one.value), y: up.map((one) => one.value),
-      name: plain(`${task().pairs[path[0].pair].label}, T ${path[0].temperature}`),
+      name: plain(`${task().groups[path[0].group].label}, T ${path[0].temperature}`),
       mode: "lines+markers+text", cliponaxis: false,
       text: names.map((name, i) => (found.length === 1 || (roomy && found.length === 2) || (ends[i] && found.length <= 4) ? name : "")),
       // Where paths seldom are: they leave early to the right and reach late from the right and above.
       textposition: path.map((point) => (point.alpha === 0 ? "top center" : point.alpha === 1 ? "bottom left" : "top right")),
       textfont: { size: 11, color: "#444444" },
       line: { color: colour(hue), width: 1.8, dash: DASHES[style % DASHES.length] },
-      marker: { color: path.map((point) => (point.alpha === 0 ? "#ffffff" : colour(hue))), symbol: SYMBOLS[style % SYMBOLS.length], size: ends.map((end) => (end ? 10 : 7)), opacity: 1, line: { color: colour(hue), width: 1.8 } },
+      marker: { color: path.map((point) => (isHollow(point) ? "#ffffff" : colour(hue))), symbol: SYMBOLS[style % SYMBOLS.length], size: ends.map((end) => (end ? 10 : 7)), opacity: 1, line: { color: colour(hue), width: 1.8 } },
       ...(few ? { error_x: bars(across, faded(colour(hue), 0.35)), error_y: bars(up, faded(colour(hue), 0.35)) } : {}),
       hoverinfo: "text",
-      hovertext: path.map((point, i) => [...facts(point), `Pass@1 ${withInterval(across[i])}`, `Pass@${count(k)} ${withInterval(up[i])}`].join("<br>")),
+      hovertext: inPlane(path, [across, up], k),
     };
   });
-  show(id, traces, { x: { title: "Pass@1", autorangeoptions: { clipmin: -0.03, clipmax: 1.03 } }, y: { title: `Pass@${count(k)}` }, height: 430 });
+}
+
+// A mark for each model and temperature, without lines; the legend names them.
+function markForEach(shown, k, few) {
+  const temperatures = sorted(shown.map((point) => point.temperature));
+  return shown.map((point) => {
+    const [across, up] = [1, k].map((one) => [figureAt(point, "pass@k", one)]), shade = colourOf(point);
+    return {
+      type: "scatter", x: [across[0].value], y: [up[0].value], mode: "markers", cliponaxis: false,
+      name: plain(inGroup(point) + (temperatures.length > 1 ? `, T ${point.temperature}` : "")),
+      marker: { color: isHollow(point) ? "#ffffff" : shade, symbol: SYMBOLS[temperatures.indexOf(point.temperature) % SYMBOLS.length], size: 10, opacity: 1, line: { color: shade, width: 1.8 } },
+      ...(few ? { error_x: bars(across, faded(shade, 0.35)), error_y: bars(up, faded(shade, 0.35)) } : {}),
+      hoverinfo: "text", hovertext: inPlane([point], [across, up], k),
+    };
+  });
 }
 
 function drawCurves(id, points, metric) {
   const shown = points.filter((point) => lineOf(point, metric));
   if (!shown.length) return nothing(id, "No such point has been sampled yet.");
   drawn(id);
-  // Of many curves, bands are those of the ends and of the alpha in question.
-  const banded = shown.filter((point) => shown.length <= 5 || [0, state.alpha, 1].includes(point.alpha));
+  // Of many curves, bands are those of the ends and of the model in question.
+  const banded = shown.filter((point) => shown.length <= 5 || isCompared(point));
   const traces = shown.flatMap((point) => {
-    const line = lineOf(point, metric), shade = alphaColour(point.alpha), group = String(point.alpha);
+    const line = lineOf(point, metric), shade = colourOf(point), group = point.label;
     return [
       ...(banded.includes(point) ? band(line.k, line.low, line.high, shade, group) : []),
       {
-        type: "scatter", x: line.k, y: line.value, name: alphaName(point.alpha), legendgroup: group, mode: "lines+markers",
-        line: { color: shade, width: 2, dash: point.alpha === 0 ? "dash" : "solid" }, marker: { size: line.k.length === 1 ? 9 : 4, color: shade }, hoverinfo: "text",
+        type: "scatter", x: line.k, y: line.value, name: plain(point.label), legendgroup: group, mode: "lines+markers",
+        line: { color: shade, width: 2, dash: isHollow(point) ? "dash" : "solid" }, marker: { size: line.k.length === 1 ? 9 : 4, color: shade }, hoverinfo: "text",
         hovertext: line.k.map((k) => [...facts(point), `${titled(metric, k)} ${withInterval(figureAt(point, metric, k))}`].join("<br>")),
       },
     ];
@@ -201,8 +240,21 @@ function drawLines(id, lines, figureOf, title, axis) {
   show(id, traces, { x: axis, y: { title: "" }, title, height: 270 });
 }
 
+// One figure of models without an order: a mark with its interval for each.
+function drawModels(id, points, figureOf, title) {
+  const known = points.map((point) => [point, figureOf(point)]).filter(([, figure]) => figure !== null);
+  if (!known.length) return nothing(id, `${title}: not known of any of these points.`);
+  drawn(id);
+  const names = known.map(([point]) => plain(shortened(inGroup(point), 20)));
+  show(id, known.map(([point, figure], i) => ({
+    type: "scatter", x: [i], y: [figure.value], mode: "markers", showlegend: false, hoverinfo: "text",
+    marker: { symbol: "circle", size: 9, color: isHollow(point) ? "#ffffff" : colourOf(point), line: { color: colourOf(point), width: 1.8 } },
+    error_y: bars([figure], colourOf(point)), hovertext: [...facts(point), `${plain(title)} ${withInterval(figure, 4)}`].join("<br>"),
+  })), { x: { title: "", tickvals: names.map((_, i) => i), ticktext: names, range: [-0.5, names.length - 0.5] }, y: { title: "" }, title, height: 270 });
+}
+
 function drawHistogram(id, point, most) {
-  const bins = point.histogram.length, shade = alphaColour(point.alpha);
+  const bins = point.histogram.length, shade = colourOf(point);
   drawn(id);
   show(id, [{
     type: "bar", x: point.histogram.map((_, i) => (i + 0.5) / bins), y: point.histogram, width: 1 / bins,
@@ -210,7 +262,7 @@ function drawHistogram(id, point, most) {
     hovertext: point.histogram.map((value, i) => `${many(value, "problem")}, ${i / bins} to ${(i + 1) / bins} of samples correct`),
   }], {
     x: { title: "share of samples that are correct", range: [0, 1], dtick: 0.2 }, y: { title: "problems", range: [0, Math.max(1, most) * 1.05] },
-    title: `${alphaName(point.alpha)}, n = ${range(point.n, point.n_high)}`, height: 190,
+    title: `${point.label}, n = ${range(point.n, point.n_high)}`, height: 190,
   });
 }
 

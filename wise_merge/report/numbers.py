@@ -13,15 +13,18 @@ import numpy as np
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.bias_variance import variance_interval
+from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.outcome import Outcome
-from wise_merge.points.point import Point
+from wise_merge.points.point import Checkpoint, Coordinate, Point
 from wise_merge.results.names import cut
 from wise_merge.results.summary import Curve, Summary, check_k, metrics, summarize
 
-#: Of the name of a checkpoint in legends.
+#: What the points of a group share: checkpoints, method and dtypes.
+_Key = tuple[tuple[Checkpoint, ...], str, str | None, str | None]
+#: Longest name in legends, in characters.
 _LONGEST = 36
-#: Every k up to here has its place on a curve; beyond, so many per doubling do: a screen shows no more.
+#: A curve has every k up to the first number and, beyond it, the second number of values per doubling.
 _EVERY_K, _PER_DOUBLING = 16, 4
 
 
@@ -53,26 +56,33 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two checkpoints between which alpha leads, and the method.
+class Ingredient:
+    """A checkpoint that is merged.
+
+    Attributes:
+        name: as the user wrote it.
+        step: of training, None = unknown.
+        temperature: that is folded into it before merging; None where the method has none.
+    """
+
+    name: str
+    step: int | None
+    temperature: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The points that merge one set of checkpoints: the line from early to late, or a few models without an order.
 
     Attributes:
         label: short, and no two alike.
-        early: its name, as the user wrote it.
-        early_step: of training, None = unknown.
-        late: likewise.
-        late_step: likewise.
-        method: "wise_ft" or "bang".
-        balance: the temperatures folded into early and late.
+        method: what people call it.
+        checkpoints: early and late, or those of the soup.
     """
 
     label: str
-    early: str
-    early_step: int | None
-    late: str
-    late_step: int | None
     method: str
-    balance: tuple[float, float]
+    checkpoints: tuple[Ingredient, ...]
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,12 @@ class PointNumbers:
     """The numbers of a point on a task.
 
     Attributes:
-        pair: its place among `TaskNumbers.pairs`.
-        alpha: in [0, 1].
+        group: its place among `TaskNumbers.groups`.
+        alpha: in [0, 1]; None for methods without one.
+        unmerged: the place of the checkpoint that the point is as it stands, None for a true merge.
+        variant: its place among the models of its group, in the order in which they are shown.
+        label: of the model among others of its group, such as alpha 0.5 or the name of a checkpoint.
+        mark: the same, where there is little room.
         temperature: of sampling.
         title: for people.
         run: of its samples in the journal.
@@ -118,8 +132,12 @@ class PointNumbers:
         audit: see there.
     """
 
-    pair: int
-    alpha: float
+    group: int
+    alpha: float | None
+    unmerged: int | None
+    variant: int
+    label: str
+    mark: str
     temperature: float
     title: str
     run: str
@@ -158,15 +176,17 @@ class TaskNumbers:
         name: of the task.
         k: K of the plane.
         problems: in the order of the task.
-        pairs: in the order of training.
-        points: that have been sampled, by pair, temperature and alpha.
+        on_line: whether the points of each group lie on a line, from early to late by alpha.
+        groups: in the order of training.
+        points: that have been sampled, by group, temperature and variant.
         missing: titles of those that have not.
     """
 
     name: str
     k: int
     problems: tuple[Problem, ...]
-    pairs: tuple[Pair, ...]
+    on_line: bool
+    groups: tuple[Group, ...]
     points: tuple[PointNumbers, ...]
     missing: tuple[str, ...]
 
@@ -188,7 +208,7 @@ class Numbers:
     unsampled: tuple[str, ...]
 
 
-#: Passes items on and may show how far it is.
+#: Passes items on, and may show progress.
 Watch = Callable[[Collection[Any]], Iterable[Any]]
 
 
@@ -243,30 +263,48 @@ def _of_task(results: Results, task: str, found: Sequence[tuple[Outcome, Summary
     for outcome, _ in found:
         for one in outcome.problems:
             problems.setdefault(one.id, Problem(one.id, one.gold, one.prompt))
-    keys = sorted(dict.fromkeys(map(_key, results.points)), key=lambda key: (key[1].step is None, key[1].step or 0))
-    pairs = [
-        Pair(label, early.name, early.step, late.name, late.step, method, (early.balance, late.balance))
-        for (early, late, method, *_), label in zip(keys, _labels(keys), strict=True)
-    ]
+    groups: dict[_Key, list[Point]] = {}
+    for point in sorted(results.points, key=_step):
+        groups.setdefault(_key(point), []).append(point)
+    keys = list(groups)
     points = [
-        _of_point(outcome, summary, keys.index(_key(outcome.point)), list(problems), _shown_k(outcome.n, k))
+        _of_point(outcome, summary, keys.index(key), groups[key], list(problems), _shown_k(outcome.n, k))
         for outcome, summary in found
+        for key in [_key(outcome.point)]
     ]
     there = {outcome.point for outcome, _ in found}
+    firsts = [some[0] for some in groups.values()]
     return TaskNumbers(
         task,
         k,
         tuple(problems.values()),
-        tuple(pairs),
-        tuple(sorted(points, key=lambda point: (point.pair, point.temperature, point.alpha))),
+        all(point.alpha is not None for point in results.points),
+        tuple(_group(point, label) for point, label in zip(firsts, _labels(firsts), strict=True)),
+        tuple(sorted(points, key=lambda point: (point.group, point.temperature, point.variant))),
         tuple(point.title for point in results.points if point not in there),
     )
 
 
+def _group(point: Point, label: str) -> Group:
+    method = METHODS[point.method]
+    balanced = method.parameter("temperature") is not None
+    return Group(
+        label,
+        method.title,
+        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in point.checkpoints),
+    )
+
+
 def _of_point(
-    outcome: Outcome, summary: Summary, pair: int, problems: Sequence[str], shown: Sequence[int]
+    outcome: Outcome,
+    summary: Summary,
+    group: int,
+    members: Sequence[Point],
+    problems: Sequence[str],
+    shown: Sequence[int],
 ) -> PointNumbers:
     point = outcome.point
+    label, mark = _called(point)
     by_id = {problem.id: problem for problem in outcome.problems}
     drawn = [by_id[id_].n if id_ in by_id else 0 for id_ in problems]
     correct = [sum(by_id[id_].correct) if id_ in by_id else 0 for id_ in problems]
@@ -282,8 +320,12 @@ def _of_point(
         variance = Figure(summary.variance, *map(_known, ends))
     samples = sum(one.n for one in outcome.problems)
     return PointNumbers(
-        pair=pair,
-        alpha=point.place,
+        group=group,
+        alpha=point.alpha,
+        unmerged=point.unmerged,
+        variant=_variants(members).index(point.coordinates),
+        label=label,
+        mark=mark,
         temperature=point.temperature,
         title=point.title,
         run=outcome.run,
@@ -330,17 +372,52 @@ def _shown_k(n: int, k: int) -> list[int]:
     return sorted(one for one in {*range(1, _EVERY_K + 1), *spread, k, n} if one <= n)
 
 
-def _key(point: Point) -> tuple[Any, ...]:
-    return point.early, point.late, point.method, point.dtype, point.out_dtype
+def _step(point: Point) -> tuple[bool, int]:
+    """Return what puts points into the order of training; where there is no line, of one group."""
+    return point.late.step is None, point.late.step or 0
 
 
-def _labels(keys: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Return what pairs are called: the folder of the late checkpoint, and more where that is not enough."""
+def _key(point: Point) -> _Key:
+    return point.checkpoints, point.method, point.dtype, point.out_dtype
+
+
+def _variants(points: Sequence[Point]) -> list[tuple[Coordinate, ...]]:
+    """Return the different models of a group: by alpha, or the checkpoints themselves and then their merges."""
+
+    def place(point: Point) -> float:
+        if point.alpha is not None:
+            return point.alpha
+        return len(point.checkpoints) if point.unmerged is None else point.unmerged
+
+    return list(dict.fromkeys(point.coordinates for point in sorted(points, key=place)))
+
+
+def _called(point: Point) -> tuple[str, str]:
+    """Return the label and the mark of a point; see `PointNumbers`."""
+    if point.alpha is None:
+        names = cut(point.called, _LONGEST)
+        name = point.merge_title(short=True) if point.unmerged is None else names[point.unmerged]
+        return name, name
+    alpha = f"alpha {point.alpha:g}"
+    return (alpha, f"{point.alpha:g}") if point.reference is None else (f"{point.reference} ({alpha})", point.reference)
+
+
+def _labels(points: Sequence[Point]) -> list[str]:
+    """Return what groups are called: by the late checkpoint, or the merge, and by more where that is not enough.
+
+    Args:
+        points: one of each group.
+    """
     candidates: list[list[str]] = [
-        [Path(late.name).name or late.name for _, late, *_ in keys],
-        [late.name for _, late, *_ in keys],
-        [f"{late.name}, {method}" for _, late, method, *_ in keys],
-        [f"{early.name} to {late.name}" for early, late, *_ in keys],
+        [Path(point.late.name).name or point.late.name for point in points],
+        [point.late.name for point in points],
+        [f"{point.late.name}, {point.method}" for point in points],
+        [f"{point.early.name} to {point.late.name}" for point in points],
     ]
+    if any(point.alpha is None for point in points):
+        candidates = [
+            [f"{point.method} of {len(point.checkpoints)}" for point in points],
+            [f"{point.method} of {', '.join(point.called)}" for point in points],
+        ]
     unlike = (labels for labels in candidates if len(set(labels)) == len(labels))
     return cut(next(unlike, candidates[-1]), _LONGEST)

@@ -2,21 +2,28 @@
 // The page: what is chosen, the tabs, and which view draws what.
 
 const numbers = JSON.parse(document.getElementById("numbers").textContent);
-const state = { task: 0, pair: "all", temperature: "all", k: 1, onePair: 0, oneTemperature: 1, alpha: 1, metric: "pass@k", problem: null, tab: "plane" };
+const state = { task: 0, group: "all", temperature: "all", k: 1, oneGroup: 0, oneTemperature: 1, model: "", metric: "pass@k", problem: null, tab: "plane" };
 const task = () => numbers.tasks[state.task];
 const sorted = (values) => [...new Set(values)].sort((one, other) => one - other);
 const ofTemperature = () => task().points.filter((point) => point.temperature === state.oneTemperature);
 
+// A point of each model, in their order; the same alpha of several late checkpoints is one.
+function models() {
+  const points = [...task().points].sort((one, other) => (task().on_line ? one.alpha - other.alpha : one.variant - other.variant));
+  return points.filter((point, i) => points.findIndex((one) => one.label === point.label) === i);
+}
+
 function startTask() {
-  const points = task().points, temperatures = sorted(points.map((point) => point.temperature)), pairs = sorted(points.map((point) => point.pair));
+  const points = task().points, temperatures = sorted(points.map((point) => point.temperature)), groups = sorted(points.map((point) => point.group));
   state.k = task().k;
-  state.onePair = pairs[pairs.length - 1];
+  state.oneGroup = groups[groups.length - 1];
   // 1 is the model's own distribution.
   state.oneTemperature = temperatures.includes(1) ? 1 : temperatures[0];
-  state.pair = paths(points).length <= 6 ? "all" : state.onePair;
+  state.group = paths(points).length <= 6 ? "all" : state.oneGroup;
   state.temperature = "all";
-  const between = sorted(points.map((point) => point.alpha).filter((alpha) => alpha > 0 && alpha < 1));
-  state.alpha = between.length ? between.reduce((best, alpha) => (Math.abs(alpha - 0.5) < Math.abs(best - 0.5) ? alpha : best)) : 1;
+  // The merge halfway between early and late, or the first one; else the last checkpoint.
+  const between = models().filter((point) => point.unmerged === null), away = (point) => (point.alpha === null ? 0 : Math.abs(point.alpha - 0.5));
+  state.model = (between.length ? between.reduce((best, point) => (away(point) < away(best) ? point : best)) : models().at(-1)).label;
   state.metric = "pass@k";
   state.problem = null;
 }
@@ -24,14 +31,25 @@ function startTask() {
 // What each list offers: [title, key of state, values, what a value is called].
 const CHOICES = {
   task: () => ["Task", "task", numbers.tasks.map((_, i) => i), (i) => numbers.tasks[i].name],
-  pair: () => ["Late checkpoint", "pair", ["all", ...sorted(task().points.map((point) => point.pair))], (pair) => (pair === "all" ? "all" : task().pairs[pair].label)],
-  "one-pair": () => ["Late checkpoint", "onePair", sorted(task().points.map((point) => point.pair)), (pair) => task().pairs[pair].label],
+  group: () => [groupTitle(), "group", ["all", ...sorted(task().points.map((point) => point.group))], (group) => (group === "all" ? "all" : task().groups[group].label)],
+  "one-group": () => [groupTitle(), "oneGroup", sorted(task().points.map((point) => point.group)), (group) => task().groups[group].label],
   temperature: () => ["Temperature", "temperature", ["all", ...sorted(task().points.map((point) => point.temperature))], String],
   "one-temperature": () => ["Temperature", "oneTemperature", sorted(task().points.map((point) => point.temperature)), String],
-  alpha: () => ["Alpha", "alpha", sorted(task().points.map((point) => point.alpha)), (alpha) => (alpha === 0 ? "0 (early)" : alpha === 1 ? "1 (late)" : String(alpha))],
+  model: () => [task().on_line ? "Alpha" : "Model", "model", models().map((point) => point.label), (label) => (task().on_line ? alphaOf(label) : label)],
+  // Where nothing is averaged along training, there is nothing to choose.
+  average: () => (task().on_line ? CHOICES.model() : ["", "model", [], String]),
   k: () => ["K", "k", offeredK(), count],
   metric: () => ["Figure", "metric", ["pass@k", "maj@k", "best@k", "pass^k"].filter((name) => task().points.some((point) => lineOf(point, name))), (name) => (name === "best@k" ? "best@k by log-probability" : name)],
 };
+
+// The group that is shown, for a sentence, unless there is no other.
+const ofGroup = () => (task().on_line || task().groups.length > 1 ? `${task().groups[state.oneGroup].label}, ` : "");
+const groupTitle = () => (task().on_line ? "Late checkpoint" : "Checkpoints");
+
+function alphaOf(label) {
+  const point = models().find((one) => one.label === label);
+  return point.unmerged === null ? String(point.alpha) : `${point.alpha} (${point.mark})`;
+}
 
 function offeredK() {
   const most = Math.max(...task().points.map((point) => point.n)), offered = new Set(task().points.map((point) => point.n));
@@ -51,7 +69,7 @@ function drawControls(box) {
     list.addEventListener("change", () => {
       state[key] = choices[Number(list.value)];
       if (key === "task") startTask();
-      if (key === "pair" && state.pair !== "all") state.onePair = state.pair;
+      if (key === "group" && state.group !== "all") state.oneGroup = state.group;
       if (key === "temperature" && state.temperature !== "all") state.oneTemperature = state.temperature;
       draw();
     });
@@ -72,68 +90,79 @@ function some(titles) {
   return titles.slice(0, 5).join("; ") + (titles.length > 5 ? `; and ${count(titles.length - 5)} more` : "");
 }
 
-const METHODS = { wise_ft: "WiSE-FT", bang: "BANG" };
 const INTERVALS = "Intervals are 95 % over problems.";
+const aboutBands = () => `${task().on_line ? "Bands" : "Bands and bars"} are 95 % intervals over problems.`;
 
 function alongBoth(names, figures) {
-  const points = ofTemperature(), lines = paths(points).map((path) => [task().pairs[path[0].pair].label, path.map((point) => [point.alpha, point])]);
-  const training = alongTraining(points);
+  const points = ofTemperature(), lines = paths(points).map((path) => [task().groups[path[0].group].label, path.map((point) => [point.alpha, point])]);
+  const training = task().on_line ? alongTraining(points) : bySteps(points);
   names.forEach((name, i) => {
-    const [title, of] = figures[i];
-    drawLines(`${name}-alpha`, lines, of, title, { title: "alpha (0 = early, 1 = late)", range: [-0.03, 1.03], dtick: 0.2 });
-    drawLines(`${name}-training`, training.lines, of, title, { title: training.axis, ...training.ticks });
+    const [title, of] = figures[i], one = document.getElementById(`${name}-alpha`), other = document.getElementById(`${name}-training`);
+    one.parentElement.previousElementSibling.textContent = task().on_line ? "Along alpha" : "By model";
+    for (const part of [other.parentElement, other.parentElement.previousElementSibling]) part.hidden = training === null;
+    if (task().on_line) drawLines(one.id, lines, of, title, { title: "alpha (0 = early, 1 = late)", range: [-0.03, 1.03], dtick: 0.2 });
+    else drawModels(one.id, points, of, title);
+    if (training) drawLines(other.id, training.lines, of, title, { title: training.axis, ...training.ticks });
   });
   return points;
 }
 
 // The early checkpoint, then the late ones by step; and beside them their averages at the alpha that is chosen.
 function alongTraining(points) {
-  const known = task().pairs.every((pair, i) => pair.late_step !== null || !points.some((point) => point.pair === i));
-  const place = (point) => (known ? task().pairs[point.pair].late_step : point.pair + 1);
+  const known = task().groups.every((group, i) => group.checkpoints.at(-1).step !== null || !points.some((point) => point.group === i));
+  const place = (point) => (known ? task().groups[point.group].checkpoints.at(-1).step : point.group + 1);
   const at = (alpha) => points.filter((point) => point.alpha === alpha && alpha > 0).map((point) => [place(point), point]);
   const early = points.filter((point) => point.alpha === 0).filter((point, i, all) => all.findIndex((one) => one.run === point.run) === i);
   const start = early.map((point) => [known ? stepOf(point) : 0, point]).filter(([x]) => x !== null).slice(0, 1);
   const lines = [["early, then late (alpha 1)", [...start, ...at(1)]]];
-  if (state.alpha > 0 && state.alpha < 1) lines.push([`average at alpha ${state.alpha}`, at(state.alpha)]);
-  const shown = sorted(points.map((point) => point.pair));
+  const chosen = models().find((point) => point.label === state.model);
+  if (chosen.unmerged === null) lines.push([`average at ${chosen.label}`, at(chosen.alpha)]);
+  const shown = sorted(points.map((point) => point.group));
   return {
     lines: lines.map(([name, places]) => [name, places.sort(([one], [other]) => one - other)]),
     axis: known ? "step of training" : "checkpoint (steps are not known)",
-    ticks: known ? {} : { tickvals: [0, ...shown.map((pair) => pair + 1)], ticktext: ["early", ...shown.map((pair) => plain(shortened(task().pairs[pair].label, 14)))] },
+    ticks: known ? {} : { tickvals: [0, ...shown.map((group) => group + 1)], ticktext: ["early", ...shown.map((group) => plain(shortened(task().groups[group].label, 14)))] },
   };
+}
+
+// The checkpoints by step; null where fewer than two steps are known.
+function bySteps(points) {
+  const places = points.map((point) => [stepOf(point), point]).filter(([step], i, all) => step !== null && all.findIndex(([one]) => one === step) === i);
+  return places.length < 2 ? null : { lines: [["checkpoints", places.sort(([one], [other]) => one - other)]], axis: "step of training", ticks: {} };
 }
 
 const VIEWS = {
   plane(heading, note) {
-    const points = task().points.filter((point) => (state.pair === "all" || point.pair === state.pair) && (state.temperature === "all" || point.temperature === state.temperature));
+    const points = task().points.filter((point) => (state.group === "all" || point.group === state.group) && (state.temperature === "all" || point.temperature === state.temperature));
     const short = points.filter((point) => point.n < state.k);
-    heading.textContent = `Pass@1 and Pass@${count(state.k)} along alpha: ${size(points)}`;
+    heading.textContent = `Pass@1 and Pass@${count(state.k)}${task().on_line ? " along alpha" : ""}: ${size(points)}`;
     drawPlane("plane-chart", points, state.k);
-    note.textContent = `Each line leads from early (hollow) to late (filled) by alpha. ${INTERVALS}` +
+    const marks = task().on_line ? "Each line leads from early (hollow) to late (filled) by alpha." : "Each mark is a model: a checkpoint (hollow), or what is merged from them (filled).";
+    note.textContent = `${marks} ${INTERVALS}` +
       (points.length - short.length > 40 ? " They are shown on hover, as points are many." : "") +
       (short.length ? ` Not in the plane, as n < ${count(state.k)}: ${some(short.map((point) => `${point.title} (n = ${point.n})`))}.` : "");
   },
   curves(heading, note) {
-    const points = ofTemperature().filter((point) => point.pair === state.onePair);
+    const points = ofTemperature().filter((point) => point.group === state.oneGroup);
     const name = state.metric === "best@k" ? "Best@k by the model's log-probability" : titled(state.metric, "k");
-    heading.textContent = points.length ? `${name}, ${task().pairs[state.onePair].label}, T ${state.oneTemperature}: ${size(points)}` : "Curves";
+    heading.textContent = points.length ? `${name}, ${ofGroup()}T ${state.oneTemperature}: ${size(points)}` : "Curves";
     drawCurves("curves-chart", points, state.metric);
-    note.textContent = `Bands are 95 % intervals over problems${points.length > 5 ? ", of early, late and the chosen alpha; of the others on hover" : ""}. A click on a name hides its curve, a double click all others. Curves end at each point's n.`;
+    note.textContent = `Bands are 95 % intervals over problems${points.length > 5 ? `, of ${task().on_line ? "early, late and the chosen alpha" : "the first and the last checkpoint and the chosen model"}; of the others on hover` : ""}. A click on a name hides its curve, a double click all others. Curves end at each point's n.`;
   },
   bias(heading, note) {
     const points = alongBoth(["bias", "variance"], [["Bias, E[1 − ρ]", (point) => point.bias], ["Variance, Var(ρ)", (point) => point.variance]]);
     heading.textContent = `Bias and variance of ρ, T ${state.oneTemperature}: ${size(points)}`;
-    note.textContent = "ρ is a problem's chance that one sample is correct; Var(ρ) is unbiased, and unknown where a problem has one sample. Bands are 95 % intervals over problems. Pass@k cannot exceed 1 − (bias² + variance)^(k/2).";
+    note.textContent = "ρ is a problem's chance that one sample is correct; Var(ρ) is unbiased, and unknown where a problem has one sample. " + aboutBands() + " Pass@k cannot exceed 1 − (bias² + variance)^(k/2).";
   },
   diversity(heading, note) {
     const of = (name) => (point) => figureAt(point, name, state.k);
     const points = alongBoth(["answer", "operation"], [["Answer diversity", of("answer diversity")], ["Operation diversity", of("operation diversity")]]);
     heading.textContent = `Diversity of ${many(state.k, "sample")} at T ${state.oneTemperature}: ${size(points)}`;
-    note.textContent = `Different answers, or different sequences of arithmetic operators, per sample among K = ${count(state.k)}. Points with fewer samples are left out. Bands are 95 % intervals over problems.`;
+    note.textContent = `Different answers, or different sequences of arithmetic operators, per sample among K = ${count(state.k)}. Points with fewer samples are left out. ${aboutBands()}`;
   },
   problems(heading, note) {
     const points = compared(), most = Math.max(...points.flatMap((point) => point.histogram));
-    heading.textContent = points.length ? `Problem by problem, ${task().pairs[state.onePair].label}, T ${state.oneTemperature}: ${size(points)}` : "Problem by problem";
+    heading.textContent = points.length ? `Problem by problem, ${ofGroup()}T ${state.oneTemperature}: ${size(points)}` : "Problem by problem";
     [0, 1, 2].forEach((i) => {
       document.getElementById(`histogram-${i}`).hidden = i >= Math.max(1, points.length);
       if (points[i]) drawHistogram(`histogram-${i}`, points[i], most);
@@ -182,16 +211,18 @@ function findings() {
     const stopped = points.filter((point) => point.stopped === reason);
     if (stopped.length) say(`${many(stopped.length, "point")} stopped early, as ${words}.`);
   }
-  for (const pair of task().pairs) {
-    const [early, late] = [[pair.early, pair.early_step], [pair.late, pair.late_step]].map(([name, step]) => (step === null ? name : `${name} (step ${step})`));
-    say(`${pair.label}: ${METHODS[pair.method] ?? pair.method} from ${early} to ${late}${pair.method === "bang" ? `, balanced by the temperatures ${pair.balance.join(" and ")}` : ""}.`);
+  for (const { label, method, checkpoints } of task().groups) {
+    const names = checkpoints.map(({ name, step }) => (step === null ? name : `${name} (step ${step})`));
+    const whom = task().on_line ? `from ${names[0]} to ${names[1]}` : `of ${names.join(", ")}`;
+    const balanced = checkpoints[0].temperature === null ? "" : `, balanced by the temperatures ${checkpoints.map(({ temperature }) => temperature).join(" and ")}`;
+    say(`${label}: ${method} ${whom}${balanced}.`);
   }
   if (task().missing.length) say(`Not sampled yet: ${task().missing.join("; ")}.`);
   return list;
 }
 
 function drawHeader() {
-  const points = task().points, methods = [...new Set(task().pairs.map((pair) => METHODS[pair.method] ?? pair.method))];
+  const points = task().points, methods = [...new Set(task().groups.map((group) => group.method))];
   document.getElementById("heading").textContent = numbers.folder;
   document.getElementById("about").textContent = `Sweep by ${methods.join(" and ")}, task ${task().name}: ${many(points.length, "point")}, ${size(points)}, K = ${count(task().k)}.`;
   const missing = document.getElementById("missing"), sentences = [];

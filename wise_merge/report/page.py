@@ -23,9 +23,9 @@ from wise_merge.report.numbers import Numbers
 from wise_merge.report.texts import ProblemTexts, Texts
 
 _SCRIPTS = ("charts.js", "table.js", "problems.js", "page.js")
-#: What could end a script element, or what UTF-8 cannot hold; JSON has a longer way to write each.
+#: Characters that could end a script element or that UTF-8 cannot encode; JSON can escape each.
 _ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
-#: More digits than a problem more or less would change.
+#: Decimal places in the page; one problem more or less changes an earlier one.
 _DIGITS = 5
 
 
@@ -79,7 +79,7 @@ def _hash(script: str) -> str:
 
 
 def _packed(found: ProblemTexts) -> str:
-    """Return the texts of a problem, deflated: neighbours in alpha often begin alike."""
+    """Return the texts of a problem, compressed together: completions of neighbouring alphas often begin alike."""
     return base64.b64encode(zlib.compress(_json(found).encode("utf-8"), 9)).decode()
 
 

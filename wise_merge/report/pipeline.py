@@ -14,7 +14,7 @@ from wise_merge.results.export import write_whole
 from wise_merge.text import bar, counted, size
 
 
-def run(
+def write_report(
     folder: Path,
     *,
     out: Path | None = None,

@@ -1,10 +1,14 @@
 "use strict";
 // The problems one by one: how many samples of each are correct, and the samples themselves.
 
-// The point in question between the two ends of its path; only those that have been sampled.
+// Whether a point is the model in question, or the first or the last checkpoint of its group.
+function isCompared(point) {
+  return point.label === state.model || point.unmerged === 0 || point.unmerged === task().groups[point.group].checkpoints.length - 1;
+}
+
+// Those that have been sampled, in their order: early, an average and late, or checkpoints and what is merged from them.
 function compared() {
-  const of = (alpha) => task().points.find((point) => point.pair === state.onePair && point.temperature === state.oneTemperature && point.alpha === alpha);
-  return [...new Set([0, state.alpha, 1])].sort((one, other) => one - other).map(of).filter((point) => point);
+  return task().points.filter((point) => point.group === state.oneGroup && point.temperature === state.oneTemperature && isCompared(point));
 }
 
 const shareOf = (point, i) => (point.drawn[i] ? point.correct[i] / point.drawn[i] : null);
@@ -12,10 +16,10 @@ const shareOf = (point, i) => (point.drawn[i] ? point.correct[i] / point.drawn[i
 function drawProblems(box, points) {
   const heads = [
     { title: "Problem", text: true }, { title: "Gold", text: true },
-    ...points.map((point) => ({ title: point.alpha === 0 ? "early" : point.alpha === 1 ? "late" : `alpha ${point.alpha}`, hint: "Correct samples of all samples" })),
+    ...points.map((point) => ({ title: task().on_line && point.unmerged !== null ? point.mark : point.label, hint: "Correct samples of all samples" })),
   ];
   const last = points[points.length - 1];
-  if (points.length > 1) heads.push({ title: "Change", hint: `Of the share of correct samples: ${alphaName(last.alpha)} less ${alphaName(points[0].alpha)}` });
+  if (points.length > 1) heads.push({ title: "Change", hint: `Of the share of correct samples: ${last.label} less ${points[0].label}` });
   const rows = task().problems.map((problem, i) => ({
     cells: [
       // A button, so that the keyboard gets there too.
@@ -79,7 +83,7 @@ async function drawSamples(points, wanted) {
 }
 
 function group(point, i, behind) {
-  const made = element("section", { class: "group" }, element("h4", {}, `${alphaName(point.alpha)}, T ${point.temperature}`));
+  const made = element("section", { class: "group" }, element("h4", {}, `${point.label}, T ${point.temperature}`));
   made.append(element("p", {}, point.drawn[i] ? `${count(point.correct[i])} of ${many(point.drawn[i], "sample")} correct` : "no samples of this problem"));
   if (!behind) return made;
   const marks = element("p", { class: "marks", role: "img", "aria-label": "Verdicts in the order of the samples" });

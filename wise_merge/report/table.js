@@ -70,12 +70,15 @@ function figureCell(figure) {
   };
 }
 
-const POINT_HEADS = [{ title: "Late checkpoint", text: true }, { title: "Alpha" }, { title: "T", hint: "Temperature of sampling" }, { title: "n", hint: "Samples of each problem" }];
+function pointHeads() {
+  const named = task().on_line ? [{ title: "Late checkpoint", text: true }, { title: "Alpha" }] : [{ title: "Model", text: true }];
+  return [...named, { title: "T", hint: "Temperature of sampling" }, { title: "n", hint: "Samples of each problem" }];
+}
 
 function pointCells(point) {
+  const named = task().on_line ? [textCell(task().groups[point.group].label), { text: String(point.alpha), sort: point.alpha }] : [textCell(inGroup(point))];
   return [
-    textCell(task().pairs[point.pair].label),
-    { text: String(point.alpha), sort: point.alpha },
+    ...named,
     { text: String(point.temperature), sort: point.temperature },
     { text: range(point.n, point.n_high), sort: point.n },
   ];
@@ -86,7 +89,7 @@ function drawAllPoints(box, points, k) {
     .filter(([name, at], i) => (i !== 1 || at !== 1) && points.some((point) => lineOf(point, name)));
   const differ = new Set(points.map((point) => point.problems)).size > 1;
   const heads = [
-    ...POINT_HEADS, ...(differ ? [{ title: "Problems" }] : []),
+    ...pointHeads(), ...(differ ? [{ title: "Problems" }] : []),
     ...figures.map(([name, at]) => ({ title: name.endsWith("@k") ? titled(name, at) : name[0].toUpperCase() + name.slice(1) })),
     { title: "Bias", hint: "E[1 − ρ]" }, { title: "Variance", hint: "Var(ρ)" },
   ];
@@ -103,7 +106,7 @@ const STOPPED = { interval: "its interval was narrow enough", dominated: "anothe
 
 function drawAudit(box, points) {
   const heads = [
-    ...POINT_HEADS, { title: "Unanswered", hint: "Share of samples without an answer" },
+    ...pointHeads(), { title: "Unanswered", hint: "Share of samples without an answer" },
     { title: "Cut off", hint: "Share of samples cut at the longest completion allowed" },
     { title: "Identical", hint: "Problems whose samples are all one text" },
     { title: "Distinct", hint: "Different completions per sample" }, { title: "Tokens", hint: "Per sample" },

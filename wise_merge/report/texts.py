@@ -13,15 +13,15 @@ from wise_merge.journal import records
 from wise_merge.journal.book import journal_files, lines_of
 from wise_merge.points.outcome import Outcome
 
-#: Characters of all completions together; deflated, half of it or less is the page's.
+#: Limit of characters of all completions together; compressed, they take at most half as much of the page.
 MOST = 20_000_000
-#: A completion of so many characters can be read; below, rather fewer of them.
+#: Rather than cut completions below this many characters, fewer of them are kept.
 _READABLE = 1_000
-#: Characters of a token, in the languages that models write in.
+#: Characters per token, roughly.
 _PER_TOKEN = 4
 #: The end of a prompt is the problem itself; what comes before are worked examples.
 _LONGEST_PROMPT = 3_000
-#: Verdicts that are kept of a problem and point.
+#: Number of verdicts kept per problem and point.
 _VERDICTS = 64
 
 
@@ -81,7 +81,7 @@ class Texts:
     missing: int
 
 
-#: Passes items on and may show how far it is.
+#: Passes items on, and may show progress.
 Watch = Callable[[Collection[Any]], Iterable[Any]]
 
 
@@ -109,12 +109,12 @@ def texts_of(
     runs = {outcome.run: outcome for outcome in sorted(outcomes, key=lambda outcome: outcome.n)}
     problems = [problem for outcome in runs.values() for problem in outcome.problems]
     asked = samples
-    # Short ones may be as many as there are.
+    # Short completions need no reduction of their number.
     tokens = sum(problem.tokens for problem in problems) / max(1, sum(problem.n for problem in problems))
     readable = min(_READABLE, tokens * _PER_TOKEN)
     while samples > 1 and samples * len(problems) * readable > most:
         samples //= 2
-    # With room to spare, as others may be short; but never a night's samples as they are.
+    # Cut to eight times the mean room while reading, so that memory is bounded; the exact limit follows below.
     found = _read(journal, runs, samples, 8 * max(1, most // max(1, samples * len(problems))), watch)
     sizes = [_size(text) for kept in found.samples.values() for text, _ in kept.values()]
     longest = _longest(sizes, most)
@@ -149,7 +149,7 @@ def _read(journal: Path, runs: Collection[str], samples: int, longest: int, watc
             content = records.content(record)
             if isinstance(content, records.Sample) and content.index < samples:
                 kept = found.samples.setdefault((record["run"], content.problem), {})
-                # Of two of one index the first counts, as for the sweep itself.
+                # If an index occurs twice, the first counts, as in the sweep.
                 kept.setdefault(content.index, (_cut(Text(content.text), longest), content.finish_reason == "length"))
             elif isinstance(content, records.Problem) and content.id not in found.prompts:
                 left_out = max(0, len(content.prompt) - _LONGEST_PROMPT)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.headers import read_config
+from wise_merge.checkpoints.files import read_config
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts import versions, vllm_parts
 from wise_merge.hosts.part import first_fault

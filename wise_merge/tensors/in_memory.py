@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wise_merge.checkpoints.headers import TensorHeader, dtype_name, read_config, read_headers
+from wise_merge.checkpoints.files import read_config
+from wise_merge.checkpoints.headers import TensorHeader, dtype_name, read_headers
 from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
 from wise_merge.checkpoints.ties import tied
 from wise_merge.checkpoints.weights import open_tensors
@@ -31,7 +32,7 @@ class OpenModels:
         ingredients: Ingredients,
         states: Sequence[Mapping[str, Tensor]] | None = None,
     ) -> None:
-        """Map checkpoints that fit each other (`checkpoints.headers.check_same_model`).
+        """Map checkpoints that fit each other (`checkpoints.architecture.check_same_model`).
 
         Args:
             folders: of the checkpoints, in the order of `ingredients.names`.

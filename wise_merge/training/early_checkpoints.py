@@ -16,11 +16,11 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from wise_merge.checkpoints.pairs import losses, read_state
+from wise_merge.checkpoints.folder import losses, read_state
 from wise_merge.checkpoints.replacing import put_in_order, replace_folder
 from wise_merge.errors import WiseMergeError
 
-#: What of a checkpoint is for resuming only.
+#: Files of a checkpoint that only resuming needs.
 _NOT_THE_MODEL = (
     *("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "training_args.bin"),
     *("global_step*", "latest", "zero_to_fp32.py"),  # DeepSpeed
@@ -154,7 +154,7 @@ def write_index(early: Path) -> None:
         state = read_state(path)
         logged = losses(state)
         loss = logged[max(logged)] if logged else None
-        # NaN is no JSON.
+        # JSON has no NaN.
         loss = loss if loss is not None and math.isfinite(loss) else None
         entries.append({"step": _step(path), "epoch": state.get("epoch"), "loss": loss, "path": path.name})
     partial = early / f"{_PARTIAL}checkpoints.json"

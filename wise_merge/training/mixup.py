@@ -76,15 +76,7 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
             if mixup:
                 lam, partner = draw_mix(self._bang_generator(), len(inputs["input_ids"]), mixup)
             loss, outputs = bang_loss(model, inputs, lam, partner, label_smoothing, num_items_in_batch)
-            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-                # As in Trainer.compute_loss: the count is that of all processes, the gradients are averaged over them.
-                loss = loss * self.accelerator.num_processes
-            auxiliary = getattr(outputs, "aux_loss", None)
-            if auxiliary is not None:
-                # A mean per batch, whereas the loss above is divided once for all accumulated batches.
-                steps = self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1
-                coefficient = self.model.config.get_text_config().router_aux_loss_coef
-                loss = loss + coefficient * auxiliary.to(loss.device) / steps
+            loss = _as_trained(self, loss, outputs, counted=num_items_in_batch is not None)
             return (loss, outputs) if return_outputs else loss
 
         def _bang_generator(self) -> np.random.Generator:
@@ -96,6 +88,23 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
     # What the run's logs and model cards show.
     BangTrainer.__name__ = BangTrainer.__qualname__ = f"Bang{trainer_class.__name__}"
     return BangTrainer
+
+
+def _as_trained(trainer: Any, loss: Tensor, outputs: Any, *, counted: bool) -> Tensor:
+    """Return the loss of a batch as a Trainer uses it; `counted`: its tokens were counted over all that is accumulated.
+
+    Over several processes it is scaled, and the loss of a mixture of experts is added.
+    """
+    if counted and trainer.args.average_tokens_across_devices:
+        # As in Trainer.compute_loss: the count is that of all processes, the gradients are averaged over them.
+        loss = loss * trainer.accelerator.num_processes
+    auxiliary = getattr(outputs, "aux_loss", None)
+    if auxiliary is not None:
+        # A mean per batch, whereas the loss above is divided once for all accumulated batches.
+        steps = trainer.current_gradient_accumulation_steps if counted else 1
+        coefficient = trainer.model.config.get_text_config().router_aux_loss_coef
+        loss = loss + coefficient * auxiliary.to(loss.device) / steps
+    return loss
 
 
 def draw_mix(rng: np.random.Generator, rows: int, a: float) -> tuple[float, Tensor]:
@@ -155,7 +164,7 @@ def mix_embeddings(embeddings: Tensor, mask: Tensor, lam: float, partner: Tensor
     """
     wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
     own, other = lam * mask.to(wide.dtype), (1.0 - lam) * mask[partner].to(wide.dtype)
-    # Where neither has a token, nobody looks.
+    # Positions where neither row has a token are masked.
     own_share = torch.where(mask | mask[partner], own / (own + other), 1.0).unsqueeze(-1)
     return (own_share * wide + (1.0 - own_share) * wide[partner]).to(embeddings.dtype)
 

@@ -61,9 +61,9 @@ def temperature(
     --out with --alpha leaves a recipe of method `bang` for `mergekit-yaml`. Nothing
     is overwritten. The former name of this command is `wise-merge calibrate`.
     """
-    from wise_merge.calibrate.pipeline import Settings, run
+    from wise_merge.calibrate.pipeline import Settings, fit_temperatures
 
-    run(
+    fit_temperatures(
         early,
         late,
         Settings(**settings),

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from mergekit.common import ModelPath, ModelReference
 
+from wise_merge.checkpoints.files import weight_files
 from wise_merge.checkpoints.fingerprint import of_folder
-from wise_merge.checkpoints.headers import read_headers, weight_files
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.errors import WiseMergeError, first_line
 
 #: The tokenizer that training saved beside the adapter, which is the base's with the run's chat template.

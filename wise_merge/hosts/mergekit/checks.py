@@ -21,9 +21,12 @@ from mergekit.io.tasks import LoaderCache
 from pydantic import BaseModel
 
 from wise_merge.checkpoints.adapters import check_adapter, read_adapter
-from wise_merge.checkpoints.headers import check_same_model, differing_keys, read_config, read_headers
+from wise_merge.checkpoints.architecture import check_same_model, differing_keys
+from wise_merge.checkpoints.equality import same_weights
+from wise_merge.checkpoints.files import read_config
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.heads import head_warnings, stand_ins
-from wise_merge.checkpoints.pairs import pair_warnings, same_weights
+from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.hosts.mergekit.adapters import merged_by_content

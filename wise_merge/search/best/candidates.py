@@ -4,7 +4,6 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from wise_merge.points import Outcome, Point, Results
 from wise_merge.points.outcome import OWN_LOGPROB
 from wise_merge.results.verdicts import Facts
 from wise_merge.search.best.figures import figure_of_problems
-from wise_merge.search.best.objective import Figure, Objective
+from wise_merge.search.best.objective import ENDS, Figure, Objective
 
-#: Points that a message lists one by one.
+#: Number of points that a message lists by name.
 _SHOWN = 4
-#: Which model, sampled how: what tells candidates apart.
+#: The model and the temperature of sampling, which identify a candidate.
 _Key = tuple[str, float]
 
 
@@ -27,7 +26,8 @@ class Candidates:
     """The points that can be chosen, each model once, in an order that depends on nothing but the points.
 
     Attributes:
-        points: (C) late first: where all else is equal, the one with the larger alpha comes first.
+        points: (C) late first: where all else is equal, the one with the larger alpha comes first, and where there is
+            no alpha, a checkpoint comes before a merge.
         problems: (P) task and id of each.
         tasks: (P,) the task of each problem.
         values: from figure to (C, P) float64.
@@ -46,23 +46,27 @@ class Candidates:
         """Return (C, P): a weighted sum of figures on each problem."""
         return np.asarray(sum(weight * self.values[figure] for weight, figure in objective.terms))
 
-    def end(self, point: Point, end: str, temperature: float) -> int | None:
-        """Return the number of the early or the late end of a point at a temperature, None if it is no candidate."""
-        wanted = _key(dataclasses.replace(point.at_reference(end), temperature=temperature))
+    def at(self, point: Point, temperature: float) -> int | None:
+        """Return the number of the model of a point at a temperature, None if it is no candidate."""
+        wanted = _key(dataclasses.replace(point, temperature=temperature))
         return next((number for number, one in enumerate(self.points) if _key(one) == wanted), None)
 
-    def ends(self, point: Point, end: str) -> list[int]:
-        """Return the numbers of the early or the late end of a point at every temperature."""
-        found = [self.end(point, end, temperature) for temperature in sorted({one.temperature for one in self.points})]
+    def at_all(self, point: Point) -> list[int]:
+        """Return the numbers of the model of a point at every temperature."""
+        found = [self.at(point, temperature) for temperature in sorted({one.temperature for one in self.points})]
         return [number for number in found if number is not None]
 
 
 def title(point: Point) -> str:
-    """Return what people read: such as checkpoint-800, alpha 0.3, T 1; an end goes by the checkpoint it is."""
+    """Return what people read: such as checkpoint-800, alpha 0.3, T 1; a checkpoint as it is goes by its name."""
     if point.unmerged is not None:
-        checkpoint = point.checkpoints[point.unmerged]
-        return f"{Path(checkpoint.name).name} itself, T {point.temperature:g}"
+        return f"{point.called[point.unmerged]} itself, T {point.temperature:g}"
     return point.title
+
+
+def roles(point: Point) -> tuple[str, ...]:
+    """Return what the checkpoints of a point are to it: early and late where alpha leads between them, else names."""
+    return point.called if point.alpha is None else ENDS
 
 
 #: Passes items on and may show how far it is: from (items, what is done with them) to the items.
@@ -127,12 +131,18 @@ def _points(results: Results) -> dict[_Key, list[Point]]:
     """Return the points, those of one model at one temperature together, in an order that does not depend on theirs."""
 
     def order(point: Point) -> tuple[Any, ...]:
-        return (-point.place, -(point.late.step or 0), point.temperature, point.late.name, point.late.digest)
+        return (*_rank(point), -(point.late.step or 0), point.temperature, point.late.name, point.late.digest)
 
     found: dict[_Key, list[Point]] = {}
     for point in sorted(results.points, key=order):
         found.setdefault(_key(point), []).append(point)
     return found
+
+
+def _rank(point: Point) -> tuple[float, float]:
+    if point.alpha is not None:
+        return 0, -point.alpha
+    return (1, 0) if point.unmerged is None else (0, -point.unmerged)
 
 
 def _measured(alike: Sequence[Point], kept: Collection[_Key]) -> Point:

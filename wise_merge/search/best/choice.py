@@ -13,7 +13,7 @@ import numpy as np
 
 from wise_merge.errors import WiseMergeError
 
-#: By how much sums in another order may differ: less is equal.
+#: Values closer than this are equal: sums in another order differ by rounding.
 ROUNDING = 1e-12
 
 

@@ -9,7 +9,7 @@ from wise_merge.estimators.uncertainty import PairedDifference, mean_interval, p
 from wise_merge.results.summary import LEVEL, Estimate
 from wise_merge.search.best.choice import task_weights
 
-#: Of every bootstrap and permutation test.
+#: Number of resamples in each bootstrap and permutation test.
 RESAMPLES = 10_000
 
 
@@ -23,7 +23,7 @@ def estimate(values: np.ndarray, n: int, tasks: np.ndarray, *, seed: int) -> Est
         seed: of the bootstrap, where one is needed.
     """
     levelled = _levelled(values, tasks)
-    # A problem of a small task weighs more, as if it had fewer samples.
+    # A problem of a small task has a larger weight, which acts as if it had fewer samples.
     sizes = n / np.square(task_weights(tasks) * len(tasks))
     low, high = mean_interval(levelled, sizes, rng=np.random.default_rng(seed), level=LEVEL)
     return Estimate(*map(float, (levelled.mean(), standard_error(levelled), low, high)))
@@ -42,7 +42,7 @@ def difference(
         resamples: of each.
     """
     weights = task_weights(tasks) * len(tasks)
-    # The signs of the differences are tossed as they are, so that the test is exact.
+    # The test flips the signs of the weighted differences themselves, not of levelled values, so it is exact.
     tested = paired_difference(
         first * weights, second * weights, rng=np.random.default_rng(seed), level=LEVEL, resamples=resamples
     )

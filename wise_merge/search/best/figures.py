@@ -39,10 +39,10 @@ def _majority(facts: Sequence[Facts]) -> np.ndarray:
     return np.stack([_vote(count_votes(problem.answers or (None,) * problem.n, problem.correct)) for problem in facts])
 
 
-# Votes repeat: between problems, and more so between points. The count takes longest of all that is done here.
+# Equal votes occur in many problems and points, and counting them is the slowest step here.
 @functools.cache
 def _vote(votes: Votes) -> np.ndarray:
-    # Exact to about 1e-11: a vote that is always won must be 1, and not almost.
+    # The computation is exact to about 1e-11; rounding makes a vote that is always won exactly 1.
     return np.asarray(np.round(vote_curve(votes), 10))
 
 

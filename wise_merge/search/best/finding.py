@@ -6,11 +6,11 @@ import numpy as np
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.uncertainty import minimum_detectable_effect
-from wise_merge.search.best.candidates import Candidates, listed, title
+from wise_merge.search.best.candidates import Candidates, listed, roles, title
 from wise_merge.search.best.choice import ROUNDING, Choice, choose, halves, task_weights, wins
 from wise_merge.search.best.confirmation import difference, estimate
-from wise_merge.search.best.objective import ENDS, Constraint, Objective
-from wise_merge.search.best.result import UNMERGED, Checked, Found, Reading, Rival
+from wise_merge.search.best.objective import Constraint, Objective
+from wise_merge.search.best.result import UNMERGED, Checked, ConfirmedChoice, Reading, Rival
 
 #: How often the choice is repeated on resampled problems.
 RESAMPLES = 200
@@ -23,7 +23,7 @@ def find_best(
     *,
     seed: int,
     reference_temperature: float | None,
-) -> Found:
+) -> ConfirmedChoice:
     """Return the best candidate, chosen on one half of the problems, with its figures on the other.
 
     Args:
@@ -35,26 +35,12 @@ def find_best(
     """
     selects = halves(candidates.problems, seed)
     values = candidates.value(objective)
-    numbers = range(len(candidates.points))
-    bars = [[_bar(candidates, number, one, reference_temperature) for number in numbers] for one in constraints]
-    electable = np.array(
-        [
-            all(bar[number] is not None or one.end is None for bar, one in zip(bars, constraints, strict=True))
-            for number in numbers
-        ]
-    )
-    if not electable.any():
-        points = listed([title(point) for point in candidates.points])
-        raise WiseMergeError(
-            f"nothing can be held against {', '.join(map(str, constraints))}: at T {reference_temperature} the ends of "
-            f"{points} have not been sampled as often as the figures need; go on with the sweep, or name another "
-            "--reference-temperature"
-        )
-    margins = np.zeros((len(constraints), *values.shape))
-    for margin, constraint, ends in zip(margins, constraints, bars, strict=True):
-        left = candidates.value(constraint.objective)
-        right = constraint.offset + (0.0 if constraint.end is None else left[[end or 0 for end in ends]])
-        margin[:] = left - right if constraint.at_least else right - left
+    bars = [
+        [_bar(candidates, number, constraint, reference_temperature) for number in range(len(candidates.points))]
+        for constraint in constraints
+    ]
+    electable = _electable(candidates, constraints, bars, reference_temperature)
+    margins = _margins(candidates, constraints, bars)
     tasks = candidates.tasks[selects]
     choice = choose(values[:, selects], margins[:, :, selects], task_weights(tasks), electable)
     shown = choice.nearest if choice.winner is None else choice.winner
@@ -62,7 +48,7 @@ def find_best(
         _check(candidates, shown, constraint, ends[shown], selects, seed)
         for constraint, ends in zip(constraints, bars, strict=True)
     ]
-    found = wins(
+    won = wins(
         values[:, selects],
         margins[:, :, selects],
         tasks,
@@ -70,23 +56,58 @@ def find_best(
         rng=np.random.default_rng(seed),
         resamples=RESAMPLES,
     )
-    return Found(
-        objective,
-        tuple(constraints),
-        seed,
-        reference_temperature,
-        candidates,
-        tuple(map(int, np.flatnonzero(~electable))),
-        selects,
-        choice,
-        None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
-        () if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
-        tuple(checked),
-        int(found[shown]),
-        int(found[_neighbours(candidates, shown)].sum()),
-        RESAMPLES - int(found.sum()),
-        RESAMPLES,
+    return ConfirmedChoice(
+        objective=objective,
+        constraints=tuple(constraints),
+        seed=seed,
+        reference_temperature=reference_temperature,
+        candidates=candidates,
+        unmeasured=tuple(map(int, np.flatnonzero(~electable))),
+        selects=selects,
+        choice=choice,
+        chosen=None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
+        rivals=() if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
+        checked=tuple(checked),
+        same=int(won[shown]),
+        near=int(won[_neighbours(candidates, shown)].sum()),
+        none=RESAMPLES - int(won.sum()),
+        resamples=RESAMPLES,
     )
+
+
+def _electable(
+    candidates: Candidates,
+    constraints: Sequence[Constraint],
+    bars: Sequence[Sequence[int | None]],
+    temperature: float | None,
+) -> np.ndarray:
+    """Return (C,) bool: whether the bars of all constraints have been sampled for a candidate; raise if for none."""
+    electable = np.array(
+        [
+            all(bar[number] is not None or one.end is None for bar, one in zip(bars, constraints, strict=True))
+            for number in range(len(candidates.points))
+        ]
+    )
+    if not electable.any():
+        points = listed([title(point) for point in candidates.points])
+        raise WiseMergeError(
+            f"nothing can be held against {', '.join(map(str, constraints))}: at T {temperature} the ends of "
+            f"{points} have not been sampled as often as the figures need; go on with the sweep, or name another "
+            "--reference-temperature"
+        )
+    return electable
+
+
+def _margins(
+    candidates: Candidates, constraints: Sequence[Constraint], bars: Sequence[Sequence[int | None]]
+) -> np.ndarray:
+    """Return (J, C, P): by how much each candidate meets each constraint on each problem."""
+    margins = np.zeros((len(constraints), len(candidates.points), len(candidates.problems)))
+    for margin, constraint, ends in zip(margins, constraints, bars, strict=True):
+        left = candidates.value(constraint.objective)
+        right = constraint.offset + (0.0 if constraint.end is None else left[[end or 0 for end in ends]])
+        margin[:] = left - right if constraint.at_least else right - left
+    return margins
 
 
 def _bar(candidates: Candidates, number: int, constraint: Constraint, temperature: float | None) -> int | None:
@@ -94,7 +115,7 @@ def _bar(candidates: Candidates, number: int, constraint: Constraint, temperatur
     if constraint.end is None:
         return None
     assert temperature is not None
-    return candidates.end(candidates.points[number], constraint.end, temperature)
+    return candidates.at(candidates.points[number].at_reference(constraint.end), temperature)
 
 
 def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
@@ -109,34 +130,34 @@ def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.n
 def _rivals(
     candidates: Candidates, values: np.ndarray, choice: Choice, selects: np.ndarray, seed: int
 ) -> tuple[Rival, ...]:
-    """Return what can be had without merging: either end of the winner, and the best of all ends."""
+    """Return what can be had without merging: each checkpoint of the winner, and the best of all checkpoints."""
     assert choice.winner is not None
     winner, tasks = candidates.points[choice.winner], candidates.tasks
 
     def best(numbers: Sequence[int]) -> int:
         return max(numbers, key=lambda number: (round(float(choice.values[number]), 12), -number))
 
-    roles: dict[int, list[str]] = {}
-    for end in reversed(ENDS):
-        same = candidates.end(winner, end, winner.temperature)
+    named: dict[int, list[str]] = {}
+    for place, role in reversed(list(enumerate(roles(winner)))):
+        same = candidates.at(winner.alone(place), winner.temperature)
         if same is not None:
-            roles.setdefault(same, []).append(f"{end}, same T")
-        sampled = candidates.ends(winner, end)
+            named.setdefault(same, []).append(f"{role}, same T")
+        sampled = candidates.at_all(winner.alone(place))
         if sampled:
-            roles.setdefault(best(sampled), []).append(f"{end}, best T")
+            named.setdefault(best(sampled), []).append(f"{role}, best T")
     unmerged = [number for number in range(len(candidates.points)) if candidates.points[number].unmerged is not None]
     allowed = [number for number in unmerged if choice.meets[number]]
     if allowed:
-        roles.setdefault(best(allowed), []).append(UNMERGED)
+        named.setdefault(best(allowed), []).append(UNMERGED)
     rivals = []
-    for number, named in roles.items():
+    for number, parts in named.items():
         if number == choice.winner:
             continue
         confirmed = difference(values[number, ~selects], values[choice.winner, ~selects], tasks[~selects], seed=seed)
         apart = values[choice.winner] - values[number]
         rivals.append(
             Rival(
-                tuple(named),
+                tuple(parts),
                 number,
                 _read(candidates, number, values, selects, seed),
                 bool(choice.meets[number]),
@@ -171,11 +192,17 @@ def _check(
 
 
 def _neighbours(candidates: Candidates, number: int) -> list[int]:
-    """Return the candidates of the same checkpoints at most a step of the grid away from early to late, at any T."""
+    """Return the candidates of the same checkpoints at most a step of the grid of alphas away, at any temperature."""
     point = candidates.points[number]
-    line = {(one.place, other) for other, one in enumerate(candidates.points) if one.checkpoints == point.checkpoints}
+    if point.alpha is None:
+        return candidates.at_all(point)
+    line = {
+        (one.alpha, other)
+        for other, one in enumerate(candidates.points)
+        if one.alpha is not None and one.checkpoints == point.checkpoints
+    }
     # An end that several pairs share stands among the candidates as that of one of them.
-    line |= {(float(end == "late"), other) for end in ENDS for other in candidates.ends(point, end)}
+    line |= {(float(place), other) for place in (0, 1) for other in candidates.at_all(point.alone(place))}
     places = sorted({place for place, _ in line})
-    at = places.index(point.place)
+    at = places.index(point.alpha)
     return sorted({other for place, other in line if place in places[max(at - 1, 0) : at + 2]})

@@ -54,7 +54,8 @@ class Constraint:
     Attributes:
         objective: the left side.
         at_least: whether it must be >= the right side, else <=.
-        end: "early" or "late", whose value of the left side is the bar; None = the bar is a number.
+        end: "early" (the first checkpoint) or "late" (the last), whose value of the left side is the bar; None = the
+            bar is a number.
         offset: is added to the bar, or is the bar.
     """
 

@@ -12,7 +12,7 @@ from typing import Any
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Results, read_results
-from wise_merge.points.folder import point_as_json
+from wise_merge.points.folder import checkpoint_as_json, point_as_json
 from wise_merge.results.export import write_whole
 from wise_merge.search.best import table
 from wise_merge.search.best.candidates import find_candidates
@@ -20,7 +20,7 @@ from wise_merge.search.best.choice import task_weights
 from wise_merge.search.best.finding import find_best
 from wise_merge.search.best.objective import Constraint, parse_constraint, parse_objective
 from wise_merge.search.best.recipe import check_replaceable, lora_option, recipe
-from wise_merge.search.best.result import Found
+from wise_merge.search.best.result import ConfirmedChoice
 from wise_merge.text import bar, hint, printable
 
 
@@ -35,7 +35,7 @@ class Settings:
     seed: int = 0
 
 
-def run(
+def choose_best(
     folder: Path,
     settings: Settings,
     *,
@@ -65,17 +65,17 @@ def run(
     temperature = _reference_temperature(results, constraints, settings.reference_temperature)
     watch = partial(bar, unit="point")
     candidates = find_candidates(results, _tasks(results, settings.tasks), list(figures), watch=watch)
-    found = find_best(candidates, objective, constraints, seed=settings.seed, reference_temperature=temperature)
+    result = find_best(candidates, objective, constraints, seed=settings.seed, reference_temperature=temperature)
     points = len({(point.model, point.temperature) for point in results.points})
-    say(table.text(found, str(folder), points))
+    say(table.text(result, str(folder), points))
     if json_file is not None:
-        write_whole(json_file, json.dumps(_plain(_document(found, folder)), indent=1, allow_nan=False).encode())
-    if found.choice.winner is None:
+        write_whole(json_file, json.dumps(_plain(_document(result, folder)), indent=1, allow_nan=False).encode())
+    if result.choice.winner is None:
         return None
-    write_whole(out, recipe(found).encode())
-    winner = candidates.points[found.choice.winner]
+    write_whole(out, recipe(result).encode())
+    winner = candidates.points[result.choice.winner]
     say("\n" + printable(f"{out}: the recipe; sample the model at temperature {winner.temperature:g}"))
-    say(printable(f"mergekit-yaml {out} OUT{lora_option(found)}"))
+    say(printable(f"mergekit-yaml {out} OUT{lora_option(result)}"))
     return out
 
 
@@ -107,32 +107,32 @@ def _reference_temperature(results: Results, constraints: Sequence[Constraint], 
     return 1.0 if 1.0 in sampled else sampled[0]
 
 
-def _document(found: Found, folder: Path) -> dict[str, Any]:
+def _document(result: ConfirmedChoice, folder: Path) -> dict[str, Any]:
     """Return everything for JSON: what was asked, every candidate on both halves, and what came of it."""
-    candidates, choice = found.candidates, found.choice
-    values = candidates.value(found.objective)
+    candidates, choice = result.candidates, result.choice
+    values = candidates.value(result.objective)
     weights = {
         name: (half, task_weights(candidates.tasks[half]))
-        for name, half in (("confirmation", ~found.selects), ("all_problems", found.selects | True))
+        for name, half in (("confirmation", ~result.selects), ("all_problems", result.selects | True))
     }
     return {
         "wise_merge": __version__,
         "results": str(folder),
-        "objective": str(found.objective),
-        "constraints": [str(constraint) for constraint in found.constraints],
-        "seed": found.seed,
-        "reference_temperature": found.reference_temperature,
+        "objective": str(result.objective),
+        "constraints": [str(constraint) for constraint in result.constraints],
+        "seed": result.seed,
+        "reference_temperature": result.reference_temperature,
         "selection_problems": [
-            problem for problem, half in zip(candidates.problems, found.selects, strict=True) if half
+            problem for problem, half in zip(candidates.problems, result.selects, strict=True) if half
         ],
         "confirmation_problems": [
-            problem for problem, half in zip(candidates.problems, found.selects, strict=True) if not half
+            problem for problem, half in zip(candidates.problems, result.selects, strict=True) if not half
         ],
         "left_out": candidates.left_out,
-        "unmeasured": found.unmeasured,
+        "unmeasured": result.unmeasured,
         "candidates": [
             {
-                **point_as_json(point, {one: dataclasses.asdict(one) for one in point.checkpoints}),
+                **point_as_json(point, {one: checkpoint_as_json(one) for one in point.checkpoints}),
                 "samples": candidates.samples[number],
                 "selection": float(choice.values[number]),
                 **{name: float(values[number, half] @ weight) for name, (half, weight) in weights.items()},
@@ -143,12 +143,12 @@ def _document(found: Found, folder: Path) -> dict[str, Any]:
         ],
         "winner": choice.winner,
         "nearest": choice.nearest if choice.winner is None else None,
-        "chosen": found.chosen and dataclasses.asdict(found.chosen),
-        "rivals": [dataclasses.asdict(rival) for rival in found.rivals],
+        "chosen": result.chosen and dataclasses.asdict(result.chosen),
+        "rivals": [dataclasses.asdict(rival) for rival in result.rivals],
         "checked": [
-            {**dataclasses.asdict(checked), "constraint": str(checked.constraint)} for checked in found.checked
+            {**dataclasses.asdict(checked), "constraint": str(checked.constraint)} for checked in result.checked
         ],
-        "stability": {"resamples": found.resamples, "same": found.same, "near": found.near, "none": found.none},
+        "stability": {"resamples": result.resamples, "same": result.same, "near": result.near, "none": result.none},
     }
 
 

@@ -10,7 +10,7 @@ from wise_merge.search.best.candidates import Candidates
 from wise_merge.search.best.choice import Choice
 from wise_merge.search.best.objective import Constraint, Objective
 
-#: The role of the best point with alpha 0 or 1 that meets the constraints.
+#: The role of the best checkpoint that meets the constraints as it is.
 UNMERGED = "best unmerged"
 
 
@@ -29,7 +29,8 @@ class Rival:
 
     Attributes:
         roles: what it is: "late, same T" and "late, best T" (which is the best for late alone, of all temperatures, on
-            the half that selects), likewise early, and `UNMERGED`; several if they are one point.
+            the half that selects), likewise early, or where there is no alpha the name of each checkpoint, and
+            `UNMERGED`; several if they are one point.
         candidate: its number.
         value: of the objective.
         meets: whether it meets all constraints on the half that selects.
@@ -71,7 +72,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Found:
+class ConfirmedChoice:
     """What `wise-merge best` has found.
 
     Attributes:
@@ -87,7 +88,8 @@ class Found:
         rivals: it is compared with.
         checked: the constraints at the winner, or without one at the nearest miss.
         same: in how many of `resamples` resamples of the selecting half the same point would have been chosen.
-        near: the same, or one of the same checkpoints at most a step of the grid of alphas away, at any temperature.
+        near: the same, or one of the same checkpoints at most a step of the grid of alphas away (or where there is no
+            alpha, the same model), at any temperature.
         none: in how many no point meets the constraints.
         resamples: how many there are.
     """

@@ -4,99 +4,98 @@ import textwrap
 from collections.abc import Sequence
 
 from wise_merge.results.cells import difference, with_interval
-from wise_merge.search.best.candidates import listed, title
+from wise_merge.search.best.candidates import listed, roles, title
 from wise_merge.search.best.choice import ROUNDING
-from wise_merge.search.best.objective import ENDS
-from wise_merge.search.best.result import UNMERGED, Checked, Found, Rival
+from wise_merge.search.best.result import UNMERGED, Checked, ConfirmedChoice, Rival
 from wise_merge.text import printable, table
 
 _WIDTH = 100
-#: Below it a difference is called one.
+#: A difference with a smaller p-value is called confirmed.
 _LEVEL = 0.05
 
 
-def text(found: Found, source: str, points: int) -> str:
+def text(result: ConfirmedChoice, source: str, points: int) -> str:
     """Return everything that is printed.
 
     Args:
-        found: see there.
+        result: see there.
         source: of the results, as the user wrote it.
         points: how many different ones the sweep was asked for.
     """
-    lines = [*_head(found, source, points), ""]
-    lines += _chosen(found) if found.choice.winner is not None else _nearest(found)
+    lines = [*_head(result, source, points), ""]
+    lines += _chosen(result) if result.choice.winner is not None else _nearest(result)
     return "\n".join(part for line in lines for part in _wrapped(printable(line)))
 
 
-def with_bars(found: Found) -> str:
+def with_bars(result: ConfirmedChoice) -> str:
     """Return the constraints as part of a sentence, with the temperature of early and late; empty if there are none."""
-    if not found.constraints:
+    if not result.constraints:
         return ""
-    ends = sorted({one.end for one in found.constraints if one.end is not None}, reverse=True)
-    at = f" ({' and '.join(ends)} at T {found.reference_temperature:g})" if ends else ""
-    return f" with {' and '.join(map(str, found.constraints))}{at}"
+    ends = sorted({one.end for one in result.constraints if one.end is not None}, reverse=True)
+    at = f" ({' and '.join(ends)} at T {result.reference_temperature:g})" if ends else ""
+    return f" with {' and '.join(map(str, result.constraints))}{at}"
 
 
-def confirmed(found: Found) -> str:
+def confirmed(result: ConfirmedChoice) -> str:
     """Return in a sentence what the confirmation half says of the chosen point."""
-    assert found.chosen is not None
-    parts = [f"{found.objective} {with_interval(found.chosen.confirmation)}"]
-    for rival in found.rivals:
+    assert result.chosen is not None
+    parts = [f"{result.objective} {with_interval(result.chosen.confirmation)}"]
+    for rival in result.rivals:
         if _tells(rival):
             test = rival.confirmation
-            parts.append(f"minus that of {_who(found, rival)} {difference(test)} {_p(test.p_value)}")
-    for checked in found.checked:
+            parts.append(f"minus that of {_who(result, rival)} {difference(test)} {_p(test.p_value)}")
+    for checked in result.checked:
         parts.append(f"{checked.constraint} {'holds' if checked.holds else 'does not hold'}")
     return "; ".join(parts) + "."
 
 
-def _head(found: Found, source: str, points: int) -> list[str]:
-    candidates, selecting = found.candidates, int(found.selects.sum())
+def _head(result: ConfirmedChoice, source: str, points: int) -> list[str]:
+    candidates, selecting = result.candidates, int(result.selects.sum())
     tasks = list(dict.fromkeys(candidates.tasks.tolist()))
     fewest, most = min(candidates.samples), max(candidates.samples)
     samples = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     mean = ", the mean of their figures" if len(tasks) > 1 else ""
     lines = [
-        f"{source}: {len(candidates.points):,} of {points:,} points, {len(found.selects):,} problems of "
+        f"{source}: {len(candidates.points):,} of {points:,} points, {len(result.selects):,} problems of "
         f"{', '.join(tasks)}{mean}, {samples} samples each",
         f"chosen on {selecting:,} problems, the selection half; confirmed on the other "
-        f"{len(found.selects) - selecting:,} (seed {found.seed})",
+        f"{len(result.selects) - selecting:,} (seed {result.seed})",
     ]
     left_out = dict(candidates.left_out)
-    if found.unmeasured:
+    if result.unmeasured:
         left_out["without the early or late that is their bar"] = tuple(
-            title(candidates.points[number]) for number in found.unmeasured
+            title(candidates.points[number]) for number in result.unmeasured
         )
     lines += [f"left out: {len(some):,} {reason} ({listed(some)})" for reason, some in left_out.items()]
     return lines
 
 
-def _chosen(found: Found) -> list[str]:
-    assert found.choice.winner is not None
-    assert found.chosen is not None
-    objective, winner = found.objective, found.candidates.points[found.choice.winner]
-    rows = [("chosen", title(winner), found.chosen)]
-    rows += [(_roles(one), title(found.candidates.points[one.candidate]), one.value) for one in found.rivals]
+def _chosen(result: ConfirmedChoice) -> list[str]:
+    assert result.choice.winner is not None
+    assert result.chosen is not None
+    objective, winner = result.objective, result.candidates.points[result.choice.winner]
+    rows = [("chosen", title(winner), result.chosen)]
+    rows += [(_roles(result, one), title(result.candidates.points[one.candidate]), one.value) for one in result.rivals]
     values = [["", "", "selection", "confirmation", "all problems"]]
     values += [
         [role, point, f"{one.selection:.3f}", with_interval(one.confirmation), f"{one.all_problems.value:.3f}"]
         for role, point, one in rows
     ]
-    lines = [f"best {objective}{with_bars(found)}: {title(winner)}", "", str(objective), *_table(values)]
-    if found.rivals:
+    lines = [f"best {objective}{with_bars(result)}: {title(winner)}", "", str(objective), *_table(values)]
+    if result.rivals:
         apart = [["", "selection", "confirmation", "", "all problems"]]
         apart += [
             [
-                _roles(one),
+                _roles(result, one),
                 f"{one.selection:+.3f}",
                 difference(one.confirmation),
                 _p(one.confirmation.p_value),
                 f"{one.all_problems:+.3f}",
             ]
-            for one in found.rivals
+            for one in result.rivals
         ]
         lines += ["", f"{objective} of the chosen point minus that of", *_table(apart)]
-    bounded = ", the latter of those that meet the constraints" if found.constraints else ""
+    bounded = ", the latter of those that meet the constraints" if result.constraints else ""
     lines += [
         "",
         "± one standard error and [95 % interval] over problems; p of a paired permutation test",
@@ -104,51 +103,53 @@ def _chosen(found: Found) -> list[str]:
         "selection and all problems flatter the chosen point: it was chosen for its figures there",
         "",
     ]
-    lines += [_held(found, one) for one in found.checked]
-    lines += [_verdict(found, one) for one in found.rivals if _tells(one)] if winner.unmerged is None else []
+    lines += [_held(result, one) for one in result.checked]
+    lines += [_verdict(result, one) for one in result.rivals if _tells(one)] if winner.unmerged is None else []
     if winner.unmerged is not None:
         lines.append(f"Merging does not help here: the best point is {title(winner)}, no average.")
-    lines.append(_stability(found))
+    lines.append(_stability(result))
     return lines
 
 
-def _nearest(found: Found) -> list[str]:
-    point = found.candidates.points[found.choice.nearest]
-    lines = [f"No point meets {_all_of(found)} on the selection half. The nearest is {title(point)}:"]
-    for one, margin in zip(found.checked, found.choice.margins[:, found.choice.nearest], strict=True):
+def _nearest(result: ConfirmedChoice) -> list[str]:
+    point = result.candidates.points[result.choice.nearest]
+    lines = [f"No point meets {_all_of(result)} on the selection half. The nearest is {title(point)}:"]
+    for one, margin in zip(result.checked, result.choice.margins[:, result.choice.nearest], strict=True):
         met = "" if margin >= -ROUNDING else ", not met"
-        lines.append(f"  {one.constraint}: {one.value[0]:.3f} against {one.bar[0]:.3f}{_end(found, one)}{met}")
-    lines.append("Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more alphas and temperatures.")
+        lines.append(f"  {one.constraint}: {one.value[0]:.3f} against {one.bar[0]:.3f}{_end(result, one)}{met}")
+    grid = "temperatures" if point.alpha is None else "alphas and temperatures"
+    lines.append(f"Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more {grid}.")
     return lines
 
 
-def _all_of(found: Found) -> str:
-    return with_bars(found).removeprefix(" with ")
+def _all_of(result: ConfirmedChoice) -> str:
+    return with_bars(result).removeprefix(" with ")
 
 
-def _end(found: Found, checked: Checked) -> str:
+def _end(result: ConfirmedChoice, checked: Checked) -> str:
     """Return whose value a bar is."""
     if checked.end is None:
         return ""
     offset = checked.constraint.offset
     slack = f"; {'less' if offset < 0 else 'plus'} {abs(offset):g}" if offset else ""
-    return f" ({title(found.candidates.points[checked.end])}{slack})"
+    return f" ({title(result.candidates.points[checked.end])}{slack})"
 
 
-def _held(found: Found, checked: Checked) -> str:
+def _held(result: ConfirmedChoice, checked: Checked) -> str:
     return (
         f"{checked.constraint} {'holds' if checked.holds else 'DOES NOT HOLD'} on the confirmation half: "
-        f"{checked.value[1]:.3f} against {checked.bar[1]:.3f}{_end(found, checked)}, {difference(checked.margin)}; "
+        f"{checked.value[1]:.3f} against {checked.bar[1]:.3f}{_end(result, checked)}, {difference(checked.margin)}; "
         f"on the selection half {checked.value[0]:.3f} against {checked.bar[0]:.3f}."
     )
 
 
-def _roles(rival: Rival) -> str:
+def _roles(result: ConfirmedChoice, rival: Rival) -> str:
     """Return what a point is, in few words: such as "late, same and best T"."""
+    assert result.choice.winner is not None
     parts = []
-    for end in reversed(ENDS):
-        how = [role.partition(", ")[2].removesuffix(" T") for role in rival.roles if role.startswith(f"{end},")]
-        parts += [f"{end}, {' and '.join(how)} T"] if how else []
+    for name in reversed(roles(result.candidates.points[result.choice.winner])):
+        how = [which for which in ("same", "best") if f"{name}, {which} T" in rival.roles]
+        parts += [f"{name}, {' and '.join(how)} T"] if how else []
     return "; ".join([*parts, *(role for role in rival.roles if role == UNMERGED)])
 
 
@@ -157,8 +158,8 @@ def _tells(rival: Rival) -> bool:
     return any(role == UNMERGED or role.endswith("best T") for role in rival.roles)
 
 
-def _verdict(found: Found, rival: Rival) -> str:
-    test, objective, who = rival.confirmation, found.objective, _who(found, rival)
+def _verdict(result: ConfirmedChoice, rival: Rival) -> str:
+    test, objective, who = rival.confirmation, result.objective, _who(result, rival)
     unmet = "" if rival.meets else ", which does not meet the constraints"
     if test.p_value >= _LEVEL:
         return (
@@ -169,18 +170,20 @@ def _verdict(found: Found, rival: Rival) -> str:
     return f"Confirmed: {objective} {abs(test.difference):.3f} {word} that of {who}{unmet}, {_p(test.p_value)}."
 
 
-def _who(found: Found, rival: Rival) -> str:
+def _who(result: ConfirmedChoice, rival: Rival) -> str:
     """Return a point in words, by the hardest comparison that it stands for."""
-    words = {"late": "late at its best temperature", "early": "early at its best temperature"}
-    end = rival.roles[-1].partition(",")[0]
-    return f"{words.get(end, 'the best unmerged model')} ({title(found.candidates.points[rival.candidate])})"
+    role = rival.roles[-1]
+    words = "the best unmerged model" if role == UNMERGED else f"{role.rpartition(', ')[0]} at its best temperature"
+    return f"{words} ({title(result.candidates.points[rival.candidate])})"
 
 
-def _stability(found: Found) -> str:
-    near = f", {found.near} one at most a step of alpha away at any temperature" if found.near > found.same else ""
-    none = f"; in {found.none} no point meets the constraints" if found.none else ""
+def _stability(result: ConfirmedChoice) -> str:
+    shown = result.choice.nearest if result.choice.winner is None else result.choice.winner
+    along = "the same model" if result.candidates.points[shown].alpha is None else "one at most a step of alpha away"
+    near = f", {result.near} {along} at any temperature" if result.near > result.same else ""
+    none = f"; in {result.none} no point meets the constraints" if result.none else ""
     return (
-        f"Stability: of {found.resamples} resamples of the selection half {found.same} choose this point{near}{none}."
+        f"Stability: of {result.resamples} resamples of the selection half {result.same} choose this point{near}{none}."
     )
 
 

@@ -20,14 +20,14 @@ from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.search.sweep.worker import Order, Worker
 
-#: Engines that a point may outlive before it is taken for what ends them.
+#: After so many engines have died while sampling one point, that point is taken for the cause.
 _MOST_DEATHS = 3
-#: Seconds between two looks at what the cluster has: machines come and go.
+#: Seconds between two checks of the cluster's resources, since machines may join and leave.
 _LOOK_EVERY = 5.0
-#: Seconds within which a cluster must answer.
+#: Timeout in seconds for connecting to a cluster.
 _ANSWER = 10.0
-#: Seconds in which a process that has lost its machine still holds the journal of its point.
-_LAST_BREATH = 120.0
+#: Seconds for which a process whose machine was lost may still hold the lock on its point's journal.
+_LOCK_PATIENCE = 120.0
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def connected(address: str) -> Iterator[None]:
     try:
         _check_reachable(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    # Each way of not being reachable has a class of its own.
+    # Ray has no common base class for the ways in which a cluster cannot be reached.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WiseMergeError(
@@ -60,7 +60,7 @@ def connected(address: str) -> Iterator[None]:
 def _check_reachable(address: str) -> None:
     """Raise OSError where nothing answers: Ray itself would wait for many minutes."""
     if address == "auto":
-        # Where Ray looks for it.
+        # The file in which Ray itself looks for the address.
         started = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"
         address = os.environ.get("RAY_ADDRESS") or (started.read_text().strip() if started.is_file() else "")
     place = re.fullmatch(r"(?:ray://)?(?P<host>.+):(?P<port>\d+)", address)
@@ -89,15 +89,15 @@ class Cluster:
             folders={name: folder.resolve() for name, folder in order.folders.items()},
             out=order.out.resolve(),
             processes=self._cores,
-            patience=_LAST_BREATH,
+            patience=_LOCK_PATIENCE,
         )
-        # Once for all engines.
+        # Stored once in Ray's object store and shared by all engines.
         self._order = ray.put((whole, early, os.getcwd()))
         self._engine = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(Engine)
         self._idle: list[Any] = []
-        #: What says that an engine is up -> the engine.
+        #: Reference that resolves when an engine is up -> the engine.
         self._starting: dict[Any, Any] = {}
-        self._stillborn = 0
+        self._failed_starts = 0
 
     def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
         """Yield what came of n samples per problem at each point, in the order in which it is found."""
@@ -107,7 +107,7 @@ class Cluster:
         waiting, deaths = deque(points), Counter[Point]()
         running: dict[Any, tuple[Any, Point]] = {}
         while waiting or running:
-            # A point waits for an engine that is up: one that finds no room must not keep it.
+            # Points go only to engines that are up: an engine that never finds room must not hold one.
             while waiting and self._idle:
                 engine, point = self._idle.pop(), waiting.popleft()
                 running[engine.sample.remote(point, n)] = engine, point
@@ -144,11 +144,11 @@ class Cluster:
         try:
             ray.get(reference)
         except RayActorError as error:
-            self._stillborn += 1
-            if self._stillborn >= _MOST_DEATHS:
+            self._failed_starts += 1
+            if self._failed_starts >= _MOST_DEATHS:
                 raise _died("before they were up", error) from error
         else:
-            self._stillborn = 0
+            self._failed_starts = 0
             self._idle.append(engine)
 
     def _room(self) -> int:
@@ -191,7 +191,7 @@ class Engine:
                 self._worker = self._load()
             return self._worker.sample(point, n)
         except WiseMergeError as error:
-            # Some are made to end `lm_eval`, and would end the actor.
+            # Subclasses that are a SystemExit, meant to end `lm_eval`, would end the actor.
             raise WiseMergeError(str(error)) from None
 
     def _load(self) -> Worker:
@@ -203,7 +203,7 @@ class Engine:
                     f"{platform.node()} does not see {path} ({what}); checkpoints and results must lie where every "
                     "machine of the cluster finds them by the same path"
                 )
-        # As far as there is one, for paths within the settings.
+        # So that relative paths in the settings mean the same; the folder may not exist on this machine.
         if Path(self._directory).is_dir():
             os.chdir(self._directory)
         return Worker(self._order, self._early)

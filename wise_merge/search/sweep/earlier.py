@@ -21,7 +21,7 @@ _MAY_CHANGE = {
 def read_earlier(settings: Settings, out: Path) -> Results | None:
     """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
 
-    A sweep that ended before its first sample, such as for want of data, binds nobody: the next one may be another.
+    A sweep that ended before its first sample, such as for lack of data, leaves nothing that another one must match.
     Raises a `WiseMergeError` where this sweep cannot go on there: `out` is a file, holds something else, or results
     of other settings. Reads no checkpoint.
     """
@@ -31,7 +31,7 @@ def read_earlier(settings: Settings, out: Path) -> Results | None:
     found = read_plan(out)
     if found is None and out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-        # A journal tells what its samples are of; outcomes without sweep.json do not.
+        # The journal describes its samples by itself; outcomes are described by sweep.json alone.
         if {"points", "journal"} <= names:
             raise WiseMergeError(
                 f"--out {out} has lost its sweep.json, which says what its points are of; remove {out / 'points'} and "
@@ -85,13 +85,13 @@ def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> lis
                 f"{before.folder} holds results in which the {role} checkpoint {now.name} is called {then.name}; call "
                 "it so again"
             )
-        if then.balance != now.balance:
+        if then.temperature != now.temperature:
             raise WiseMergeError(
                 f"{before.folder} holds results of another calibration: {role} {now.name} has temperature "
-                f"{then.balance:g} there and {now.balance:g} now; go on with that, or name another folder for the "
-                "results"
+                f"{then.temperature:g} there and {now.temperature:g} now; go on with that, or name another folder "
+                "for the results"
             )
-        # With the step of then: a log that has come or gone makes no other checkpoint.
+        # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
         found.append(then)
     return found
 

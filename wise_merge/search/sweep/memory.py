@@ -6,7 +6,7 @@ from pathlib import Path
 from wise_merge.errors import WiseMergeError
 from wise_merge.text import size
 
-#: Of what the system calls available, what is left to Python, torch and the samples.
+#: Bytes of the available memory that are left for Python, torch and the samples.
 _RESERVE = 1 << 30
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
@@ -49,7 +49,7 @@ def free_in_groups(groups: Path, own: Path) -> int | None:
         (groups, named.get("", ""), ("memory.max", "memory.current", "")),
         (groups / "memory", named.get("memory", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")),
     ):
-        # A container may see the whole path and have its own group at the root: then what is below is not there.
+        # In a container the path may be that of the host, with the group mounted at the root: skip missing folders.
         group = root / path.strip("/")
         found += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
     return min((free for free in found if free is not None), default=None)
@@ -60,7 +60,7 @@ def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:
     try:
         most, taken = (int((group / name).read_text()) for name in (limit, used))
         facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        # Files that were read are counted as used, and go as soon as something else needs their place.
+        # The page cache counts as used, but is freed on demand.
         files = sum(int(facts[f"{prefix}{name}"]) for name in ("active_file", "inactive_file"))
     except (OSError, ValueError, KeyError):
         # The limit may be "max".

@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 Sample = Callable[[Sequence[Point], int], Iterable[list[Outcome]]]
 
 
-def run(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
+def run_sweep(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
     """Sample every point of a sweep that is not in the folder of results yet.
 
     Args:
@@ -131,7 +131,7 @@ def _kept(plan: Plan, point: Point, n: int) -> list[Outcome] | None:
         outcome = read_outcome(plan.results.folder, point, task)
         if outcome is None or outcome.n < n or outcome.limit != plan.settings.limit:
             return None
-        # Of a point that an earlier command has stopped, and this one goes on with.
+        # An earlier command stopped the point; this one continues it.
         if outcome.stopped is not None:
             outcome = dataclasses.replace(outcome, stopped=None)
             write_outcome(plan.results.folder, outcome)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.checkpoints import fingerprint
-from wise_merge.checkpoints.headers import check_same_model, read_config, read_headers, weight_files
+from wise_merge.checkpoints.architecture import check_same_model
+from wise_merge.checkpoints.files import is_adapter, read_config, weight_files
+from wise_merge.checkpoints.folder import step_of
+from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
-from wise_merge.checkpoints.pairs import pair_warnings, read_state, step_of
+from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.runs import find_checkpoints
 from wise_merge.checkpoints.ties import tied
@@ -22,12 +25,12 @@ from wise_merge.search.sweep.memory import available, check_memory, default_devi
 from wise_merge.search.sweep.settings import Settings
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 
-#: What is to be said of an adapter.
+#: End of the message about a checkpoint that is an adapter.
 _ADAPTER = (
     "is a LoRA adapter, and a sweep needs whole checkpoints; `wise-merge merge RECIPE OUT --alphas 0,1` writes the "
     "early and the late one as such"
 )
-#: In place of `REMEDY`, which is a key of a recipe: what it comes to in a sweep.
+#: Replaces `REMEDY` in messages: that is a key of a recipe, which a sweep does not have.
 _REMEDY = (
     "write both with one tokenizer first, by `wise-merge merge RECIPE OUT --alphas 0,1` and a recipe with "
     "`tokenizer: {source: union}`, and sweep between those"
@@ -62,13 +65,13 @@ def make_plan(settings: Settings, out: Path) -> Plan:
 
     Raises a `WiseMergeError` for checkpoints that do not fit each other, and for results of another sweep in `out`.
     """
-    # Here, as it brings lm-eval along.
+    # Imported here because it imports lm-eval.
     from wise_merge.sampling.merged import model_arguments
 
     model_arguments(settings.model_args)
     early_name, late_names = _named(settings)
     names = [early_name, *late_names]
-    balances = {name: _balance(settings, name) for name in names}
+    temperatures = {name: _temperature(settings, name) for name in names}
     warnings: list[str] = []
     folders = {name: _folder("early" if name == early_name else "late", name, warnings) for name in names}
     before = read_earlier(settings, out)
@@ -81,7 +84,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     if settings.backend == "vllm":
         _check_heads(folders)
     _check_tokenizer(settings, folders)
-    planned = _points(settings, [Checkpoint(name, None, "", balances[name]) for name in names])
+    planned = _points(settings, [Checkpoint(name, None, "", temperatures[name]) for name in names])
     layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
     model_bytes = max(map(size, layouts))
     dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
@@ -91,7 +94,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
-    found = [Checkpoint(name, _step(folders[name]), digests[name], balances[name]) for name in names]
+    found = [Checkpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
     points = _points(settings, as_earlier(before, found))
     return Plan(
         settings,
@@ -124,17 +127,13 @@ def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
             )
         return str(whole[0].path), tuple(str(one.path) for one in whole[1:])
     early = Path(settings.early).resolve()
-    step = _step(early) if early.is_dir() else None
+    step = step_of(early) if early.is_dir() else None
     later = [
         one for one in whole if one.path.resolve() != early and (step is None or one.step is None or one.step > step)
     ]
     if not later:
         raise WiseMergeError(f"run {settings.run} has no whole checkpoint after {settings.early}")
     return settings.early, tuple(str(one.path) for one in later)
-
-
-def _step(folder: Path) -> int | None:
-    return step_of(folder, read_state(folder))
 
 
 def _folder(role: str, name: str, warnings: list[str]) -> Path:
@@ -144,7 +143,7 @@ def _folder(role: str, name: str, warnings: list[str]) -> Path:
 
 
 def _check_full(name: str, folder: Path) -> None:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if is_adapter(folder):
         raise WiseMergeError(f"{name} {_ADAPTER}")
     if read_config(folder).get("quantization_config"):
         raise WiseMergeError(
@@ -203,7 +202,7 @@ def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
 
 
 def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
-    # vLLM has checks of its own, and on a cluster the memory is that of other machines.
+    # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
     device = settings.device or settings.model_args.get("device") or default_device()
@@ -230,7 +229,7 @@ def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _balance(settings: Settings, name: str) -> float:
+def _temperature(settings: Settings, name: str) -> float:
     if METHODS[settings.method].parameter("temperature") is None:
         return 1.0
     if name not in settings.calibration:

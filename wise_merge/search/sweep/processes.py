@@ -44,7 +44,7 @@ class Processes:
         for process in self._running:
             process.wait()
             for pipe in (process.stdin, process.stdout):
-                # What has not reached a process that is gone is of no use any more.
+                # Closing flushes what the dead process has not read, which fails and does not matter.
                 with contextlib.suppress(OSError):
                     pipe and pipe.close()
 
@@ -75,7 +75,7 @@ class Processes:
             yield outcomes
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        # The same modules as here, wherever this process found them.
+        # The child imports from the same places as this process.
         program = (
             f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.search.sweep import processes; processes.main()"
         )
@@ -85,7 +85,7 @@ class Processes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **own},
-            # Ctrl-C is for the process that started them.
+            # The parent handles Ctrl-C.
             start_new_session=True,
         )
         assert process.stdin is not None
@@ -114,7 +114,7 @@ def _ask(process: "subprocess.Popen[bytes]", request: tuple[Point, int]) -> list
 
 def main() -> None:
     """Sample the points that come from standard input, in a process of its own, until the input ends."""
-    # What libraries print must not get between the answers.
+    # Libraries may print to stdout, which carries the pickled answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     order, early = pickle.load(sys.stdin.buffer)
@@ -125,7 +125,7 @@ def main() -> None:
             while True:
                 asked.put(pickle.load(sys.stdin.buffer))
         except BaseException:
-            # The other side is gone. Whatever this one does is in the journal as far as it is finished.
+            # The parent has exited; finished samples are in the journal already.
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()

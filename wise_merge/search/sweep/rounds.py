@@ -58,7 +58,7 @@ def standing(correct: Sequence[np.ndarray], n: int) -> Standing:
     widths = []
     for curve in curves:
         low, high = mean_interval(curve[:, 0], n, rng=np.random.default_rng(0), level=_LEVEL)
-        # From a single problem nothing is known of others.
+        # One problem gives no estimate of the variance between problems.
         widths.append(float(high - low) / 2 if len(curve) > 1 else np.inf)
     return Standing(
         float(np.mean([curve[:, 0].mean() for curve in curves])),
@@ -86,6 +86,6 @@ def dominated(standings: Mapping[_P, Standing], keep: set[_P]) -> set[_P]:
         for point, one in standings.items()
         if point not in keep
     }
-    # Python's sort is stable: among equals the order of the grid decides.
+    # The sort is stable: ties keep the order of the grid.
     worst = sorted((point for point, count in worse_than.items() if count), key=lambda point: -worse_than[point])
     return set(worst[: len(standings) // 2])

@@ -1,4 +1,4 @@
-"""One engine that becomes one point after the other and samples it; what it found is written down as soon as it is."""
+"""One engine that takes the weights of one point after another and samples each; outcomes are written at once."""
 
 import sys
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ class Worker:
             )
             self._model = point.model
         requests = [request for task in self._tasks for request in task.at(point.temperature, n)]
-        # Beside that of the whole sweep, where somebody is watching.
+        # A progress bar of the point below that of the sweep, on a terminal only.
         shows = self._order.shows and sys.stderr.isatty()
         completions: list[Completion] = self._engine.generate_until(requests, disable_tqdm=not shows)
         runs = dict(self._engine.runs)
@@ -107,7 +107,7 @@ def _engine(order: Order, early: Path) -> Any:
     if settings.device is not None:
         arguments["device"] = settings.device
     elif settings.backend == "hf":
-        # Of itself, lm-eval's class takes a GPU whether there is one or not.
+        # lm-eval's class defaults to a GPU even where there is none.
         arguments.setdefault("device", default_device())
     arguments |= {"journal": order.out / "journal", "seed": settings.seed}
     if settings.backend == "vllm":
