@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from wise_merge.figures.drawing import COLOURS, MARKERS, look
-from wise_merge.results.summary import check_k, metrics, summarize
+from wise_merge.results.metrics import check_k, metrics
+from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import Facts
 from wise_merge.score.plots import draw
 

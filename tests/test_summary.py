@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.summary import check_k, compare, metrics, summarize
+from wise_merge.results.comparison import compare
+from wise_merge.results.metrics import check_k, metrics
+from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import Facts
 
 

@@ -8,7 +8,7 @@ from wise_merge.answers.benchmarks import Judged
 from wise_merge.estimators.diversity import operations
 from wise_merge.journal.records import finite
 from wise_merge.points.point import Point
-from wise_merge.results.problem import Problem
+from wise_merge.results.reading.problem import Problem
 from wise_merge.results.verdicts import Facts, facts_of
 from wise_merge.tasks.completion import Completion
 

@@ -16,8 +16,9 @@ from wise_merge.estimators.bias_variance import variance_interval
 from wise_merge.points.folder import Results
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
+from wise_merge.results.metrics import check_k, metrics
 from wise_merge.results.names import cut
-from wise_merge.results.summary import Curve, Summary, check_k, metrics, summarize
+from wise_merge.results.summary import Curve, Summary, summarize
 
 #: Of the name of a checkpoint in legends.
 _LONGEST = 36

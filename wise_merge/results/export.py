@@ -12,8 +12,9 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.problem import Samples
-from wise_merge.results.summary import LEVEL, Compared, Summary
+from wise_merge.results.comparison import Comparison
+from wise_merge.results.reading.problem import Samples
+from wise_merge.results.summary import LEVEL, Summary
 from wise_merge.results.verdicts import Facts, Verdicts
 
 
@@ -25,16 +26,6 @@ class Scored:
     samples: Samples
     verdicts: Verdicts
     summary: Summary
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two files on the same problems: the names, how many problems, and the differences, second minus first."""
-
-    first: str
-    second: str
-    problems: int
-    compared: Sequence[Compared]
 
 
 def write_json(path: Path, scored: Sequence[Scored], comparisons: Sequence[Comparison], *, seed: int) -> None:

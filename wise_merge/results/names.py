@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import task_of
+from wise_merge.results.reading.rows import task_of
 from wise_merge.text import printable
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.majority import count_votes
-from wise_merge.results.problem import Problem, Samples
+from wise_merge.results.reading.problem import Problem, Samples
 from wise_merge.text import counted
 
 

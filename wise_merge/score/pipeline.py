@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import parse_fields
-from wise_merge.results.export import Comparison, Scored, write_csv, write_json
+from wise_merge.results.comparison import Comparison, compare
+from wise_merge.results.export import Scored, write_csv, write_json
+from wise_merge.results.metrics import Metric, check_k, metrics
 from wise_merge.results.names import names
-from wise_merge.results.problem import Samples
-from wise_merge.results.rows import sample_files
-from wise_merge.results.samples import choose_benchmarks, read_samples
-from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
+from wise_merge.results.reading.columns import parse_fields
+from wise_merge.results.reading.problem import Samples
+from wise_merge.results.reading.rows import sample_files
+from wise_merge.results.reading.samples import choose_benchmarks, read_samples
+from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
 from wise_merge.text import bar, counted, printable, shortened

@@ -5,9 +5,10 @@ import textwrap
 from collections.abc import Sequence
 
 from wise_merge.results.cells import difference, number, with_error, with_interval
-from wise_merge.results.export import Comparison, Scored
+from wise_merge.results.comparison import Compared, Comparison
+from wise_merge.results.export import Scored
 from wise_merge.results.names import cut, middle_cut
-from wise_merge.results.summary import Compared, Curve, Estimate, Summary
+from wise_merge.results.summary import Curve, Estimate, Summary
 from wise_merge.text import counted, printable, table
 
 _WIDTH = 100

@@ -13,7 +13,7 @@ from wise_merge.answers.benchmarks import Gold
 from wise_merge.errors import WiseMergeError
 from wise_merge.games import countdown, sudoku
 from wise_merge.hosts.lm_eval.registration import TaskInputError, tasks_directory
-from wise_merge.results.rows import read_rows
+from wise_merge.results.reading.rows import read_rows
 
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16

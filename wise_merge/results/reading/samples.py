@@ -12,10 +12,10 @@ from pathlib import Path
 from wise_merge.answers import benchmarks
 from wise_merge.answers.benchmarks import Benchmark
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import Columns, Fields, dig, find_columns, is_number
-from wise_merge.results.problem import Problem, Samples
-from wise_merge.results.reader import Reader, needed_roles, unwrapped
-from wise_merge.results.rows import Row, read_rows, refuse_journal, task_of
+from wise_merge.results.reading.columns import Columns, Fields, dig, find_columns, is_number
+from wise_merge.results.reading.problem import Problem, Samples
+from wise_merge.results.reading.reader import Reader, needed_roles, unwrapped
+from wise_merge.results.reading.rows import Row, read_rows, refuse_journal, task_of
 
 #: Rows by which the columns are found.
 _FIRST = 50

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import STEPS, Columns, dig
-from wise_merge.results.rows import Row
-from wise_merge.results.texts import as_texts, is_missing
+from wise_merge.results.reading.columns import STEPS, Columns, dig
+from wise_merge.results.reading.rows import Row
+from wise_merge.results.reading.texts import as_texts, is_missing
 from wise_merge.text import shortened
 
 #: From a role, or from a column of scores, to an entry per sample.

@@ -11,12 +11,12 @@ from wise_merge.answers.benchmarks import Benchmark, Gold
 from wise_merge.answers.completions import last_boxes
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.diversity import operations
-from wise_merge.results.columns import Columns, dig, is_verdict
-from wise_merge.results.lists import lists_of, missing_texts, numbers
-from wise_merge.results.missing import Missing, notes_of
-from wise_merge.results.problem import Problem
-from wise_merge.results.rows import Row, read_rows
-from wise_merge.results.texts import is_missing, statement
+from wise_merge.results.reading.columns import Columns, dig, is_verdict
+from wise_merge.results.reading.lists import lists_of, missing_texts, numbers
+from wise_merge.results.reading.missing import Missing, notes_of
+from wise_merge.results.reading.problem import Problem
+from wise_merge.results.reading.rows import Row, read_rows
+from wise_merge.results.reading.texts import is_missing, statement
 from wise_merge.text import shortened
 
 #: The role of each column that a benchmark may need of a problem.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import Row
-from wise_merge.results.texts import are_texts, as_texts, is_missing, is_one_message, statement
+from wise_merge.results.reading.rows import Row
+from wise_merge.results.reading.texts import are_texts, as_texts, is_missing, is_one_message, statement
 from wise_merge.text import shortened
 
 #: Per role the accepted names. Columns of an earlier group win over those of a later one; within a group
