@@ -12,9 +12,10 @@ import pytest
 from conftest import REPOSITORY
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.results.reading.benchmark_choice import choose_benchmarks
 from wise_merge.results.reading.columns import NAMES, parse_fields
 from wise_merge.results.reading.rows import sample_files, task_of
-from wise_merge.results.reading.samples import choose_benchmarks, read_samples
+from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.verdicts import judge
 
 #: id -> gold and the numbers that four samples end in; None is a sample without an answer.

@@ -15,10 +15,11 @@ from wise_merge.results.comparison import Comparison, compare
 from wise_merge.results.export import Scored, write_csv, write_json
 from wise_merge.results.metrics import Metric, check_k, metrics
 from wise_merge.results.names import names
+from wise_merge.results.reading.benchmark_choice import choose_benchmarks
 from wise_merge.results.reading.columns import parse_fields
 from wise_merge.results.reading.problem import Samples
 from wise_merge.results.reading.rows import sample_files
-from wise_merge.results.reading.samples import choose_benchmarks, read_samples
+from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table

@@ -1,6 +1,6 @@
 """Files of samples, read: rows become problems with their samples, and nothing is judged yet.
 
-`rows` reads files line by line, `columns` and `finder` say which column holds what, `texts` and
-`lists` what a row holds, `plan` by which benchmark a file is read, `reader` collects the problems,
-`samples` does all of it for one run.
+`rows` reads files line by line. `columns`, `finder` and `benchmark_choice` find out how a file is to
+be read, which is its `plan`. `row_problem` and `row_samples` take apart a row by it, with `texts` and
+`lists`. `reader` collects the problems, and `samples` does all of this for one run.
 """

@@ -50,7 +50,7 @@ def _filled(found: Mapping[str, list[Any] | None], n: int, main: str | None, nam
         if values is None:
             values = [None] * n
         elif len(values) != n:
-            raise WiseMergeError(f"{names.get(key, key)} has {_entries(len(values))} for {n} {main}")
+            raise WiseMergeError(f"{names.get(key, key)} has {entries(len(values))} for {n} {main}")
         lists[key] = values
     return lists
 
@@ -151,5 +151,6 @@ def _number(score: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _entries(count: int) -> str:
+def entries(count: int) -> str:
+    """Return `1 entry` or `2 entries`."""
     return "1 entry" if count == 1 else f"{count:,} entries"
