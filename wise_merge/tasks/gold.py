@@ -64,7 +64,7 @@ def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None
     if num_fewshot is not None:
         task.set_config("num_fewshot", num_fewshot)
     if ours:
-        task._choose_prompt(has_chat_template=False)
+        task.choose_prompt(has_chat_template=False)
     task.set_fewshot_seed(_FEWSHOT_SEED)
     chat = ours and task.config.metadata["prompt"] == "instruct"
     found: list[GoldSolution] = []

@@ -90,7 +90,7 @@ class Ranking:
 
 def _own_scores(completions: Sequence[str]) -> list[float] | None:
     """Return the mean log-probability of each completion, -inf where it alone is unknown; None if all are."""
-    logprobs = audit.told(completions).get("logprob", [])
+    logprobs = audit.sampling_details(completions).get("logprob", [])
     if not any(logprob is not None for logprob in logprobs):
         return None
     return [-math.inf if logprob is None else logprob for logprob in logprobs]

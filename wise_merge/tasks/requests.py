@@ -160,7 +160,7 @@ def _build(model: Any, name: str, task: Any, temperature: float, settings: TaskS
     if settings.num_fewshot is not None:
         task.set_config("num_fewshot", settings.num_fewshot)
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
-    task.meet(model)
+    task.set_model(model)
     templated = settings.apply_chat_template
     multiturn = {} if settings.fewshot_as_multiturn is None else {"fewshot_as_multiturn": settings.fewshot_as_multiturn}
     if templated:
