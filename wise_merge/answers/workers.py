@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from wise_merge.answers.messages import COMPARING, DONE, NO_TIME, READING, READING_GOLD
 from wise_merge.errors import WiseMergeError
 
 #: Seconds of silence after which a worker is killed. It limits its own processor time to less; this one is for
@@ -77,7 +78,7 @@ class Worker:
         return self._process.poll() is None
 
     def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> list[list[Any]]:
-        """Return what it said, see `worker`; the last of it is [3, verdicts] if it did not die or fall silent."""
+        """Return what it said, see `worker`; the last of it is [DONE, verdicts] if it did not die or fall silent."""
         said: list[list[Any]] = []
         try:
             assert self._process.stdin
@@ -85,7 +86,7 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             return said
-        while not said or said[-1][0] != 3:
+        while not said or said[-1][0] != DONE:
             try:
                 # A process that is still importing has not said anything either.
                 line = self._said.get(timeout=PATIENCE)
@@ -116,8 +117,8 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
         processes: that may work at once; None means one per core. No more are started than there is work for.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
-    count = max(1, min(processes or cores, wanted, len(problems)))
+    worthwhile = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
+    count = max(1, min(processes or cores, worthwhile, len(problems)))
     # The longest first, so that none is left over for the end.
     todo = deque(sorted((i for i, (_, answers) in enumerate(problems) if answers), key=lambda i: -len(problems[i][1])))
     results: list[list[Verdict]] = [[] for _ in problems]
@@ -168,25 +169,25 @@ def _judge_one(
     unexplained = 0
     while True:
         said = worker.judge(gold, left, sorted(alone))
-        if said and said[-1][0] == 3:
+        if said and said[-1][0] == DONE:
             return worker, [(name, right) for name, right in said[-1][1]]
         if stopped.is_set():
             return worker, []
-        for i in (line[1] for line in said if line[0] == 4):
+        for i in (line[1] for line in said if line[0] == NO_TIME):
             left[i] = None
-        begun = [line for line in said if line[0] != 4]
-        kind, *at = begun[-1] if begun else [9]
-        # The process looks at answers in a fixed order: what it has not come to yet goes without once many are lost.
+        begun = [line for line in said if line[0] != NO_TIME]
+        kind, *at = begun[-1] if begun else [-1]
+        # Answers are read in a fixed order; once many are lost, those that were not reached yet are given up.
         known = {line[1] for line in begun if line[0] == kind and at}
-        if kind == 0:
+        if kind == READING:
             left[at[0]] = None
             if left.count(None) >= _MOST_LOST:
                 left = [answer if i in known else None for i, answer in enumerate(left)]
-        elif kind == 1:
+        elif kind == COMPARING:
             alone.add(at[0])
             if len(alone) >= _MOST_LOST:
                 alone.update(i for i in range(len(left)) if i not in known)
-        elif kind == 2:
+        elif kind == READING_GOLD:
             raise WiseMergeError(f"the gold answer cannot be read in reasonable time: {gold[:200]!r}")
         else:
             unexplained += 1
@@ -202,7 +203,7 @@ def _judge_one(
 
 
 def _take(taken: set[Worker]) -> Worker:
-    """Return an idle process that is still there, or a new one; the others are seen off, so that no zombies stay."""
+    """Return an idle process that is still there, or a new one; dead ones are waited for, so that no zombies stay."""
     with _lock:
         dead = [worker for worker in _idle if not worker.is_alive()]
         _idle[:] = [worker for worker in _idle if worker not in dead]
