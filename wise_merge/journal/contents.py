@@ -9,9 +9,9 @@ from typing import Any
 
 from wise_merge import text
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal import records
-from wise_merge.journal.book import journal_files, lines_of
+from wise_merge.journal import lines
 from wise_merge.journal.evaluations import Asked, Rows, joined
+from wise_merge.journal.files import journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 _FILE = re.compile(r"(?P<task>.*?)-?(?P<run>[0-9a-f]{16})(?![0-9a-f]).*\.jsonl")
@@ -59,25 +59,25 @@ class Kept:
         """The name of the model, for people."""
         return str((self.run.model if self.run else {}).get("name") or _UNKNOWN)
 
-    def take(self, record: records.Record) -> None:
+    def take(self, record: lines.Record) -> None:
         """Add what a record holds; of two of one kind and name the first counts."""
-        found = records.content(record)
-        if isinstance(found, Sample):
-            self.samples.setdefault(found.problem, {}).setdefault(found.index, found)
-        elif isinstance(found, Problem):
-            self.problems.setdefault(found.ask, found)
-        elif isinstance(found, Evaluation):
-            self.asked.append(found)
-        elif found is not None and self.run is None:
-            self.run, self.task = found, found.task
+        content = lines.content_of(record)
+        if isinstance(content, Sample):
+            self.samples.setdefault(content.problem, {}).setdefault(content.index, content)
+        elif isinstance(content, Problem):
+            self.problems.setdefault(content.ask, content)
+        elif isinstance(content, Evaluation):
+            self.asked.append(content)
+        elif content is not None and self.run is None:
+            self.run, self.task = content, content.task
 
 
 def holds_samples(directory: Path) -> bool:
     """Return whether a folder of journals holds any sample; reads no further than to the first."""
     return any(
-        isinstance(records.content(record), Sample)
+        isinstance(lines.content_of(record), Sample)
         for path in journal_files(directory)
-        for record in records.records(lines_of(path), lambda line: None)
+        for record in lines.whole_records(lines_of(path), lambda line: None)
     )
 
 
@@ -104,13 +104,13 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
     runs: dict[str, Kept] = {}
     strange: dict[Path, int] = {}
     # A run itself reads the files called after it only: they count first here, too.
-    elsewhere: list[tuple[float, records.Record]] = []
+    elsewhere: list[tuple[float, lines.Record]] = []
     for path in _files(directory):
         name = _FILE.fullmatch(path.name)
         own = runs.setdefault(name["run"], Kept(name["run"], name["task"] or _UNKNOWN)) if name else None
         damaged: list[bytes] = []
         status = path.stat()
-        for record in records.records(lines_of(path), damaged.append):
+        for record in lines.whole_records(lines_of(path), damaged.append):
             if not texts and "text" in record:
                 record["text"] = ""
             if own is not None and record["run"] == own.fingerprint:
@@ -142,27 +142,27 @@ def table(contents: Contents) -> str:
 
 def remarks(contents: Contents) -> list[str]:
     """Return what the reader of the table should know, in sentences."""
-    found: list[str] = []
+    sentences: list[str] = []
     for kept in contents.runs:
         if kept.damaged:
             files = ", ".join(path.name for path in kept.files)
-            found.append(f"{files}: {_lines(kept.damaged)} damaged and left out, such as of a run that was killed")
+            sentences.append(f"{files}: {_lines(kept.damaged)} damaged and left out, such as of a run that was killed")
         if kept.run is None:
-            found.append(
+            sentences.append(
                 f"run {kept.fingerprint}: what it was drawn with stands in no line; the command that wrote it, run "
                 "again, writes it anew"
             )
         count = sum(any(problem in kept.samples for problem, _ in rows) for rows in evaluations(kept))
         if count > 1:
-            found.append(
+            sentences.append(
                 f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
                 "--out parts them"
             )
     for path, damaged in contents.strange.items():
-        found.append(
+        sentences.append(
             f"{path.name}: its name has no run's fingerprint, so no run goes on there; {_lines(damaged)} damaged"
         )
-    return found
+    return sentences
 
 
 def _lines(count: int) -> str:
@@ -182,7 +182,7 @@ def short_settings(kept: Kept) -> str:
 
 
 def _row(kept: Kept) -> list[str]:
-    samples = [sample for found in kept.samples.values() for sample in found.values()]
+    samples = [sample for of_problem in kept.samples.values() for sample in of_problem.values()]
     truncated = sum(sample.finish_reason == "length" for sample in samples)
     problems = {ask.problem for ask in kept.problems} | kept.samples.keys()
     return [
@@ -252,17 +252,17 @@ def evaluations(kept: Kept) -> list[Rows]:
 
 def _with_unasked(kept: Kept) -> list[Asked]:
     """Return the evaluations of a run, oldest first, with the problems that none asks for as its line is damaged."""
-    found = joined(kept.asked)
+    known = joined(kept.asked)
     asked = {ask for share in kept.asked for ask in share.asks}
     unasked: dict[str, Asked] = {}
     for problem in kept.problems.values():
         if problem.ask in asked:
             continue
         # Those that were written down together belong together.
-        homes = [one for one in found if one.id == problem.evaluation]
+        homes = [one for one in known if one.id == problem.evaluation]
         if len(homes) == 1 and all(problem.doc_id != doc_id for _, doc_id in homes[0].rows):
             home = homes[0]
         else:
             home = unasked.setdefault(problem.evaluation, Asked(problem.evaluation, problem.opened, {}))
         home.rows[problem.id, problem.doc_id] = problem.facts
-    return sorted([*found, *unasked.values()], key=lambda one: one.opened)
+    return sorted([*known, *unasked.values()], key=lambda one: one.opened)

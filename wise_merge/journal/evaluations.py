@@ -41,7 +41,7 @@ def joined(lines: Iterable[Evaluation]) -> list[Asked]:
     for (identity, _), times in sorted(shares.items()):
         for number, (_, line) in enumerate(sorted(times.items())):
             together.setdefault((identity, number), []).append(line)
-    found = [
+    evaluations = [
         Asked(
             identity,
             min(line.opened for line in parts),
@@ -49,4 +49,4 @@ def joined(lines: Iterable[Evaluation]) -> list[Asked]:
         )
         for (identity, _), parts in together.items()
     ]
-    return sorted(found, key=lambda one: one.opened)
+    return sorted(evaluations, key=lambda one: one.opened)

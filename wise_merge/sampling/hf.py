@@ -24,7 +24,8 @@ from wise_merge.hosts.part import first_fault
 from wise_merge.kernels import threads
 from wise_merge.sampling import decode, seeds
 from wise_merge.sampling.cache_rows import NotShareableError
-from wise_merge.sampling.sampler import Deliver, Pending, Sampler
+from wise_merge.sampling.problems import Deliver, Pending
+from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion
 
 #: Of a model's configuration: where it comes from, and how it is computed rather than what.
@@ -55,14 +56,14 @@ class HFPassK(Sampler, HFLM):
     def __init__(
         self, *args: Any, journal: str | Path | None = None, seed: int | str | None = None, **kwargs: Any
     ) -> None:
-        self._note(journal, seed)
+        self._set_journal_and_seed(journal, seed)
         super().__init__(*args, **kwargs)
         self._spread_over_ranks(kwargs.get("tp_plan"))
         rows = self.batch_size_per_gpu
         self._modest = not (isinstance(rows, int) and rows > 1)
         self._rows = max(1, int(self.max_batch_size or 64)) if self._modest else rows
         self._padding_is_nothing: bool | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def _spread_over_ranks(self, tp_plan: Any) -> None:
         """Have every process that `accelerate launch` started draw a share of the problems."""
@@ -111,7 +112,7 @@ class HFPassK(Sampler, HFLM):
         fault = first_fault(transformers_parts.SHARED_PREFILL)
         share = fault is None
         if fault is not None:
-            self._tell_once(f"{versions.described('transformers')}: a prompt is read once per sample, for {fault}")
+            self._warn_once(f"{versions.described('transformers')}: a prompt is read once per sample, for {fault}")
         waiting = sorted(asked, key=lambda row: (-len(row.prompt), asked[row][0].prompt))
         while waiting:
             batch = self._batch(waiting)
@@ -120,7 +121,7 @@ class HFPassK(Sampler, HFLM):
                 out_of_memory = False
             except NotShareableError as reason:
                 share, out_of_memory = False, False
-                self._tell_once(
+                self._warn_once(
                     f"{self.tokenizer_name}: a prompt is read once per sample, as by --model hf, for {reason}"
                 )
             except RuntimeError as error:
@@ -229,7 +230,7 @@ class HFPassK(Sampler, HFLM):
     def _limit(self, one: Pending, prompt: int, longest: int, whole: Any) -> int:
         """Return the most new tokens after a prompt of so many."""
         if whole is not None:
-            self._tell_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
+            self._warn_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
         if whole is None and longest <= 0:
             raise TaskInputError(f"task {one.task}: max_gen_toks must be at least 1; got {longest}")
         total = prompt + longest if whole is None else int(whole)
@@ -242,9 +243,9 @@ class HFPassK(Sampler, HFLM):
             )
         return limit
 
-    def _tell_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _warn_once(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
             log.warning(line)
 
     def _completion(self, row: decode.Row, drawn: decode.Drawn, until: Sequence[str]) -> Completion:

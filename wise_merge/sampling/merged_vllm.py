@@ -16,7 +16,7 @@ from wise_merge.hosts.part import first_fault
 from wise_merge.recipes.models import Ingredients
 from wise_merge.recipes.schema import Recipe
 from wise_merge.sampling import vllm, vllm_engine, vllm_worker
-from wise_merge.sampling.sampler import Deliver, Pending
+from wise_merge.sampling.problems import Deliver, Pending
 
 #: Model arguments under which the weights of the engine, or what it keeps of prompts, are not all replaced.
 _REFUSED = {

@@ -20,7 +20,8 @@ from wise_merge.hosts.lm_eval import parts as lm_eval_parts
 from wise_merge.hosts.lm_eval.registration import TaskInputError, log
 from wise_merge.hosts.part import first_fault
 from wise_merge.sampling import seeds
-from wise_merge.sampling.sampler import Deliver, Pending, Sampler
+from wise_merge.sampling.problems import Deliver, Pending
+from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion
 
 try:
@@ -67,7 +68,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
     """
 
     _host, _parent = "vllm", "vllm"
-    _parents_share = 1024
+    _parent_draws_at_once = 1024
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         data_parallel_size: int | str = 1,
         **kwargs: Any,
     ) -> None:
-        self._note(journal, seed)
+        self._set_journal_and_seed(journal, seed)
         fault = first_fault(vllm_parts.REPLICAS) if int(data_parallel_size) > 1 else None
         if fault is not None:
             raise TaskInputError(
@@ -129,7 +130,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         """Return what of the hosts is not as drawing sample by sample needs it, None = all is."""
         return first_fault((*lm_eval_parts.VLLM, *vllm_parts.ENGINE))
 
-    def _parents_settings(self, one: Pending, index: int) -> dict[str, Any]:
+    def _settings_for_parent(self, one: Pending, index: int) -> dict[str, Any]:
         """Return the generation settings with which the parent draws a sample: with the seed that it has anyway."""
         return {**one.settings, "seed": seeds.sample_seed(one.seed, index)}
 

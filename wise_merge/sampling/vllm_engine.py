@@ -18,7 +18,7 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from wise_merge.sampling.sampler import Pending
+from wise_merge.sampling.problems import Pending
 
 try:
     from vllm.inputs import tokens_input
