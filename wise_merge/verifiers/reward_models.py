@@ -26,8 +26,7 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
     The tokenizer's chat template, if it has one, makes a user's turn of the problem and an
     assistant's turn of the completion; without one they are the two texts of a pair.
     """
-    import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoTokenizer
 
     config, architecture = _config(name, place)
     if architecture == _QWEN_PROCESS:
@@ -36,20 +35,7 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
             f"prm-product:{name}, prm-min:{name} or prm-last:{name}"
         )
     tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
-    code = getattr(config, "auto_map", None) or {}
-    size = place.batch_size
-    if architecture == _QWEN_OUTCOME:
-        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
-    elif place.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
-        model = models.load_weights(AutoModel.from_pretrained, name, place)
-        size = 1  # Nothing is known about what that code makes of padding.
-    else:
-        if getattr(config, "num_labels", None) != 1:
-            raise WiseMergeError(
-                f"{name!r} is not a reward model: that has 1 label, and its configuration says {config.num_labels} "
-                f"({architecture})"
-            )
-        model = models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, place)
+    model, batch_size = _outcome_model(name, place, config, architecture)
     limit = models.longest_sequence(config, tokenizer)
     text_config = model.config.get_text_config()
     padding_unnamed = text_config.pad_token_id is None
@@ -64,29 +50,68 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
             # Such a model pools at the last token of a single sequence, and refuses a batch. It does
             # the same in a batch if it takes for padding what occurs in none of the sequences.
             text_config.pad_token_id = _unused_token(text_config, ids)
-        for batch in models.batches(ids, size=size, padding=text_config.pad_token_id, device=model.device):
-            extra = {}
-            if "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in sequences[0]:
-                extra["token_type_ids"] = torch.zeros_like(batch.ids)
-                for row, place_in_all in enumerate(batch.rows):
-                    types = sequences[readable[place_in_all]]["token_type_ids"]
-                    extra["token_type_ids"][row, : len(types)] = torch.tensor(types)
-            with torch.inference_mode():
-                output = model(input_ids=batch.ids, attention_mask=batch.mask, **extra)
-            logits = output if isinstance(output, torch.Tensor) else output[0]
-            if architecture == _QWEN_OUTCOME:
-                last = batch.mask.sum(dim=1) - 1
-                logits = logits[torch.arange(len(last), device=logits.device), last.to(logits.device)]
-            if logits.numel() != len(batch.rows):
-                raise WiseMergeError(
-                    f"{name!r} is not a reward model: expected one number per completion, "
-                    f"got the shape {tuple(logits.shape)} for {len(batch.rows)}"
-                )
-            for place_in_all, value in zip(batch.rows, logits.double().flatten().tolist(), strict=True):
-                scores[readable[place_in_all]] = value
+        with_types = "token_type_ids" in tokenizer.model_input_names
+        for batch in models.batches(ids, size=batch_size, padding=text_config.pad_token_id, device=model.device):
+            types = [sequences[readable[row]].get("token_type_ids") for row in batch.rows] if with_types else []
+            rewards = _rewards(model, batch, types, at_last_token=architecture == _QWEN_OUTCOME, name=name)
+            for row, reward in zip(batch.rows, rewards, strict=True):
+                scores[readable[row]] = reward
         return scores
 
     return score
+
+
+def _outcome_model(name: str, place: Place, config: Any, architecture: str) -> tuple[Any, int]:
+    """Return the reward model with one label, and how many completions it reads at once."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    code = getattr(config, "auto_map", None) or {}
+    if architecture == _QWEN_OUTCOME:
+        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
+        return model, place.batch_size
+    if place.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
+        # One at a time, as nothing is known about what that code makes of padding.
+        return models.load_weights(AutoModel.from_pretrained, name, place), 1
+    if getattr(config, "num_labels", None) != 1:
+        raise WiseMergeError(
+            f"{name!r} is not a reward model: that has 1 label, and its configuration says {config.num_labels} "
+            f"({architecture})"
+        )
+    return models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, place), place.batch_size
+
+
+def _rewards(
+    model: Any, batch: models.Batch, types: Sequence[Sequence[int] | None], *, at_last_token: bool, name: str
+) -> list[float]:
+    """Return the reward of each sequence of a batch.
+
+    Args:
+        model: gives one number per sequence, or one per token.
+        batch: of sequences.
+        types: token types of each sequence, if the tokenizer gives any.
+        at_last_token: whether the reward is that of the last token.
+        name: of the model, for messages.
+    """
+    import torch
+
+    extra = {}
+    if types and types[0] is not None:
+        extra["token_type_ids"] = torch.zeros_like(batch.ids)
+        for row, of_sequence in enumerate(types):
+            extra["token_type_ids"][row, : len(of_sequence or ())] = torch.tensor(of_sequence)
+    with torch.inference_mode():
+        output = model(input_ids=batch.ids, attention_mask=batch.mask, **extra)
+    logits = output if isinstance(output, torch.Tensor) else output[0]
+    if at_last_token:
+        last = batch.mask.sum(dim=1) - 1
+        logits = logits[torch.arange(len(last), device=logits.device), last.to(logits.device)]
+    if logits.numel() != len(batch.rows):
+        raise WiseMergeError(
+            f"{name!r} is not a reward model: expected one number per completion, "
+            f"got the shape {tuple(logits.shape)} for {len(batch.rows)}"
+        )
+    rewards: list[float] = logits.double().flatten().tolist()
+    return rewards
 
 
 def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
