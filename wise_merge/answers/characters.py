@@ -63,8 +63,8 @@ def plain(text: str) -> str:
     return _FRACTION.sub(_typed, text)
 
 
-def _typed(found: re.Match[str]) -> str:
-    whole, sign = found.groups()
+def _typed(match: re.Match[str]) -> str:
+    whole, sign = match.groups()
     over, under = _FRACTIONS[sign]
     return f"{whole} {over}/{under}" if whole else f"{over}/{under}"
 
@@ -82,11 +82,11 @@ def ungrouped(text: str) -> str:
     return _GROUPS.sub(_together, text) if _SPACED_GROUP.search(text) else text
 
 
-def _together(found: re.Match[str]) -> str:
-    if _NUMBER_BEFORE.search(found.string, max(0, found.start() - 4), found.start()):
-        return found[0]
-    groups = _SEPARATORS.split(found[0])
-    over = _OVER.match(found.string, found.end())
+def _together(match: re.Match[str]) -> str:
+    if _NUMBER_BEFORE.search(match.string, max(0, match.start() - 4), match.start()):
+        return match[0]
+    groups = _SEPARATORS.split(match[0])
+    over = _OVER.match(match.string, match.end())
     if over and len(groups) == 2 and int(groups[1]) < int(over[1]):
-        return found[0]  # 2 100/300 is a mixed number
+        return match[0]  # 2 100/300 is a mixed number
     return "".join(groups)

@@ -53,11 +53,11 @@ def last_boxes(text: str, limit: int, count: int = 1) -> list[tuple[int, int, st
     >>> last_boxes(r"so \boxed{\frac{1}{2}}.", 100)
     [(3, 22, '\\frac{1}{2}')]
     """
-    found: list[tuple[int, int, str | None]] = []
+    boxes: list[tuple[int, int, str | None]] = []
     if "\\boxed" not in text and "\\fbox" not in text:
-        return found
+        return boxes
     until = len(text)
-    while len(found) < count:
+    while len(boxes) < count:
         start = max(text.rfind("\\boxed", 0, until), text.rfind("\\fbox", 0, until))
         if start < 0:
             break
@@ -67,9 +67,9 @@ def last_boxes(text: str, limit: int, count: int = 1) -> list[tuple[int, int, st
             closing = _closing_brace(text, opening.end(), limit)
             if closing is not None:
                 end, content = closing + 1, text[opening.end() + 1 : closing]
-        found.append((start, end, content))
+        boxes.append((start, end, content))
         until = start
-    return found
+    return boxes
 
 
 def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:

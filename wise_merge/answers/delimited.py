@@ -36,7 +36,7 @@ def groups(text: str) -> list[tuple[int, int, str]]:
     >>> groups("The roots of $f$ are $1$ and $2$.")
     [(13, 16, 'f'), (21, 32, '1, 2')]
     """
-    found: list[tuple[int, int, str]] = []
+    spans: list[tuple[int, int, str]] = []
     position = 0
     while formula := _FORMULA.search(text, position):
         start, end = formula.span()
@@ -51,12 +51,12 @@ def groups(text: str) -> list[tuple[int, int, str]]:
             content, end = content + after[0], after.end()
         if percent := PERCENT.match(text, end):
             content, end = f"{content}\\%", percent.end()
-        if found and _JOINT.fullmatch(text, found[-1][1], start):
-            start, _, joined = found.pop()
+        if spans and _JOINT.fullmatch(text, spans[-1][1], start):
+            start, _, joined = spans.pop()
             content = f"{joined}, {content}"
-        found.append((start, end, content))
+        spans.append((start, end, content))
         position = end
-    return found
+    return spans
 
 
 _NAMES = ("display", "bracket", "parenthesis", "inline", "lines")
@@ -103,12 +103,12 @@ def _is_price(inline: str, after: str) -> bool:
 def _before(content: str, text: str, start: int) -> str:
     """Return what stands before the dollars and is a part of the formula."""
     if _OPERATION.match(content):
-        found = _OPERAND_BEFORE.search(text, max(0, start - 20), start)
+        match = _OPERAND_BEFORE.search(text, max(0, start - 20), start)
     elif _FACTOR.match(content) and (number := _NUMBER_BEFORE.search(text, max(0, start - 20), start)):
-        found = number
+        match = number
     else:
-        found = _MINUS_BEFORE.search(text, max(0, start - 2), start)
-    return found[0] if found else ""
+        match = _MINUS_BEFORE.search(text, max(0, start - 2), start)
+    return match[0] if match else ""
 
 
 def _has_no_end(formula: str) -> bool:

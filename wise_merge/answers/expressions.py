@@ -76,8 +76,8 @@ def _parsed(formula: str) -> list[Any]:
     """
     body = formula.removesuffix("\\%")
     text = f"\\boxed{{{formula}}}" if body == formula else f"${body}$ percent"
-    found = parse(text, _WHOLE, extraction_mode="first_match", parsing_timeout=None)
-    return [item for item in found if not isinstance(item, str)]
+    parsed = parse(text, _WHOLE, extraction_mode="first_match", parsing_timeout=None)
+    return [item for item in parsed if not isinstance(item, str)]
 
 
 def is_equal(gold: Reading, answer: Reading) -> bool:

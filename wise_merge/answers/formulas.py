@@ -95,7 +95,7 @@ def spelled(text: str) -> str:
     if "\\" in text:
         text = _of_one_line(text)
         text = _SPACE.sub(" ", _STYLE.sub("", text))
-        text = _unwrapped(_FONT_SWITCH.sub(lambda found: found[1] or "", text))
+        text = _unwrapped(_FONT_SWITCH.sub(lambda match: match[1] or "", text))
     text = quantities.without_signs(_bare(quantities.without_fonts(_DELIMITER.sub("", text))))
     text = quantities.without_fonts(text)
     text = _with_braces(_with_functions(text))
@@ -147,8 +147,8 @@ def _with_commands(text: str) -> str:
     if text.isascii():
         return text
     text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", _DASH.sub("-", text))
-    text = _SCRIPT.sub(lambda found: f"{'^' if found[0][0] in _RAISED else '_'}{{{found[0].translate(_TYPED)}}}", text)
-    return _SYMBOL.sub(lambda found: _SYMBOLS[found[0]], text)
+    text = _SCRIPT.sub(lambda match: f"{'^' if match[0][0] in _RAISED else '_'}{{{match[0].translate(_TYPED)}}}", text)
+    return _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
 
 
 def _of_one_line(text: str) -> str:
@@ -202,7 +202,7 @@ def _closing(text: str, opening: int) -> int | None:
 def _with_functions(text: str) -> str:
     r"""Return the text with constants and functions as such, whatever font they are in; words in `\text` are none."""
     if "\\" in text:
-        text = _CONSTANT.sub(lambda found: f" {found[1] or found[2]}", text)
+        text = _CONSTANT.sub(lambda match: f" {match[1] or match[2]}", text)
         text = _FUNCTION_IN_FONT.sub(r"\\\1 ", text)
         text = _POINT_IN_WORDS.sub(r"\1}", _NATURAL_LOGARITHM.sub(r"\\ln ", text))
     text = _IMAGINARY.sub(" i", text)
@@ -215,8 +215,8 @@ def _with_functions(text: str) -> str:
     return "".join([*pieces, _BARE_FUNCTION.sub(_command, text[at:])])
 
 
-def _command(found: re.Match[str]) -> str:
-    name = found[1] or found[2]
+def _command(match: re.Match[str]) -> str:
+    name = match[1] or match[2]
     return "\\infty " if name.startswith("inf") else f"\\{name} "
 
 
@@ -227,11 +227,11 @@ def _with_braces(text: str) -> str:
     is the root of 1, times 2.
     """
     position = 0
-    while found := _TAKES_ARGUMENTS.search(text, position):
-        position = inner = found.end()
-        if "sqrt" in found[0] and (index := _INDEX.match(text, position)):
+    while match := _TAKES_ARGUMENTS.search(text, position):
+        position = inner = match.end()
+        if "sqrt" in match[0] and (index := _INDEX.match(text, position)):
             position = index.end()
-        for _ in range(2 if "frac" in found[0] else 1):
+        for _ in range(2 if "frac" in match[0] else 1):
             begin = position + len(text[position:]) - len(text[position:].lstrip(" "))
             if begin == len(text):
                 break

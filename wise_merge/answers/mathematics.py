@@ -75,9 +75,9 @@ def _found(text: str, completion: str) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    found = _hoped(text) or _boxed(text)
-    if found:
-        return found
+    answer = _hoped(text) or _boxed(text)
+    if answer:
+        return answer
     text = statements.without_emphasis(statements.without_tags(text))
     return statements.announced(text) or statements.mentioned(text) or statements.last_stated(text)
 
@@ -91,10 +91,10 @@ def _hoped(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    found = joined_boxes(text, MAX_CHARACTERS)
-    if found is None:
+    joined = joined_boxes(text, MAX_CHARACTERS)
+    if joined is None:
         return None
-    end, content = found
+    end, content = joined
     later = text.lower().rfind("final answer", end)
     if later >= 0:
         # A box outranks a sentence that only speaks of the final answer.

@@ -186,9 +186,9 @@ def _marked(text: str, completion: str) -> Decimal | str | None:
             candidates.append((end, answer))
             break
     for at in _last_places(text, "####"):
-        found = _number_at(text, at + 4)
-        if found and not _HEADING.match(text, found.end()):
-            number = value_of(found)
+        match = _number_at(text, at + 4)
+        if match and not _HEADING.match(text, match.end()):
+            number = value_of(match)
             if number is not None:
                 candidates.append((at, number))
                 break
@@ -224,25 +224,25 @@ def _announced(text: str) -> Decimal | str | None:
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
         if not says:
             continue
-        found, negative = _number_at(text, says.end()), None
-        if found and text[found.end() : found.end() + 1] in _ENDS:
-            number = value_of(found)
+        match, negative = _number_at(text, says.end()), None
+        if match and text[match.end() : match.end() + 1] in _ENDS:
+            number = value_of(match)
             if number is not None:
                 return number
-        elif found is None and (negative := _NEGATIVE.match(text, says.end())):
-            found = _number_at(text, negative.end())
-        if found is None or _GOES_ON.match(text, found.end()):
+        elif match is None and (negative := _NEGATIVE.match(text, says.end())):
+            match = _number_at(text, negative.end())
+        if match is None or _GOES_ON.match(text, match.end()):
             answer = _formula_said(text, says.end())
             if answer is not None:
                 return answer
-        if found:
-            number = value_of(found)
-            rest = text[found.end() :] if len(text) - found.end() < _LONGEST_REST else "."
-            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : found.start()]):
+        if match:
+            number = value_of(match)
+            rest = text[match.end() :] if len(text) - match.end() < _LONGEST_REST else "."
+            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : match.start()]):
                 raise Cut
-            if _OPERATOR.match(text, found.end()):
+            if _OPERATOR.match(text, match.end()):
                 # `The answer is 3 + 4 = 7`
-                line = text[found.start() : found.start() + _REACH].split("\n", 1)[0]
+                line = text[match.start() : match.start() + _REACH].split("\n", 1)[0]
                 sentence = line.split(". ", 1)[0]
                 if "=" not in sentence:
                     return _formula_said(text, says.end()) or number
@@ -289,14 +289,14 @@ def _last(text: str) -> Decimal | str | None:
     while True:
         tail = text[-reach:]
         numbers = [
-            found
-            for found in _NUMBER_AT_END.finditer(tail)
-            if (found.start() or reach >= len(text)) and len(found[0]) <= 2 * MAX_DIGITS
+            match
+            for match in _NUMBER_AT_END.finditer(tail)
+            if (match.start() or reach >= len(text)) and len(match[0]) <= 2 * MAX_DIGITS
         ]
-        for found in reversed(numbers):
-            number = decimal_of(found[0])
+        for match in reversed(numbers):
+            number = decimal_of(match[0])
             if number is not None:
-                return _whole(text, len(text) - len(tail) + found.end(), number)
+                return _whole(text, len(text) - len(tail) + match.end(), number)
         if reach >= len(text):
             return None
         reach *= 10
@@ -314,8 +314,8 @@ def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
     if not _WITHIN_FORMULA.search(line[-80:]):
         return number
     quotient = _QUOTIENT_AT_END.search(text, max(0, end - 40), end)
-    if quotient and (found := NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
-        value = value_of(found)
+    if quotient and (match := NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
+        value = value_of(match)
         return number if value is None else value
     content = statements.of_sentence(line, is_end=end + 20 >= len(text))
     if content and _DIGIT_OR_CONSTANT.search(content):

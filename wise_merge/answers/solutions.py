@@ -52,10 +52,10 @@ def solved(text: str) -> str:
 def _parts(text: str) -> list[str]:
     """Return what commas, `and` and `or` keep apart, outside brackets."""
     parts, begin, position = [], 0, 0
-    while found := _PART.search(text, position):
-        before = text[begin : found.start()]
-        position = found.end()
+    while part := _PART.search(text, position):
+        before = text[begin : part.start()]
+        position = part.end()
         if sum(map(before.count, "([{")) == sum(map(before.count, ")]}")):
             parts.append(before)
-            begin = found.end()
+            begin = part.end()
     return [part for part in [*parts, text[begin:]] if part.strip()]

@@ -85,7 +85,7 @@ def without_emphasis(text: str) -> str:
     'The answer is 5, that is 2*3 - 1'
     """
     # An exclamation mark behind it is no factorial.
-    return _EMPHASIS.sub(lambda found: found[2] + ("." if found[3] else ""), text) if "*" in text else text
+    return _EMPHASIS.sub(lambda match: match[2] + ("." if match[3] else ""), text) if "*" in text else text
 
 
 def without_tags(text: str) -> str:
@@ -112,8 +112,8 @@ def announced(text: str, *, directly: bool = False) -> str | None:
         if not says or _NOT_SAID.match(text, says.end()) or (directly and "would" in says[0]):
             continue
         until = says.end() + REACH
-        if found := stated(text[says.end() : until], directly=directly, is_end=until >= len(text)):
-            return found
+        if statement := stated(text[says.end() : until], directly=directly, is_end=until >= len(text)):
+            return statement
     return None
 
 
@@ -122,9 +122,9 @@ def mentioned(text: str) -> str | None:
     for at in _last_answers(text):
         reach = text[at + 6 : at + 6 + REACH]
         if re.search(r"[\d$]|\\\(|\\\[", reach[:150]) and not _MENTIONS_ONLY.match(reach):
-            found = of_sentence(_first_statement(reach), is_end=at + 6 + REACH >= len(text))
-            if found:
-                return found
+            statement = of_sentence(_first_statement(reach), is_end=at + 6 + REACH >= len(text))
+            if statement:
+                return statement
     return None
 
 

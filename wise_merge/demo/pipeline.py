@@ -94,10 +94,10 @@ def _open(directory: Path, recipe: Recipe) -> None:
     path = directory / "settings.json"
     if path.exists():
         try:
-            found = dict(json.loads(path.read_text()))
+            earlier = dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise WiseMergeError(f"{path} cannot be read ({error}); delete {directory} or name another") from error
-        changed = sorted(key for key in {*settings, *found} if settings.get(key) != found.get(key))
+        changed = sorted(key for key in {*settings, *earlier} if settings.get(key) != earlier.get(key))
         if changed:
             raise WiseMergeError(
                 f"{directory} holds a demo with other settings ({', '.join(changed)}; see {path}); "
@@ -224,10 +224,10 @@ def run_command(directory: Path, command: Command) -> None:
 
 def _console_script(name: str) -> str:
     """Return the path of a console script: of this environment, else of the PATH."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found is None:
+    program = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    if program is None:
         raise WiseMergeError(f"the command {name} is not installed beside {sys.executable}; reinstall wise-merge")
-    return found
+    return program
 
 
 def _gather(directory: Path, recipe: Recipe) -> dict[str, Any]:

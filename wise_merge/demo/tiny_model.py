@@ -88,14 +88,14 @@ def pretraining_problems(recipe: Recipe) -> list[Problem]:
 def sft_problems(recipe: Recipe) -> list[Problem]:
     """Return different problems, none of them held out, each with its canonical solution."""
     count = recipe.sft_problems
-    found: dict[Any, Problem] = {}
+    problems: dict[Any, Problem] = {}
     # A hundred draws for each, as `generate_problems` does: past that, there are not so many.
     for problem in itertools.islice(_not_held_out(recipe, "sft"), 100 * count):
-        if problem.key not in found:
-            found[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
-        if len(found) == count:
-            return list(found.values())
-    raise WiseMergeError(f"only {len(found)} problems are left for SFT, {count} wanted; hold out fewer")
+        if problem.key not in problems:
+            problems[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
+        if len(problems) == count:
+            return list(problems.values())
+    raise WiseMergeError(f"only {len(problems)} problems are left for SFT, {count} wanted; hold out fewer")
 
 
 def _not_held_out(recipe: Recipe, stage: str) -> Iterator[Problem]:

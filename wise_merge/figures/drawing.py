@@ -93,16 +93,16 @@ def frame(panel: Any) -> None:
 
 def add_legend(figure: Any, panels: Sequence[Any], title: str) -> None:
     """Put one legend for all panels below them, where no data is."""
-    found: dict[str, Any] = {}
+    by_label: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            by_label.setdefault(label, handle)
     # About 0.07 inches per character at this size, and a handle before each text.
-    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * max(map(len, found)) + 0.6))))
+    columns = max(1, min(len(by_label), int(figure.get_figwidth() / (0.07 * max(map(len, by_label)) + 0.6))))
     title = textwrap.fill(title, int(figure.get_figwidth() / 0.08))
     # Matplotlib fills column by column, and people read row by row.
-    labels = [label for column in range(columns) for label in list(found)[column::columns]]
-    handles = [found[label] for label in labels]
+    labels = [label for column in range(columns) for label in list(by_label)[column::columns]]
+    handles = [by_label[label] for label in labels]
     below = figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
     )

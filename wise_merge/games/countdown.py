@@ -144,14 +144,14 @@ def generate_problems(count: int, *, numbers: int, largest: int, seed: int, oper
         raise WiseMergeError(f"largest and count must be positive; got largest={largest}, count={count}")
     if not operations or set(operations) - set("+-*/"):
         raise WiseMergeError(f"operations must be some of + - * /, as in '+-*'; got {operations!r}")
-    found: dict[tuple[tuple[int, ...], int], Problem] = {}
+    problems: dict[tuple[tuple[int, ...], int], Problem] = {}
     rng = random.Random(f"countdown {numbers} {largest} {seed}")
     draws = random_problems(rng, numbers=numbers, largest=largest, operations=operations)
     for _ in range(100 * count):
         problem = next(draws)
-        found.setdefault(problem.key, problem)
-        if len(found) == count:
-            return list(found.values())
+        problems.setdefault(problem.key, problem)
+        if len(problems) == count:
+            return list(problems.values())
     raise WiseMergeError(
         f"there are fewer than {count} different problems of {numbers} numbers up to {largest}; "
         "ask for fewer, or raise largest"

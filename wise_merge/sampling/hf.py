@@ -187,10 +187,10 @@ class HFPassK(Sampler, HFLM):
                 return False
             row = decode.Row(shorter, seed=0, limit=2)
             greedy, stops = {"do_sample": False, "temperature": 0.0}, decode.StopStrings(self.tokenizer, [])
-            found: list[dict[decode.Row, decode.Drawn]] = [{}, {}]
-            for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), found, strict=True):
+            results: list[dict[decode.Row, decode.Drawn]] = [{}, {}]
+            for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), results, strict=True):
                 self._decode(rows, drawn.__setitem__, greedy, stops, share=False)
-            alone, padded = (drawn[row] for drawn in found)
+            alone, padded = (drawn[row] for drawn in results)
             # Rounding apart, which is some 1e-6 in float32.
             tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.1
             self._padding_is_nothing = (

@@ -98,8 +98,8 @@ class MergedHF(HFPassK):
 
     def _state(self, folder: Path) -> dict[str, torch.Tensor]:
         """Return the tensors of a checkpoint as transformers converts them, in the widest dtype of its files."""
-        found = {header.dtype for header in read_headers(folder).values()}
-        stored = [getattr(torch, name) for code, name in FLOATING.items() if code in found]
+        codes = {header.dtype for header in read_headers(folder).values()}
+        stored = [getattr(torch, name) for code, name in FLOATING.items() if code in codes]
         dtype = max(stored, key=lambda dtype: dtype.itemsize, default=torch.float32)
         model = type(self.model).from_pretrained(folder, dtype=dtype)
         return in_memory(model.state_dict())

@@ -79,10 +79,10 @@ def run(
     for (name, path), choice in zip(named[:1] if settings.pool else named, chosen, strict=False):
         further = files[1:] if settings.pool else []
         name = f"{name} and {len(further)} more" if further else name
-        one, found = _score(path, further, name, settings, *choice)
+        one, file_metrics = _score(path, further, name, settings, *choice)
         say(("\n" if scored else "") + table.of_file(one))
         scored.append(one)
-        values[name] = found
+        values[name] = file_metrics
     if len(scored) > 1:
         say("\n" + table.overview(scored))
     comparisons, refused = _compare(scored, values, settings)
@@ -168,15 +168,15 @@ def _score(
         k, n = max(settings.k or [0]), [problem.n for problem in verdicts.problems]
         mend = f", or leave out problems with fewer samples by --min-n {k}" if min(n) < k <= max(n) else ""
         raise WiseMergeError(f"{path}: {error}{mend}") from error
-    found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=partial(bar, unit="problem"))
+    file_metrics, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=partial(bar, unit="problem"))
     if settings.embeddings and min(problem.n for problem in samples.problems) < 2:
         notes.append("no semantic diversity: a problem with one sample has no pair of completions")
     elif settings.embeddings:
-        found.append(_semantic(samples, settings, reported[-1]))
-    summary = summarize(verdicts.problems, found, reported, seed=settings.seed, notes=notes)
+        file_metrics.append(_semantic(samples, settings, reported[-1]))
+    summary = summarize(verdicts.problems, file_metrics, reported, seed=settings.seed, notes=notes)
     # The texts have been used; of a large file they are most of the memory.
     problems = tuple(dataclasses.replace(problem, completions=None) for problem in samples.problems)
-    return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), found
+    return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), file_metrics
 
 
 def _with_enough(samples: Samples, fewest: int) -> Samples:

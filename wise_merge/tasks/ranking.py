@@ -61,7 +61,7 @@ class Ranking:
         after_prompt = self._spec.startswith("logprob:")
         try:
             with tempfile.TemporaryDirectory() as folder:
-                found = scorers.score_samples(
+                scores = scorers.score_samples(
                     self._spec,
                     (
                         (str(i), prompt if after_prompt else problem, completions)
@@ -79,7 +79,7 @@ class Ranking:
             )
             return
         for i, (problem, _, completions) in enumerate(known):
-            self._scores[problem, completions] = found[str(i)]
+            self._scores[problem, completions] = scores[str(i)]
 
     def scores(self, problem: str, completions: Sequence[str]) -> list[float] | None:
         """Return the scores of a problem's completions, higher is better; None if the scorer failed."""

@@ -99,12 +99,12 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
             f"there is no task {name} with K samples per problem; "
             + (f"near it are {', '.join(likely)}" if likely else f"there are {', '.join(known)}")
         )
-    found = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
-    for name in found:
+    tasks = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+    for name in tasks:
         # Ours come with a class of their own; a task of lm-eval's class scores one answer per problem.
         if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
             raise _no_verdicts(name)
-    return found
+    return tasks
 
 
 def _within(name: str, index: Mapping[str, Any]) -> list[str]:

@@ -58,8 +58,8 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         )
     roles["finish_reason"] = finder.find("finish_reason", _are_reasons)
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
-    found = {role: name for role, name in roles.items() if name}
-    return Columns(per_problem, lm_eval, found, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
+    of_roles = {role: name for role, name in roles.items() if name}
+    return Columns(per_problem, lm_eval, of_roles, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
 
 
 class _Finder:
@@ -126,17 +126,17 @@ class _Finder:
             ]
             if role in ("completions", "labels"):
                 called = [name for name in called if self._holds(name)]
-            found = [name for name in called if self.fits(name, shape)]
+            fitting = [name for name in called if self.fits(name, shape)]
             for name in called:
-                if not found and self.values(name):
+                if not fitting and self.values(name):
                     self.unfit.setdefault(role, f" ({name} holds {shortened(self.values(name)[0])})")
-            if any(self.values(name) != self.values(found[0]) for name in found):
+            if any(self.values(name) != self.values(fitting[0]) for name in fitting):
                 raise WiseMergeError(
-                    f"the {role} may be in {' or '.join(found)}; say which with --field {role}=COLUMN; "
+                    f"the {role} may be in {' or '.join(fitting)}; say which with --field {role}=COLUMN; "
                     f"the columns are {self.there()}"
                 )
-            if found:
-                return found[0]
+            if fitting:
+                return fitting[0]
         return None
 
     @staticmethod

@@ -28,31 +28,31 @@ def lists_of(row: Row, columns: Columns, roles: Sequence[str], steps: str | None
         roles: that are wanted, the one that says how many samples there are first.
         steps: which of `columns.STEPS` makes one score of a list.
     """
-    found: dict[str, list[Any] | None] = {}
+    lists: dict[str, list[Any] | None] = {}
     for role in roles:
-        found[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
-    completions = found.get("completions")
+        lists[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
+    completions = lists.get("completions")
     if columns.lm_eval and completions:
-        found["completions"] = completions[: _drawn(row, columns)]
-    ranks = {column: _scores(columns, column, row, steps) for column in columns.scores}
+        lists["completions"] = completions[: _drawn(row, columns)]
+    scores = {column: _scores(columns, column, row, steps) for column in columns.scores}
     main = columns[roles[0]]
-    first = next((values for values in (*found.values(), *ranks.values()) if values is not None), None)
+    first = next((values for values in (*lists.values(), *scores.values()) if values is not None), None)
     n = _beside(row, columns, main) if first is None else len(first)
     if not n:
         raise WiseMergeError(f"{main} is empty: there must be at least one sample")
-    return n, _filled(found, n, main, columns.roles), _filled(ranks, n, main, {})
+    return n, _filled(lists, n, main, columns.roles), _filled(scores, n, main, {})
 
 
-def _filled(found: Mapping[str, list[Any] | None], n: int, main: str | None, names: Mapping[str, str]) -> Lists:
+def _filled(lists: Mapping[str, list[Any] | None], n: int, main: str | None, names: Mapping[str, str]) -> Lists:
     """Return lists that all have n entries; raises a `WiseMergeError` with the name of one that has not."""
-    lists = {}
-    for key, values in found.items():
+    filled = {}
+    for key, values in lists.items():
         if values is None:
             values = [None] * n
         elif len(values) != n:
             raise WiseMergeError(f"{names.get(key, key)} has {entries(len(values))} for {n} {main}")
-        lists[key] = values
-    return lists
+        filled[key] = values
+    return filled
 
 
 def _beside(row: Row, columns: Columns, main: str | None) -> int:
@@ -86,17 +86,17 @@ def numbers(column: str, scores: Sequence[Any]) -> tuple[list[float], set[int]]:
 
     Raises a `WiseMergeError` for one that is there and no finite number.
     """
-    found, missing = list(map(_number, scores)), set()
-    if None in found:
+    as_numbers, missing = list(map(_number, scores)), set()
+    if None in as_numbers:
         for number, score in enumerate(scores):
             if is_missing(score):
                 missing.add(number)
-            elif found[number] is None:
+            elif as_numbers[number] is None:
                 raise WiseMergeError(
                     f"{column} must be finite numbers; entry {number + 1} is {shortened(score)}; "
                     "--field scores= goes without scores"
                 )
-    return [-math.inf if number is None else number for number in found], missing
+    return [-math.inf if number is None else number for number in as_numbers], missing
 
 
 def _values(columns: Columns, column: str, row: Row, *, chats: bool = False) -> list[Any] | None:

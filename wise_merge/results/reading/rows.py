@@ -58,16 +58,16 @@ def sample_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise WiseMergeError(f"{path} does not exist; give a file of samples or the folder of an lm-eval run")
     newest: dict[tuple[Path, str], tuple[str, Path]] = {}
-    for found in sorted(path.rglob("samples_*.jsonl*")):
-        match = _LM_EVAL_NAME.fullmatch(found.name)
+    for file in sorted(path.rglob("samples_*.jsonl*")):
+        match = _LM_EVAL_NAME.fullmatch(file.name)
         if match:
-            key = (found.parent, match["task"])
-            newest[key] = max(newest.get(key, ("", found)), (match["date"], found))
+            key = (file.parent, match["task"])
+            newest[key] = max(newest.get(key, ("", file)), (match["date"], file))
     if not newest:
-        for found in path.glob("*.jsonl"):
-            refuse_journal(found)
+        for file in path.glob("*.jsonl"):
+            refuse_journal(file)
         raise WiseMergeError(f"{path} is a folder without samples_<task>_<date>.jsonl; run lm_eval with --log_samples")
-    return [found for _, found in newest.values()]
+    return [file for _, file in newest.values()]
 
 
 def refuse_journal(path: Path) -> None:
