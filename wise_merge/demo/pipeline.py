@@ -49,7 +49,7 @@ class Command:
     output: str
 
 
-def run(directory: Path, recipe: Recipe | None = None) -> Path:
+def run_demo(directory: Path, recipe: Recipe | None = None) -> Path:
     """Return the path of the figure after printing the table and the verdict.
 
     Args:

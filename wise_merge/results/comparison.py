@@ -11,7 +11,7 @@ from wise_merge.results.summary import LEVEL
 
 
 @dataclass(frozen=True)
-class Compared:
+class MetricDifference:
     """A metric of two files on the same problems at one k, second minus first, and what would be detectable."""
 
     name: str
@@ -27,12 +27,12 @@ class Comparison:
     first: str
     second: str
     problems: int
-    compared: Sequence[Compared]
+    compared: Sequence[MetricDifference]
 
 
 def compare(
     first: Sequence[Metric], second: Sequence[Metric], reported: Sequence[int], *, seed: int = 0
-) -> list[Compared]:
+) -> list[MetricDifference]:
     """Return the paired differences of pass@k and maj@k, second minus first.
 
     Args:
@@ -50,5 +50,5 @@ def compare(
             difference = paired_difference(
                 one.values[:, k - 1], other.values[:, k - 1], rng=np.random.default_rng(seed), level=LEVEL
             )
-            compared.append(Compared(name, k, difference, minimum_detectable_effect(difference.standard_error)))
+            compared.append(MetricDifference(name, k, difference, minimum_detectable_effect(difference.standard_error)))
     return compared

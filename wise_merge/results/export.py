@@ -15,7 +15,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.results.comparison import Comparison
 from wise_merge.results.reading.problem import Samples
 from wise_merge.results.summary import LEVEL, Summary
-from wise_merge.results.verdicts import Facts, Verdicts
+from wise_merge.results.verdicts import JudgedProblem, Verdicts
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _file(one: Scored) -> dict[str, Any]:
     }
 
 
-def _problem(problem: Facts) -> dict[str, Any]:
+def _problem(problem: JudgedProblem) -> dict[str, Any]:
     """Return the facts of a problem: verdicts by answer; by sample only where scores tell samples apart."""
     facts: dict[str, Any] = {"id": problem.id, "gold": problem.gold, "n": problem.n, "c": problem.c}
     answers = problem.answers or (None,) * problem.n

@@ -15,7 +15,7 @@ from wise_merge.estimators.bias_variance import bias_and_variance, pass_at_k_bou
 from wise_merge.estimators.majority import majority_at_n
 from wise_merge.estimators.uncertainty import mean_interval, minimum_detectable_effect, standard_error
 from wise_merge.results.metrics import Metric, by_size, correct_counts
-from wise_merge.results.verdicts import Facts
+from wise_merge.results.verdicts import JudgedProblem
 
 #: Of every interval.
 LEVEL = 0.95
@@ -113,7 +113,7 @@ class Summary:
 
 
 def summarize(
-    facts: Sequence[Facts],
+    problems: Sequence[JudgedProblem],
     computed: Sequence[Metric],
     reported: Sequence[int],
     *,
@@ -123,22 +123,22 @@ def summarize(
     """Return the figures of a file.
 
     Args:
-        facts: of its problems.
+        problems: of the file, judged.
         computed: their metrics, see `metrics`.
         reported: the k at which figures are shown.
         seed: of the bootstrap.
         notes: to be passed on.
     """
-    n_low, n_high = min(problem.n for problem in facts), max(problem.n for problem in facts)
-    sizes = np.array([problem.n for problem in facts])
+    n_low, n_high = min(problem.n for problem in problems), max(problem.n for problem in problems)
+    sizes = np.array([problem.n for problem in problems])
     curves = tuple(_curve(metric, sizes, seed) for metric in computed)
     (passed,) = (curve for curve in curves if curve.name == "pass@k")
-    spread = bias_and_variance(sizes, correct_counts(facts))
-    histograms = [rate_histogram(n, correct_counts(some), bins=_BINS)[0] for n, some in by_size(facts).items()]
-    completions = all(problem.distinct is not None for problem in facts)
-    answered = [answer is not None for problem in facts for answer in problem.answers or ()]
+    spread = bias_and_variance(sizes, correct_counts(problems))
+    histograms = [rate_histogram(n, correct_counts(some), bins=_BINS)[0] for n, some in by_size(problems).items()]
+    completions = all(problem.distinct is not None for problem in problems)
+    answered = [answer is not None for problem in problems for answer in problem.answers or ()]
     return Summary(
-        problems=len(facts),
+        problems=len(problems),
         n_low=n_low,
         n_high=n_high,
         reported=tuple(reported),
@@ -147,10 +147,10 @@ def summarize(
         variance=spread.variance,
         bound=tuple(map(float, pass_at_k_bound(spread.bias, spread.variance, np.arange(1, n_low + 1)))),
         histogram=tuple(map(int, np.sum(histograms, axis=0))),
-        reliability=_reliability(facts),
+        reliability=_reliability(problems),
         unanswered=1 - sum(answered) / len(answered) if answered else None,
-        cut_off=_cut_off(facts),
-        identical=sum(problem.n > 1 and problem.distinct == 1 for problem in facts) if completions else None,
+        cut_off=_cut_off(problems),
+        identical=sum(problem.n > 1 and problem.distinct == 1 for problem in problems) if completions else None,
         detectable=tuple((k, minimum_detectable_effect(math.sqrt(2) * passed.standard_error[k - 1])) for k in reported),
         notes=tuple(notes),
     )
@@ -180,15 +180,15 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
-def _cut_off(facts: Sequence[Facts]) -> float | None:
-    counts = [problem.cut_off for problem in facts if problem.cut_off is not None]
-    return sum(counts) / sum(problem.n for problem in facts) if len(counts) == len(facts) else None
+def _cut_off(problems: Sequence[JudgedProblem]) -> float | None:
+    counts = [problem.cut_off for problem in problems if problem.cut_off is not None]
+    return sum(counts) / sum(problem.n for problem in problems) if len(counts) == len(problems) else None
 
 
-def _reliability(facts: Sequence[Facts]) -> tuple[Reliability, ...]:
+def _reliability(problems: Sequence[JudgedProblem]) -> tuple[Reliability, ...]:
     """Return how often the most frequent answer is right, by its share of the votes that were cast."""
     bins: Mapping[int, list[tuple[float, float]]] = {index: [] for index in range(_BINS)}
-    for problem in facts:
+    for problem in problems:
         votes = Counter(answer for answer in problem.answers or () if answer is not None)
         if votes:
             most, cast = max(votes.values()), votes.total()

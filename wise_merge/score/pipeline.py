@@ -30,7 +30,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """What the command line says: see `wise-merge score --help`."""
 
     k: Sequence[int] | None = None
@@ -51,9 +51,9 @@ class Settings:
     processes: int | None = None
 
 
-def run(
+def score_files(
     paths: Sequence[Path],
-    settings: Settings,
+    settings: ScoreSettings,
     *,
     json: Path | None = None,
     csv: Path | None = None,
@@ -130,7 +130,7 @@ def _check_outputs(files: Sequence[Path], outputs: Mapping[str, Path | None]) ->
         taken[path.resolve()] = f"also the file of {option}"
 
 
-def _benchmarks(files: Sequence[Path], settings: Settings) -> list[tuple[str | None, str]]:
+def _benchmarks(files: Sequence[Path], settings: ScoreSettings) -> list[tuple[str | None, str]]:
     """Return by which benchmark each file is read, and why."""
     if settings.benchmark is not None:
         return [(settings.benchmark, "as asked")] * len(files)
@@ -139,7 +139,7 @@ def _benchmarks(files: Sequence[Path], settings: Settings) -> list[tuple[str | N
 
 
 def _score(
-    path: Path, more: Sequence[Path], name: str, settings: Settings, benchmark: str | None, why: str
+    path: Path, more: Sequence[Path], name: str, settings: ScoreSettings, benchmark: str | None, why: str
 ) -> tuple[Scored, list[Metric]]:
     keep_texts = bool(settings.scorers or settings.embeddings)
     samples = read_samples(
@@ -190,7 +190,7 @@ def _with_enough(samples: Samples, fewest: int) -> Samples:
     return dataclasses.replace(samples, problems=kept, notes=(*samples.notes, note))
 
 
-def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
+def _with_scores(samples: Samples, scorer: str, settings: ScoreSettings) -> Samples:
     """Return the samples with the scores of a scorer beside those of the file."""
     from wise_merge.verifiers import cache_path, score_samples
 
@@ -218,7 +218,7 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
     )
 
 
-def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
+def _semantic(samples: Samples, settings: ScoreSettings, k: int) -> Metric:
     from wise_merge.score.embeddings import semantic_diversity
 
     name = settings.embeddings or ""
@@ -242,7 +242,7 @@ def _report_rejected(samples: Samples, skip_bad: bool) -> int:
 
 
 def _compare(
-    scored: Sequence[Scored], values: Mapping[str, list[Metric]], settings: Settings
+    scored: Sequence[Scored], values: Mapping[str, list[Metric]], settings: ScoreSettings
 ) -> tuple[list[Comparison], str]:
     """Return each file against the first of its task, and why others are not compared."""
     comparisons: list[Comparison] = []
@@ -259,7 +259,7 @@ def _compare(
 
 def _apart(scored: Sequence[Scored]) -> list[str]:
     """Return why files of other tasks are not compared with those of the first."""
-    told = []
+    sentences = []
     for index, one in enumerate(scored[1:], start=1):
         if not any(_of_one_task(other, one) for other in scored[:index]):
             tasks = [of.samples.task or of.name for of in (scored[0], one)]
@@ -271,8 +271,8 @@ def _apart(scored: Sequence[Scored]) -> list[str]:
                 if read[0] == read[1]
                 else f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
             )
-            told.append(f"{one.name} is not compared with {scored[0].name}: {why}")
-    return told
+            sentences.append(f"{one.name} is not compared with {scored[0].name}: {why}")
+    return sentences
 
 
 def _of_one_task(one: Scored, other: Scored) -> bool:
@@ -280,7 +280,9 @@ def _of_one_task(one: Scored, other: Scored) -> bool:
     return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
 
 
-def _compare_two(first: Scored, second: Scored, values: Mapping[str, list[Metric]], settings: Settings) -> Comparison:
+def _compare_two(
+    first: Scored, second: Scored, values: Mapping[str, list[Metric]], settings: ScoreSettings
+) -> Comparison:
     one, other = ({problem.id: i for i, problem in enumerate(of.verdicts.problems)} for of in (first, second))
     shared = [identity for identity in one if identity in other]
     both = set(shared)
