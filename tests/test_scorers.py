@@ -541,7 +541,7 @@ def test_broken_text_can_be_scored_and_kept(in_folder):
 
 def test_importing_the_scorers_loads_nothing_heavy():
     """Neither torch nor transformers nor numpy is there before a model is named."""
-    code = "import sys, wise_merge.scorers; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    code = "import sys, wise_merge.verifiers; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
