@@ -9,14 +9,14 @@ import re
 
 from wise_merge.answers.marked import spoken
 
-# How a base model goes on with the next problem of its prompt, or a chat model with the other's turn.
+# How a base model begins the next problem of its prompt, or a chat model the user's next turn.
 _NEXT_PROBLEM = re.compile(
     r"\n[ \t]{0,8}(?:\*\*|#{1,3} )?(?:Question|QUESTION|Problem|PROBLEM|Q|Human|User|Instruction|Exercise)(?: \d+)?:"
 )
 _HAS_ANSWER = re.compile(r"\\boxed|####|answer\s*(?:is|:)|\nA:", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-# Of the boxes at the end, how many may be one list, and what may stand between two of them.
+# How many boxes at the end of a text may be one list, and what may stand between two of them.
 _MOST_JOINED = 10
 _DRESSING = re.compile(r"\\(?:text|quad|qquad|textbf|mbox|,|;|:|!|\(|\)|\[|\])(?![a-zA-Z])|[\s${}*]")
 _LEFT_SIDE = re.compile(r"(?:[a-zA-Z](?:_?\w)?|\\[a-z]+)=\Z")
@@ -91,7 +91,7 @@ def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:
     for previous, previous_end, previous_content in boxes[1:]:
         if previous_content is None or not previous_content.strip():
             break
-        # A box within a box answers by itself.
+        # A box within a box is an answer of its own.
         if previous_end > start or not _joins(text[previous_end:start]):
             break
         if previous_content != contents[0]:

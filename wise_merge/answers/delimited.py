@@ -18,7 +18,7 @@ _WORDS_IN_LATEX = re.compile(r"\\\w+\s*(?:\{[^{}]*\})?")
 _JOINT = re.compile(r"[\s*]*(?:,|;|&|,?\s*\\text\s*\{\s*(?:and|or)\s*\}|(?:,\s*)?(?:and|or)\b)[\s*]*")
 PERCENT = re.compile(r"\s*(?:\\?%|per ?cent\b|pct\b|percentage\b)", re.IGNORECASE)
 
-# What belongs to a formula although its dollars do not hold it: `6 $*3$`, `2$\frac{1}{2}$`, `-$x$`, `$4$√2`.
+# Parts of a formula that stand outside its dollars: `6 $*3$`, `2$\frac{1}{2}$`, `-$x$`, `$4$√2`.
 _FACTOR = re.compile(r"\\[dt]?frac|\\sqrt|\\pi")
 _OPERATION = re.compile(r"[*/^×÷]|\\(?:times|cdot|div)")
 _NUMBER_BEFORE = re.compile(r"[-+]?\d+\Z")

@@ -82,7 +82,7 @@ def _parsed(formula: str) -> list[Any]:
 
 def is_equal(gold: Reading, answer: Reading) -> bool:
     """Return math-verify's verdict; expressions whose values are far apart need none of its work."""
-    # It takes symbols for equal by their letters, `\\text{Ann}` and the product A n n.
+    # math-verify compares symbols by their letters: `\\text{Ann}` equals the product A n n.
     symbolic = any(isinstance(reading.parsed[0], sympy.Symbol) for reading in (gold, answer))
     if not symbolic and differ(gold.value, answer.value):
         return False
@@ -115,7 +115,7 @@ def may_be_same(one: Reading, other: Reading) -> bool:
     if isinstance(first, str) or isinstance(second, str) or first.free_symbols != second.free_symbols:
         return False
     if isinstance(first, Relational) and isinstance(second, Relational):
-        # Equal relations are multiples of each other; math-verify would solve both, which takes it long.
+        # Equal relations are multiples of each other; math-verify would solve both, which takes long.
         return not differ(one.proportion, other.proportion)
     return type(first) is type(second)
 
@@ -137,7 +137,7 @@ def parse_in_two_stages() -> None:
 
         create, convert = _Latex2Sympy.create_parser, _Latex2Sympy.parse
     except (ImportError, AttributeError):
-        return  # another version: slower, and as right
+        return  # another version of antlr: slower, with the same results
 
     def create_fast(self: Any, text: str) -> Any:
         parser = create(self, text)

@@ -13,7 +13,7 @@ from wise_merge.answers import quantities
 from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.solutions import EQUALS, solved
 
-# Escaped once too often; a new line only where there are lines.
+# Backslashes that are escaped twice; `\\` stays a line break within environments that have lines.
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}$%])")
 _LINES = re.compile(r"\\begin\{(?:align|aligned|equation|gather|gathered|split)\*?\}(.*?)\\end\{\w+\*?\}[\s.]*")
 _STYLE = re.compile(
@@ -29,7 +29,7 @@ _WRAPPER = re.compile(
 )
 _FONT_SWITCH = re.compile(r"\{\\(?:rm|bf|it|sf|tt)\s+([^{}]*)\}|\\(?:rm|bf|it|sf)\s+(?=[-\d])")
 
-# What stands around: emphasis and quotes, the punctuation of a sentence, words such as \text{Area} = .
+# What may surround a formula: emphasis and quotes, the punctuation of a sentence, words such as \text{Area} = .
 _EDGE = re.compile(r"\A(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+|(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+\Z")
 _START = re.compile(
     r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*"
@@ -53,7 +53,7 @@ _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆�
 _SCRIPT = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
 _TYPED = str.maketrans(_RAISED + _LOWERED, "0123456789+-" * 2)
 _ROOT_OF_NUMBER = re.compile(r"√\s*(\d+(?:\.\d+)?)")
-# A dash between two numbers without spaces says from where to where; any other is a minus.
+# A dash between two numbers without spaces stands for a range; any other is a minus.
 _DASH = re.compile(r"(?<![\d)}])[–—―]|[–—―](?![\d(\\])")
 
 _FONT = r"\\(?:mathrm|mathit|mathsf|text|textrm|textit|textnormal|operatorname\*?|mbox)"
@@ -168,7 +168,7 @@ def _bare(text: str) -> str:
     while before != text:
         before = text
         text = _START.sub("", _EDGE.sub("", text))
-        # Three dots go on, one ends the sentence.
+        # Three dots belong to the formula, one dot ends the sentence.
         text = text if _DOTS.search(text) else _END_IN_BRACKETS.sub("", _END.sub("", text))
         if len(text) > 1 and (text[0], text[-1]) in _QUOTES:
             text = text[1:-1]

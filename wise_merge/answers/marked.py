@@ -11,7 +11,7 @@ _LEADING = re.compile(rf"(?:\s*(?:<s>|{_SPECIAL.pattern}))*")
 _OPENING_TAG = re.compile("<answer>", re.IGNORECASE)
 _CLOSING_TAG = re.compile("</answer", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
-# The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
+# Where `\b` was taken for an escape, the backslash is lost, or `\b` became a backspace.
 _BOXED = re.compile(r"[b\x08]oxed\s*\{")
 _UNCLOSED_END = re.compile(r"[\n<>]")
 _BRACES = re.compile(r"\\[{}\\]|[{}]")

@@ -16,15 +16,15 @@ from wise_merge.answers.formulas import is_cut
 from wise_merge.answers.marked import ends_itself
 from wise_merge.answers.prose import Cut
 
-#: A longer "answer" is none: nobody's final answer, and the usual size of what hangs a parser.
+#: A longer text is no final answer; texts of this size are what usually hangs a parser.
 MAX_CHARACTERS = 500
 
-# Of the boxes at the end, how many are looked at for one with an answer in it.
+# How many of the last boxes are searched for one with an answer in it.
 _BOXES = 10
 _PLACEHOLDER = re.compile(r"[\s._?…]*")
 # What a box holds that does not close: to the end of its line, or to an angle bracket, which some type for the brace.
 _UNCLOSED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{\s*([^\n<>]*)|([-+]?[\d.,]*\d)(?=[\s$.]*\Z))")
-# The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
+# Where `\b` was taken for an escape, the backslash is lost, or `\b` became a backspace.
 _LOST_BACKSLASH = re.compile(r"(?<![\\a-z])(?:b|\x08)oxed(?=\s*\{)")
 _PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]er ?cent|[Pp]ct)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")

@@ -40,13 +40,13 @@ _FILLER = re.compile(
 _ANSWER_IS = re.compile(
     rf"s?(?:[ \t]+(?!{statements.NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)"
 )
-# Where a number is the beginning of a formula only.
+# What follows a number that is only the beginning of a formula.
 _GOES_ON = re.compile(
     r"\s*(?:[√π^²³]|sqrt|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
     r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
 )
 _ENDS = ("", ".", "\n")
-# What makes the last number of a text a part of something.
+# Signs by which the last number of a text is part of a formula.
 _WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|sqrt")
 _QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
 _NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
@@ -72,17 +72,17 @@ _FORMULA = re.compile(
     re.IGNORECASE,
 )
 
-# `a total of **$64** for the 16 glasses`, and how a chat model takes its leave.
+# `a total of **$64** for the 16 glasses`, and how the closing remarks of chat models begin.
 _BOLD = re.compile(rf"\*\*\s*({SIGN}\\?{CURRENCY}?{UNSIGNED})[^*\n:]{{0,40}}\*\*")
 _CLOSING_REMARK = re.compile(r"\n\s*(?:Let me know|Please let me know|Feel free|I hope|Hope this|Would you like)\b")
 _DIGIT = re.compile(r"\d")
 _DIGIT_OR_CONSTANT = re.compile(r"\d|\\pi|π")
-# After the last number of a text: an operation without its end.
+# After the last number of a text: an operation without its second operand.
 _BREAKS_OFF = re.compile(r"\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt|pm)\s*\{?)[\s${(]*")  # noqa: RUF001
 _LONGEST_REST = 20
 _REACH_OF_CUT = 60
 _OPERATIONS = frozenset("-+/=×÷^*{")  # noqa: RUF001
-# A text that the token limit cut off within a calculation. A hyphen alone on its line is none.
+# The end of a text that was cut at the token limit within a calculation. A hyphen alone on its line is none.
 _CUT_OPERATION = re.compile(
     r"[\w)}\]%]\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt)\s*\{?)\Z|\\[dt]?frac\s*(?:\{[^{}]*\}?\s*)?(?:\{[^{}]*)?\Z"  # noqa: RUF001
 )
@@ -92,7 +92,7 @@ _LONGEST_PARAGRAPH = 2000
 # Where a brace was forgotten; some models type an angle bracket for it.
 _END_OF_CUT_BOX = re.compile(r"[\n<>]")
 
-# Until where an answer that follows a marker is looked for, and how many of the last markers are tried.
+# How far behind a marker an answer is searched for, and how many of the last markers are tried.
 _REACH = 200
 _MARKERS = 50
 
@@ -156,7 +156,7 @@ def _is_boxed(answer: str) -> bool:
 
 
 def _boxed(answer: str) -> str:
-    # 1E-7 would be a product of a number and E.
+    # Written in full: math-verify reads 1E-7 as a product of a number and E.
     return answer if _is_boxed(answer) else f"\\boxed{{{Decimal(answer):f}}}"
 
 

@@ -7,7 +7,7 @@ as it is there.
 import re
 
 _FONTS = r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph)"
-# A number needs no font.
+# Fonts around numbers are dropped.
 _NUMBER_IN_FONT = re.compile(rf"{_FONTS}\s*\{{\s*([-+]?\\?\$?\d[\d.,/ ]*?\s*(?:\\?%)?)\s*[.]?\s*\}}")
 _QUANTITY_IN_FONT = re.compile(r"\A(\\(?:text|mbox|textbf)\s*\{)\s*([-+]?\d[\d.,]*)(\s+[a-zA-Z][^{}\\\d]*\})\Z")
 

@@ -96,5 +96,5 @@ def proportion(relation: Any) -> Any:
         difference = relation.lhs - relation.rhs
         moved = difference.subs({symbol: symbol + 1 for symbol in difference.free_symbols})
         return value(difference) / value(moved)
-    except (Exception, RecursionError):  # sets, undefined functions, what else a model may equate
+    except (Exception, RecursionError):  # sides that cannot be subtracted, such as sets or undefined functions
         return None

@@ -43,7 +43,7 @@ COMPARING_SECONDS = 15
 #: Address space of the process, in bytes.
 MEMORY = 2 * 1024**3
 
-# What a hostile answer is made of: such answers are read last, so that they cannot use up the time of others.
+# What costly answers contain: these are read last, so that they cannot use up the time of others.
 _COSTLY = re.compile(r"[!^]|\\(?:sum|prod|int|lim|binom|[dt]?frac.*\\[dt]?frac)|\({9}")
 
 
@@ -54,11 +54,11 @@ class OutOfTime(BaseException):
 def main() -> None:
     """Serve until standard input ends."""
     logging.disable(logging.CRITICAL)
-    # The parser's tables are large and stay: going through them for garbage again and again is a fifth of the time.
+    # The parser's tables are large and stay: collecting garbage in them takes a fifth of the time.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our input
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which then closes our input
     _limit_memory()
     parse_in_two_stages()
     # What a library prints goes to standard error, so that it does not get between our lines.
@@ -88,7 +88,7 @@ def judge(
     and what is not compared in COMPARING_SECONDS differs.
     """
     say(READING_GOLD)
-    with bounded():  # out of time ends the process, and the other side says why
+    with bounded():  # out of time ends the process, and the parent reports the gold
         truth = read_gold(gold)
     wrong: list[tuple[int, Reading]] = []
     verdicts: list[tuple[str | None, bool]] = [(None, False)] * len(answers)
@@ -167,7 +167,7 @@ def _is_same_in_time(one: Reading, other: Reading) -> bool:
 @contextmanager
 def bounded() -> Iterator[None]:
     """Raise OutOfTime after CPU_SECONDS of processor time; shortly after that the system ends this process."""
-    if not hasattr(signal, "setitimer"):  # Windows: the other side's patience is the only limit
+    if not hasattr(signal, "setitimer"):  # Windows: the parent's limit (`workers.PATIENCE`) is the only one
         yield
         return
     import resource
@@ -177,7 +177,7 @@ def bounded() -> Iterator[None]:
 
     signal.signal(signal.SIGPROF, stop)
     before, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    # Sympy may be within C code, where no handler runs: SIGXCPU kills.
+    # While sympy is in C code no handler of Python runs; SIGXCPU then kills the process.
     soft = math.ceil(time.process_time()) + CPU_SECONDS + 1
     resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
     signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
@@ -195,7 +195,7 @@ def _limit_memory() -> None:
         hard = resource.getrlimit(resource.RLIMIT_AS)[1]
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if hard < 0 else min(MEMORY, hard), hard))
     except (ImportError, OSError, ValueError):
-        pass  # not on this system: the limit of time remains
+        pass  # this system has no such limit; that of time remains
 
 
 if __name__ == "__main__":

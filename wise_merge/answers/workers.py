@@ -28,10 +28,10 @@ PATIENCE = 30.0
 #: A distinct answer's class and verdict, see `wise_merge.answers.benchmarks`.
 Verdict = tuple[str | None, bool]
 
-# More than starting a process costs: fewer answers than this are left to those that there are.
+# Starting a process costs about as much as so many answers; for fewer, none is started.
 _ANSWERS_PER_PROCESS = 100
 
-# Processes that the answers to one problem may cost: with as many, `worker.READING_SECONDS` are over.
+# The most processes that may be lost on the answers to one problem: they take `worker.READING_SECONDS`.
 _MOST_LOST = 5
 
 _idle: list["Worker"] = []
@@ -42,7 +42,7 @@ class Worker:
     """One process and the thread that listens to it."""
 
     def __init__(self) -> None:
-        # The same modules as here, wherever this process found them, and nothing of the working directory.
+        # The process imports from the same places as this one, and not from the working directory.
         program = f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.answers import worker; worker.main()"
         try:
             self._process = subprocess.Popen(
@@ -52,7 +52,7 @@ class Worker:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
-                # Sympy orders some things by hash.
+                # The order of some things in sympy depends on the hash seed.
                 env={**os.environ, "WISE_MERGE_AUTOLOAD": "0", "PYTHONHASHSEED": "0"},
             )
         except (OSError, ValueError) as error:  # no interpreter there, or, where Python is embedded, none known
@@ -70,7 +70,7 @@ class Worker:
                 if line.startswith("["):  # else a module printed something when it was imported
                     self._said.put(json.loads(line))
         except (OSError, ValueError):
-            pass  # it died within a line
+            pass  # the process ended within a line
         self._said.put(None)
 
     def is_alive(self) -> bool:
@@ -78,7 +78,7 @@ class Worker:
         return self._process.poll() is None
 
     def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> list[list[Any]]:
-        """Return what it said, see `worker`; the last of it is [DONE, verdicts] if it did not die or fall silent."""
+        """Return its `messages`; the last one is [DONE, verdicts] unless it died or fell silent."""
         said: list[list[Any]] = []
         try:
             assert self._process.stdin
@@ -88,7 +88,7 @@ class Worker:
             return said
         while not said or said[-1][0] != DONE:
             try:
-                # A process that is still importing has not said anything either.
+                # A process that is still importing is silent too.
                 line = self._said.get(timeout=PATIENCE)
             except queue.Empty:
                 line = None
@@ -119,7 +119,7 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     worthwhile = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
     count = max(1, min(processes or cores, worthwhile, len(problems)))
-    # The longest first, so that none is left over for the end.
+    # The longest first, so that no long one runs alone at the end.
     todo = deque(sorted((i for i, (_, answers) in enumerate(problems) if answers), key=lambda i: -len(problems[i][1])))
     results: list[list[Verdict]] = [[] for _ in problems]
     failures: list[BaseException] = []
@@ -145,7 +145,7 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
             thread.start()
         for thread in threads:
             thread.join()
-    except BaseException:  # Ctrl-C: what is under way is of no use any more
+    except BaseException:  # Ctrl-C: nobody waits for the results any more
         stopped.set()
         with _lock:
             lost = list(taken)
@@ -228,7 +228,7 @@ def close() -> None:
 
 
 def _forget() -> None:
-    """Leave the parent's processes and lock to it: a child that talked to one would get the parent's answers."""
+    """Drop the processes and the lock of the parent after a fork: they would answer the parent, not this process."""
     global _lock
     _idle.clear()
     _lock = threading.Lock()

@@ -89,7 +89,7 @@ def run_demo(directory: Path, recipe: Recipe | None = None) -> Path:
 
 def _open(directory: Path, recipe: Recipe) -> None:
     """Make the directory, or check that it is one of this recipe."""
-    # Through JSON, so that tuples compare as the lists that they become.
+    # Through JSON, which turns tuples into lists, so that they equal those of the file.
     settings = json.loads(json.dumps({"wise_merge": __version__, **dataclasses.asdict(recipe)}))
     path = directory / "settings.json"
     if path.exists():
@@ -175,7 +175,7 @@ def _train(directory: Path, recipe: Recipe) -> None:
 
     from wise_merge.demo.tiny_model import train
 
-    # One bar per file that is read or written would break up the bar of the training.
+    # A bar for every file that is read or written would interrupt the bar of the training.
     disable_progress_bar()
     try:
         train(recipe, directory)
@@ -199,7 +199,7 @@ def run_command(directory: Path, command: Command) -> None:
     running = log.with_name(log.name + ".partial")
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
-    # What an interrupted merge left; a sweep goes on with what is there.
+    # The remains of an interrupted merge. (The output of a sweep is a file, and a sweep resumes.)
     if (directory / command.output).is_dir():
         shutil.rmtree(directory / command.output)
     with running.open("w") as output:
@@ -209,7 +209,7 @@ def run_command(directory: Path, command: Command) -> None:
             env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=output,
-            # Where somebody watches, the bar of the sweep is what they want to see.
+            # On a terminal, the bar of the sweep is shown.
             stderr=None if sys.stderr.isatty() else subprocess.STDOUT,
         ).returncode
     if code != 0:

@@ -89,7 +89,7 @@ def sft_problems(recipe: Recipe) -> list[Problem]:
     """Return different problems, none of them held out, each with its canonical solution."""
     count = recipe.sft_problems
     problems: dict[Any, Problem] = {}
-    # A hundred draws for each, as `generate_problems` does: past that, there are not so many.
+    # A hundred draws per problem, as in `generate_problems`; if these do not suffice, there are too few problems.
     for problem in itertools.islice(_not_held_out(recipe, "sft"), 100 * count):
         if problem.key not in problems:
             problems[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
@@ -186,7 +186,7 @@ def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, 
             use_cpu=True,
             seed=seed,
         ),
-        # The data set is the row numbers, the collator looks the rows up: at this size, time goes into Python.
+        # The data set is the row numbers and the collator looks the rows up, as Python takes most of the time here.
         train_dataset=list(range(len(problems))),
         data_collator=lambda rows: {"input_ids": inputs[rows], "labels": labels[rows]},
         processing_class=tokenizer,

@@ -20,7 +20,7 @@ MAX_CHARACTERS = 200
 #: Most brackets that are read: the parser recurses into them.
 MAX_BRACKETS = 30
 
-#: Draws without a single problem after which the settings are taken to have none.
+#: After so many draws without a problem, the settings are taken to have none.
 MAX_FRUITLESS_DRAWS = 100_000
 
 _TOKEN = re.compile(r"\s*(\d+|[-+*/()]|\\frac)")
@@ -95,7 +95,7 @@ def read_answer(text: str) -> Answer | None:
     ).strip()
     if len(spelled) > MAX_CHARACTERS:
         return None
-    # What is no sign becomes a space, never nothing: digits must not grow together.
+    # Unknown characters become spaces, as digits on both sides must not become one number.
     spelled = _LATEX.sub(lambda command: _LATEX_SIGNS.get(command[1], " "), spelled)
     spelled = spelled.translate(_WRITTEN_OTHERWISE).strip().rstrip(".")
     if spelled.count("(") > MAX_BRACKETS:

@@ -124,7 +124,7 @@ def _with_blanks(solution: str, blanks: int, rng: random.Random) -> str | None:
     rng.shuffle(cells)
     for cell in cells:
         grid[cell] = "0"
-        # The rest had one solution, so another one has another digit in this cell.
+        # The grid before had one solution, so any other one has another digit in this cell.
         if next(_search("".join(grid), barred=(cell, solution[cell])), None):
             grid[cell] = solution[cell]
         elif grid.count("0") == blanks:

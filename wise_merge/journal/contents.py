@@ -15,14 +15,14 @@ from wise_merge.journal.files import journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 _FILE = re.compile(r"(?P<task>.*?)-?(?P<run>[0-9a-f]{16})(?![0-9a-f]).*\.jsonl")
-#: The settings that a line has room for, in lm-eval's and in vLLM's words.
+#: The settings that are shown, by lm-eval's and vLLM's names.
 _SHOWN = (
     *("do_sample", "temperature", "top_p", "top_k", "min_p", "seed"),
     *("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"),
 )
 _LEFT = ("run", "task", "model", "settings")
 _UNKNOWN = "?"
-#: Seconds in which a process that writes goes on with the line that it is in.
+#: Seconds after which a process that is writing has finished its line.
 _SHORTLY = 0.2
 
 
@@ -103,7 +103,7 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
     """
     runs: dict[str, Kept] = {}
     strange: dict[Path, int] = {}
-    # A run itself reads the files called after it only: they count first here, too.
+    # A run reads only the files named after it; records in other files count after those.
     elsewhere: list[tuple[float, lines.Record]] = []
     for path in _files(directory):
         name = _FILE.fullmatch(path.name)
@@ -175,7 +175,7 @@ def short_settings(kept: Kept) -> str:
     shown = [
         f"{name}={_one_word(settings[name])}"
         for name in _SHOWN
-        # Sampling is what is expected.
+        # do_sample=True is the rule and is not shown.
         if settings.get(name) is not None and (name, settings[name]) != ("do_sample", True)
     ]
     return ",".join(shown) or _UNKNOWN
@@ -213,7 +213,7 @@ def _one_word(value: Any) -> str:
 
 def _is_written(path: Path, end: bytes) -> bool:
     """Return whether a process is just writing the line at the end of a file."""
-    # Whoever asked by taking the lock might keep a run from it.
+    # The lock is not taken to find out, as that could keep a run from taking it.
     if Path(f"{path}.lock").exists():
         time.sleep(_SHORTLY)
     last = b""
@@ -245,7 +245,7 @@ def evaluations(kept: Kept) -> list[Rows]:
         best[pairs] = one
         first.setdefault(pairs, one.opened)
     whole = [pairs for pairs in best if not any(pairs < other for other in best)]
-    # Where the first part of it stood: then a folder keeps its name when its evaluation grows.
+    # In the order of their first parts, so that a folder keeps its name when its evaluation grows.
     whole.sort(key=lambda pairs: min(opened for part, opened in first.items() if part <= pairs))
     return [best[pairs].rows for pairs in whole]
 
@@ -258,7 +258,7 @@ def _with_unasked(kept: Kept) -> list[Asked]:
     for problem in kept.problems.values():
         if problem.ask in asked:
             continue
-        # Those that were written down together belong together.
+        # Problems that were written by one evaluation belong together.
         homes = [one for one in known if one.id == problem.evaluation]
         if len(homes) == 1 and all(problem.doc_id != doc_id for _, doc_id in homes[0].rows):
             home = homes[0]

@@ -101,12 +101,12 @@ def _write(kept: Kept, rows: Rows, path: Path) -> Exported:
     problems = _known(kept, rows)
     counts = {problem.id: len(kept.samples.get(problem.id, ())) for problem in problems}
     most = max(counts.values())
-    # By number, as lm-eval has them; those without one come last and are called by their id.
+    # By number, as in lm-eval's files; problems without one come last, by their id.
     ordered = sorted(problems, key=lambda problem: (problem.doc_id is None, problem.doc_id or 0, problem.id))
     written = [problem for problem in ordered if counts[problem.id]]
     known = all(sample.logprob is not None for problem in written for sample in kept.samples[problem.id].values())
     asked = {ask.problem for share in kept.asked for ask in share.asks}
-    # Samples of whose problem no line tells may be of any evaluation.
+    # Samples whose problem is in no line may be of any evaluation.
     stray = kept.samples.keys() - {ask.problem for ask in kept.problems} - asked
     lost = ({problem for problem, _ in rows} | stray) - {problem.id for problem in problems}
     _write_whole(path, (_row(kept, problem, with_logprob=known) for problem in written))
@@ -136,7 +136,7 @@ def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
         "index": [sample.index for sample in samples],
         "finish_reason": [sample.finish_reason for sample in samples],
         "tokens": [sample.tokens for sample in samples],
-        # Scores with gaps could rank no problem.
+        # A score that is missing for some samples could not rank a problem.
         **({"logprob": [sample.logprob for sample in samples]} if with_logprob else {}),
         "seed": [sample.seed for sample in samples],
     }

@@ -28,7 +28,7 @@ def lines_of(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             for line in file:
                 yield line
-                # Another process may write on meanwhile: its next line would begin in the middle.
+                # Another process may append meanwhile: reading on would begin within its line.
                 if not line.endswith(b"\n"):
                     return
     except OSError as error:

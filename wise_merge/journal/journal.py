@@ -24,11 +24,11 @@ from wise_merge.journal import evaluations, lines, records
 from wise_merge.journal.files import ends_with_a_whole_line, file_name, journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
-#: Seconds between two times that what was appended is forced to the disk.
+#: Seconds between two calls of fsync.
 _SYNC_EVERY = 1.0
-#: What file systems answer that cannot force anything to a disk.
+#: Errors of fsync on file systems that do not support it.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
-#: What they answer where files may be read but not made.
+#: Errors where files may be read but not made.
 _MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -51,7 +51,7 @@ class Journal:
         self._run, self.run = run, run.fingerprint
         self._lock = FileLock(f"{self.path}.lock", thread_local=False)
         self._file: int | None = None
-        #: Whether the file may end within a line.
+        #: Whether the file may end within a line; then the next record begins on a new one.
         self._torn = False
         self._rank, self._evaluation, self._opened = rank, evaluation, time.time_ns()
         self._problems: set[Ask] = set()
@@ -260,7 +260,7 @@ class Journal:
             self._closed = True
             if self._file is not None:
                 with suppress(OSError):
-                    # As when not even the first line found room.
+                    # Empty where not even the first line could be written.
                     if stat.S_ISREG(os.fstat(self._file).st_mode) and not os.fstat(self._file).st_size:
                         self.path.unlink()
                     os.close(self._file)

@@ -53,7 +53,7 @@ def evaluation_line(fingerprint: str, evaluation: Evaluation) -> bytes:
 
 def sample_line(fingerprint: str, sample: Sample) -> bytes:
     """Return the line of a sample; a log-probability that is no finite number is none."""
-    # The types may be numpy's or subclasses of a backend.
+    # Numbers and texts may be of numpy or of a backend's classes.
     facts = {
         "problem": sample.problem,
         "index": int(sample.index),
@@ -112,7 +112,7 @@ def _salvaged(line: bytes) -> Generator[Record, None, bool]:
     rest = bool(line[: starts[0] if starts else len(line)].removeprefix(_BOM).strip())
     for start, end in pairwise([*starts, len(line)]):
         part = line[start:end]
-        # Each byte becomes one character, so that places in the text are those in the line.
+        # latin-1 makes one character of each byte, so that places in the text are places in the line.
         try:
             _, closed = _decode(part.decode("latin-1"))
         except (ValueError, RecursionError):

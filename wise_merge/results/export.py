@@ -67,7 +67,7 @@ def write_whole(path: Path, content: bytes) -> None:
             with path.open("ab") as stream:
                 stream.write(content)
             return
-        # A link stays one.
+        # A symbolic link stays one.
         whole = path.resolve()
         whole.parent.mkdir(parents=True, exist_ok=True)
         partial = whole.with_name(whole.name + ".partial")

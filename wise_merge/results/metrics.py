@@ -60,7 +60,7 @@ def check_k(problems: Sequence[JudgedProblem], asked: Sequence[int] | None) -> l
     return sorted(set(asked))
 
 
-#: Passes items on and may show how far it is: from (items, what is done with them) to the items.
+#: Called as watch(items, title): yields the items, and may show progress under the title.
 Watch = Callable[[Collection[Any], str], Iterable[Any]]
 
 
@@ -143,7 +143,7 @@ def _votes(problem: JudgedProblem) -> tuple[Sequence[str | None], Sequence[bool]
 
 def _majority(problems: Sequence[JudgedProblem], n: int, watch: Watch) -> Metric:
     votes = [count_votes(*_votes(problem)) for problem in problems]
-    # Votes repeat: on easy problems, and wherever n is small.
+    # Many problems have the same votes: easy ones, and all where n is small.
     distinct: set[Votes] = set(votes)
     curves = {vote: _vote_curve(vote) for vote in watch(distinct, "maj@k")}
     values = np.stack([curves[vote][:n] for vote in votes])

@@ -24,7 +24,7 @@ def names(files: Sequence[Path]) -> list[str]:
         if len(set(folders)) > 1:
             pairs = zip(map(printable, folders), short, strict=True)
             short = [f"{folder}/{name}" if folder else name for folder, name in pairs]
-    # The same task of the same folder, told apart by its date.
+    # Two files of one task in one folder differ by their date only.
     return short if len(set(short)) == len(short) else [printable(str(file)) for file in files]
 
 

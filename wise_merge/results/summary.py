@@ -17,7 +17,7 @@ from wise_merge.estimators.uncertainty import mean_interval, minimum_detectable_
 from wise_merge.results.metrics import Metric, by_size, correct_counts
 from wise_merge.results.verdicts import JudgedProblem
 
-#: Of every interval.
+#: Confidence level of every interval.
 LEVEL = 0.95
 _BINS = 10
 
@@ -192,7 +192,6 @@ def _reliability(problems: Sequence[JudgedProblem]) -> tuple[Reliability, ...]:
         votes = Counter(answer for answer in problem.answers or () if answer is not None)
         if votes:
             most, cast = max(votes.values()), votes.total()
-            # In integers: 3 of 10 belongs to the bin that ends at 0.3.
             # In integers: 3 of 10 belongs to the bin that ends at 0.3.
             bins[-(-most * _BINS // cast) - 1].append(
                 (most / cast, majority_at_n(problem.answers or (), problem.correct))

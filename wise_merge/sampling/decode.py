@@ -21,17 +21,17 @@ from wise_merge.sampling import cache_rows, seeds
 
 #: Random numbers made at a time for a row.
 _BLOCK = 64
-#: Steps between two looks for stop strings in tokens that a tokenizer would not have made of them.
+#: Steps between two searches for stop strings that are made of unusually many tokens.
 _WIDE_EVERY = 32
 
 
-#: Logits processors that look at scores and lengths only, so that padding on the left is nothing to them.
+#: Logits processors that use scores and lengths only, so that padding on the left does not matter to them.
 _BLIND = {
     *("TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper", "TopHLogitsWarper"),
     *("TypicalLogitsWarper", "EpsilonLogitsWarper", "EtaLogitsWarper", "LogitNormalization"),
     *("InfNanRemoveLogitsProcessor", "SuppressTokensLogitsProcessor", "MinNewTokensLengthLogitsProcessor"),
 }
-#: Those that look at the tokens of a row, padding included, but remember nothing of it.
+#: Logits processors that use the tokens of a row, padding included, but keep no state.
 _LOOKING = {
     *("RepetitionPenaltyLogitsProcessor", "NoRepeatNGramLogitsProcessor", "NoBadWordsLogitsProcessor"),
     *("SequenceBiasLogitsProcessor", "MinLengthLogitsProcessor", "ExponentialDecayLengthPenalty"),
@@ -77,10 +77,10 @@ class StopStrings:
 
     def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
         self._tokenizer, self._strings = tokenizer, [string for string in strings if string]
-        # As many tokens as lm-eval looks at; a few more than the string has, for it may be spelt otherwise.
+        # As many tokens as lm-eval looks at: a few more than the string has, as it may be tokenized otherwise.
         spelt = [len(tokenizer.encode(string, add_special_tokens=False)) for string in self._strings]
         self._narrow = max(spelt, default=0) + 2
-        # A token stands for a byte at least.
+        # Every token stands for at least one byte.
         longest = max((len(string.encode("utf-8", "replace")) for string in self._strings), default=0)
         self._wide = max(self._narrow, longest + 2) + _WIDE_EVERY
 
@@ -326,7 +326,7 @@ def _read(
     model_kwargs = model._update_model_kwargs_for_generation(
         outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
     )
-    # A copy, or the scores of the whole prompt would be kept.
+    # A copy, so that the scores of the whole prompt can be freed.
     return outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=device), model_kwargs
 
 
@@ -334,7 +334,7 @@ def _invert(probabilities: Tensor, numbers: Tensor, wide: torch.dtype) -> Tensor
     """Return the token that each row's random number in [0, 1) falls on, [rows]; never one of probability 0."""
     cumulative = probabilities.cumsum(dim=-1, dtype=wide)
     whole = cumulative[:, -1:]
-    # The product may be rounded up to the whole, beyond which there is no token.
+    # Rounding may lift the product to the total, at which there is no token.
     targets = torch.minimum(numbers[:, None] * whole, torch.nextafter(whole, torch.zeros_like(whole)))
     tokens = torch.searchsorted(cumulative, targets, right=True)[:, 0]
     # Only NaN leads beyond the vocabulary; `_finish_rows` refuses it.

@@ -28,7 +28,7 @@ from wise_merge.sampling.problems import Deliver, Pending
 from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion
 
-#: Of a model's configuration: where it comes from, and how it is computed rather than what.
+#: Entries of a model's configuration that do not change what is computed.
 _NOT_OF_THE_SAMPLES = {"_name_or_path", "name_or_path", "transformers_version", "_attn_implementation", "use_cache"}
 
 #: Prompts share a batch if they differ by at most so many tokens, or a quarter of the longest.
@@ -70,7 +70,7 @@ class HFPassK(Sampler, HFLM):
         accelerator = getattr(self, "accelerator", None)
         if accelerator is None or tp_plan is not None:
             return
-        # The parent spreads them over several GPUs of a machine only, and counts each machine's processes from 0.
+        # The parent class spreads problems over the GPUs of one machine only, and counts its processes from 0.
         self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
         leave_process_group_at_exit()
 
@@ -128,7 +128,7 @@ class HFPassK(Sampler, HFLM):
                 out_of_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
                 if not out_of_memory or len(batch) == 1:
                     raise
-            # Not within the except clause: the error holds on to what the batch had in memory.
+            # Outside the except clause, as the error keeps the batch in memory.
             if out_of_memory:
                 clear_device_cache(garbage_collection=True)
                 self._rows = (len(batch) + 1) // 2
@@ -168,7 +168,7 @@ class HFPassK(Sampler, HFLM):
         prompts = 0
         for row in waiting[: self._rows]:
             prompts += not batch or row.prompt is not batch[-1].prompt
-            # Whoever sets no batch size gets none that takes up the memory with prompts.
+            # Without a batch size from the user, prompts must not fill the memory.
             if len(row.prompt) < shortest or (batch and self._modest and prompts * longest > _PROMPT_TOKENS):
                 break
             batch.append(row)
@@ -191,7 +191,7 @@ class HFPassK(Sampler, HFLM):
             for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), results, strict=True):
                 self._decode(rows, drawn.__setitem__, greedy, stops, share=False)
             alone, padded = (drawn[row] for drawn in results)
-            # Rounding apart, which is some 1e-6 in float32.
+            # Up to rounding, which is some 1e-6 in float32.
             tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.1
             self._padding_is_nothing = (
                 alone.tokens == padded.tokens and abs(alone.logprob - padded.logprob) <= tolerance
@@ -218,7 +218,7 @@ class HFPassK(Sampler, HFLM):
                 f"task {one.task}: completions of up to max_gen_toks={longest} tokens leave no room for the prompt in "
                 f"the model's {self.max_length}; lower it, or raise max_length in --model_args"
             )
-        # By itself: in a batch, whether a start token is put before a prompt depends on the first of them.
+        # Encoded alone: in a batch, the first prompt decides whether a start token is put before all of them.
         tokens, _ = self.tok_batch_encode([one.prompt], left_truncate_len=room, truncation=self.truncation)
         if not tokens.numel():
             raise TaskInputError(
@@ -234,7 +234,7 @@ class HFPassK(Sampler, HFLM):
         if whole is None and longest <= 0:
             raise TaskInputError(f"task {one.task}: max_gen_toks must be at least 1; got {longest}")
         total = prompt + longest if whole is None else int(whole)
-        # As the parent counts: of an encoder-decoder model, the completion has its start token and no prompt.
+        # As the parent class counts: the sequence of an encoder-decoder model has a start token and no prompt.
         limit = total - (1 if self.backend == "seq2seq" else prompt)
         if limit <= 0:
             raise TaskInputError(
@@ -323,7 +323,7 @@ def _tokenization(tokenizer: Any) -> dict[str, Any]:
         rules = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
     else:
         rules = json.loads(backend.to_str())
-        # Left there by the last call.
+        # These two are left by the last call.
         rules = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
     return {
         "rules": rules,
@@ -339,5 +339,5 @@ def _digest(described: Mapping[str, Any]) -> str:
 
 
 def _in_order(value: Any) -> Any:
-    # The order of a set is another in each process.
+    # The order of a set differs between processes.
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

@@ -65,7 +65,7 @@ class MergedHF(HFPassK):
         if models.has_separate_head:
             self._untie()
         absent = {name for name in models.names() - self._places.keys() if not COMPUTED.search(name)}
-        # A tied LM head may be stored nowhere, or in one of the files.
+        # A tied LM head may be stored in some of the checkpoints or in none.
         missing = {name for name in self._places.keys() - models.names() if not self._is_tied(name, models.names())}
         if not absent and not missing:
             return models
@@ -87,7 +87,7 @@ class MergedHF(HFPassK):
         head.weight = torch.nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
         self.model.config.tie_word_embeddings = False
         self._places = in_memory(self.model.state_dict())
-        # Those of tied checkpoints leave the head out, which is no longer written with the embeddings.
+        # Opened again: for tied checkpoints the head was left out, and now it has its own memory to be written.
         self._models.clear()
 
     def _is_tied(self, name: str, stored: set[str]) -> bool:
@@ -118,7 +118,7 @@ class MergedHF(HFPassK):
     def _identity(self) -> dict[str, Any]:
         weights = self._weights()
         if self._unchanging is None:
-            # The vocabulary of a tokenizer takes as long to write down as many merges to compute.
+            # Kept, as serialising a tokenizer's vocabulary takes as long as many merges.
             self._unchanging = super()._identity()
         assert self._merged is not None
         return {**json.loads(json.dumps(self._unchanging)), "name": self._merged[0], "weights": weights}

@@ -90,7 +90,7 @@ class Sampler:
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Return one completion per request, in order; K references to one request get K different samples."""
-        # lm-eval gives torch its --seed before it evaluates.
+        # lm-eval seeds torch with its --seed before it evaluates.
         run_seed = torch.initial_seed() if self._run_seed is None else self._run_seed
         problems, places = grouped(requests)
         again = sum(len(problem.requests) - 1 for problem in problems if not problem.greedy)
@@ -116,7 +116,7 @@ class Sampler:
                     problem.samples[index] = completion
                     progress.add(completion.tokens)
 
-                # In one go: problems of several tasks may share a batch.
+                # All in one call, as problems of several tasks may share a batch.
                 self._draw_or_leave_to_parent([one for one in problem_of if one.missing], deliver)
                 if self.world_size > 1:
                     # The journals stay locked until all processes are done.

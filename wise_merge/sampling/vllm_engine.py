@@ -23,7 +23,7 @@ from wise_merge.sampling.problems import Pending
 try:
     from vllm.inputs import tokens_input
 except ImportError:
-    # Before its engines took prompts that need nothing done to them.
+    # Older engines take a `TokensPrompt`, which they still process.
     from vllm import TokensPrompt as tokens_input
 
 
@@ -46,7 +46,7 @@ class Request:
     params: SamplingParams
 
 
-#: Called with what came of a request: one sample, or the first token or all the rest of it.
+#: Called with each output of a request: a whole sample, or its first token, or the rest of it.
 Receive = Callable[[Request, Any], None]
 
 
@@ -54,11 +54,11 @@ def reporting(*, logprobs: bool) -> dict[str, Any]:
     """Return the sampling parameters that say what comes back, and when: a sample's first token, then its rest.
 
     Args:
-        logprobs: whether log-probabilities of the tokens are wanted.
+        logprobs: whether to return log-probabilities of the tokens.
     """
     chosen: dict[str, Any] = {"output_kind": RequestOutputKind.DELTA, "logprobs": 0 if logprobs else None}
     fields = SamplingParams.__struct_fields__
-    # Without it, as before 0.32, there is an output per token: slower, but the same in the end.
+    # Without this setting, as before 0.32, there is one output per token: slower, with the same result.
     if "stream_interval" in fields:
         chosen["stream_interval"] = 1 << 30
     if "flat_logprobs" in fields:
@@ -96,7 +96,7 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
         running.clear()
         raise
     finally:
-        # The engine may go on to be used, and must not come back with these.
+        # The engine may be used again, and must not return outputs of these requests then.
         if running:
             engine.abort_request(list(running))
 
@@ -166,7 +166,7 @@ class Replicas:
         # As `vllm.LLM` has it.
         arguments = {"disable_log_stats": True, **arguments, "data_parallel_size": replicas}
         self.llm_engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-        # Once the interpreter is on its way down, it could not end its processes.
+        # When the interpreter shuts down, the engine can no longer end its processes.
         weakref.finalize(self, self.llm_engine.shutdown)
         # The engine's tasks belong to the loop in which it is first used.
         self._loop = asyncio.new_event_loop()
@@ -188,7 +188,7 @@ class Replicas:
 
     def collective_rpc(self, method: str, args: tuple[Any, ...]) -> list[Any]:
         """Call a method of every worker of every copy, and return what each returns."""
-        # vLLM's own asks all copies, and returns what the first one says.
+        # vLLM's method calls all copies and returns the result of the first.
         every = getattr(self.llm_engine.engine_core, "call_utility_all_async", None)
 
         async def call() -> list[Any]:
@@ -226,7 +226,7 @@ class Replicas:
             nonlocal running
             prompt = tokens_input(prompt_token_ids=request.tokens)
             stream = self.llm_engine.generate(prompt, request.params, self._name(), lora_request=lora_request)
-            # Closed, a stream has the engine forget its request.
+            # Closing a stream makes the engine drop its request.
             async with aclosing(stream):
                 async for output in stream:
                     _spare_token_texts(self.llm_engine)

@@ -22,7 +22,7 @@ from wise_merge.tensors.deferred import DeferredMerge
 from wise_merge.tensors.in_memory import OpenModels, merge_of
 from wise_merge.tensors.layout import PlannedTensor
 
-#: The checkpoints that this process opened last, by their folders and names: one set has many recipes.
+#: The checkpoints that this process opened last, by folders and names, as many merges are made of one set.
 _open: dict[tuple[str | None, ...], OpenModels] = {}
 
 
@@ -86,7 +86,7 @@ class _Merge:
             elif any(other.stride() != inputs[0].stride() for other in inputs):
                 yield tensor.name, self._merged(tensor, inputs)
             else:
-                # The worker's share alone is computed, once, where it is written; of a tied LM head nothing.
+                # Only this worker's shard is computed, as it is written; a tied LM head is not computed at all.
                 dtype = getattr(torch, tensor.out_dtype)
                 yield tensor.name, DeferredMerge(inputs, dtype, partial(self._merged, tensor))
 

@@ -101,7 +101,7 @@ def score_files(
         draw([(one.name, one.summary) for one in scored], figures)
     rejected = sum(_report_rejected(one.samples, settings.skip_bad) for one in scored)
     if refused:
-        # Only now: the figures of each file are right, whatever they may be compared with.
+        # Raised last, as the figures of each file are right even if two files cannot be compared.
         raise WiseMergeError(refused)
     return not rejected or settings.skip_bad
 
@@ -174,7 +174,7 @@ def _score(
     elif settings.embeddings:
         file_metrics.append(_semantic(samples, settings, reported[-1]))
     summary = summarize(verdicts.problems, file_metrics, reported, seed=settings.seed, notes=notes)
-    # The texts have been used; of a large file they are most of the memory.
+    # The texts are not needed any more, and are most of the memory of a large file.
     problems = tuple(dataclasses.replace(problem, completions=None) for problem in samples.problems)
     return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), file_metrics
 
@@ -224,7 +224,7 @@ def _semantic(samples: Samples, settings: ScoreSettings, k: int) -> Metric:
     name = settings.embeddings or ""
     completions = (problem.completions or () for problem in samples.problems)
     values = semantic_diversity(name, completions, batch_size=settings.batch_size, device=settings.device)
-    # A mean over pairs: the same for any k, so it stands at the largest.
+    # A mean over pairs is the same for any k; it is shown at the largest.
     return Metric("semantic diversity", name, (k,), np.asarray(values, dtype=np.float64)[:, None])
 
 

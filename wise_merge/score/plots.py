@@ -45,7 +45,7 @@ def _curves(files: Sequence[Named]) -> Any:
     drawn = [[curve for curve in summary.curves if curve.name in _CURVES] for _, summary in files]
     titles = {curve.title: _title(curve, "\n") for curves in drawn for curve in curves}
     longest = max((summary.reported for _, summary in files), key=max)
-    # Where n differs, what all samples give stands apart from the curves.
+    # Where n differs between problems, the values from all samples are marks beside the curves.
     beyond = 2 * longest[-1]
     count = len(files) if len(files) > 1 else len(drawn[0])
     # Side by side, as bars would cover each other.
@@ -100,7 +100,7 @@ def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
     """Scale k by its logarithm, with at most seven numbers written out, and `all` beyond them if there is."""
     panel.set_xscale("log", base=2)
     ticks = list(reported)
-    # A last n that is no power of two would be written over its neighbour.
+    # The label of a last n that is no power of two would overlap its neighbour's.
     ticks = [k for k in ticks if k == ticks[-1] or k * 1.5 <= ticks[-1]]
     ticks = ticks[:: -(-len(ticks) // 7)]
     named = [(k, f"{k:,}") for k in ticks] + ([] if beyond is None else [(beyond, "all")])
@@ -125,7 +125,7 @@ def _plane(files: Sequence[_Styled]) -> Any:
             capsize=2.5,
             fmt="none",
         )
-        # By itself, so that the legend shows the mark without its bars.
+        # Drawn apart from the bars, so that the legend shows the mark alone.
         panel.plot(*point, label=name, **{**look(style, _LINE), "markersize": 7.5, "linestyle": "none"})
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")

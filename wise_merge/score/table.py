@@ -92,7 +92,7 @@ def _columns(one: Scored) -> list[str]:
 def _curves(summary: Summary) -> list[str]:
     shown = [curve for curve in summary.curves if curve.name not in _DIVERSITIES]
     if summary.n_high == 1:
-        # From one sample all of them are the share of correct samples.
+        # At n = 1 all of them are the share of correct samples.
         shown = shown[:1]
     lines = []
     for start in range(0, len(shown), _BLOCKS):
@@ -181,6 +181,6 @@ def _cell(of: Estimate | None) -> str:
 
 def _compared(one: MetricDifference) -> str:
     p = f"p={one.difference.p_value:.3f}" if one.difference.p_value >= 0.001 else "p<0.001"
-    # Where the differences have no spread, none that could be detected follows from it.
+    # Without spread there is no standard error, so no detectable difference.
     detectable = math.nan if math.isnan(one.difference.low) else one.detectable
     return f"{difference(one.difference)} {p} {number(detectable, '5.3f', 5)}"

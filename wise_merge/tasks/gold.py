@@ -17,9 +17,9 @@ from wise_merge.tasks.problems import variables
 from wise_merge.tasks.task import PassKTask
 from wise_merge.text import shortened
 
-#: What `lm_eval` draws few-shot examples with unless told otherwise.
+#: `lm_eval`'s default seed for choosing few-shot examples.
 _FEWSHOT_SEED = 1234
-#: Between two settings of one text; other commas are of values, such as lists and names of files.
+#: A comma between two settings; other commas belong to values, such as lists and names of files.
 _NEXT_NAME = re.compile(r",(?=\s*\w+\s*=)")
 
 
@@ -112,7 +112,7 @@ def _literal(text: str) -> Any:
 
 def _load(name: str, metadata: dict[str, Any]) -> Any:
     directory = tasks_directory()
-    # Without lm-eval's own 14,000, which take seconds to index, where they are not asked for.
+    # For one of our tasks, lm-eval's own 14,000 are left out, as indexing them takes seconds.
     ours = (Path(directory) / f"{name}.yaml").is_file()
     manager = TaskManager(include_defaults=not ours, include_path=directory, metadata=metadata)
     if name not in manager.all_tasks:

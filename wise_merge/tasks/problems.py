@@ -18,7 +18,7 @@ from wise_merge.results.reading.rows import read_rows
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16
 
-#: Other names that data sets have for our columns; capitals do not matter anyway.
+#: Other names that data sets have for our columns; case does not matter.
 ALSO_CALLED = {"numbers": "nums", "question": "puzzle"}
 
 
@@ -105,7 +105,7 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
     def refuse(place: str, reason: str) -> None:
         raise TaskInputError(f"{task}: {path} is not a JSON Lines file; {place}: {reason}")
 
-    # `datasets` would name neither the file nor the line.
+    # Read here first, as the errors of `datasets` name neither the file nor the line.
     try:
         count = sum(1 for _ in read_rows(path, refuse))
     except TaskInputError:

@@ -26,7 +26,7 @@ class Ranking:
 
     def __init__(self, spec: str, task: str) -> None:
         self._spec, self._task = spec, task
-        #: Whether the completions bring their scores.
+        #: Whether the scores are the completions' own log-probabilities.
         self.own = spec == OWN
         self._scores: dict[tuple[str, tuple[str, ...]], list[float]] = {}
 
@@ -70,7 +70,7 @@ class Ranking:
                     cache=Path(folder) / "scores.jsonl",
                 )
         except Exception as error:
-            # Out of memory, no such model, a bug in somebody's function: hours of sampling must not end by it.
+            # Out of memory, no such model, a bug in a user's function: none of these may end hours of sampling.
             prompts = " --field problem=arguments.gen_args_0.arg_0" if after_prompt else ""
             log.error(
                 "%s: best@k is left out, because %s failed (%s: %s); the samples are whole: with --log_samples, "

@@ -18,9 +18,9 @@ from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
 from wise_merge.tasks.task import PassKTask
 from wise_merge.text import near
 
-#: lm-eval's, of the examples in a few-shot prompt.
+#: lm-eval's default seed for choosing the examples of a few-shot prompt.
 _FEWSHOT_SEED = 1234
-#: Kinds of entries in lm-eval's index that are several tasks.
+#: Kinds of entries in lm-eval's index that stand for several tasks.
 _MANY = ("GROUP", "TAG")
 
 
@@ -101,14 +101,14 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
         )
     tasks = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
     for name in tasks:
-        # Ours come with a class of their own; a task of lm-eval's class scores one answer per problem.
+        # Our tasks have a class of their own; those of lm-eval's class score one answer per problem.
         if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
             raise _no_verdicts(name)
     return tasks
 
 
 def _within(name: str, index: Mapping[str, Any]) -> list[str]:
-    """Return the names of the tasks of a group or tag, without reading their problems; a task is but itself."""
+    """Return the names of the tasks of a group or tag, without reading their problems; of a task its own name."""
     kind = index[name].kind.name if name in index else "TASK"
     if kind == "TAG":
         return [other for other, entry in index.items() if entry.kind.name not in _MANY and name in entry.tags]
@@ -146,7 +146,7 @@ def build(
 
 
 def _manager(metadata: Mapping[str, Any], include_path: str | None) -> Any:
-    # Without lm-eval's own tasks, of which none has K samples: to look through their files takes ten seconds.
+    # Without lm-eval's own tasks: none of them draws K samples, and indexing their files takes ten seconds.
     paths = [tasks_directory(), *([include_path] if include_path else [])]
     return TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
 

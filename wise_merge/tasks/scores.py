@@ -53,7 +53,7 @@ def add_best_at_k(scores: dict[str, Any], ranked: Sequence[float] | None, judged
         judged: the verdicts on the completions.
     """
     name = f"best@{len(judged.correct)}"
-    # Not left out: the processes of one run must have the same metrics.
+    # NaN rather than left out, as all processes of a run must have the same metrics.
     scores[name] = math.nan
     if ranked is not None:
         scores[name] = float(best_at_k_curves(np.array([ranked]), np.array([judged.correct]))[0][-1])

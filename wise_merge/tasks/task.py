@@ -54,11 +54,11 @@ class PassKTask(ConfigurableTask):
         self._prompt: str | None = metadata.get("prompt")
         if self._prompt not in [None, *self._prompts]:
             raise TaskInputError(f"{config['task']}: prompt must be {' or '.join(self._prompts)}; got {self._prompt!r}")
-        # The files of other tasks have no place in this one's results.
+        # Taken out of the metadata: this task's results do not name the files of other tasks.
         self._data_file = problems.data_file(metadata.pop("data_file", None), config["task"])
         defaults = config.pop("defaults", {}).get("data_file" if self._data_file else "generated", {})
         config["metadata"] = metadata = {**defaults, **metadata}
-        #: What is not the prompt's but the YAML's or the user's to say.
+        #: Generation settings of the YAML and the user, which win over those of the prompt.
         self._settings: dict[str, Any] = dict(config["generation_kwargs"])
         self._num_fewshot: int | None = config.get("num_fewshot")
         self._model: Any = None
@@ -68,8 +68,8 @@ class PassKTask(ConfigurableTask):
         self._cut_prompts: set[str] | None = None
         self._judged: dict[tuple[Gold, tuple[str, ...]], Judged] = {}
         self._ranking = Ranking.of(metadata.get("scorer"), config["task"])
-        # Until the evaluation says whether there is a chat template. lm-eval would ignore
-        # --num_fewshot where it finds a 0, so the number of the few-shot prompt stands first.
+        # Until the evaluation says whether there is a chat template. lm-eval ignores --num_fewshot
+        # where it finds a 0, so the number of the few-shot prompt is set first.
         prompt = self._prompts[self._prompt or "fewshot"]
         config["num_fewshot"] = self._num_fewshot or self._prompts["fewshot"]["num_fewshot"]
         config["doc_to_text"] = prompt["doc_to_text"]
@@ -110,7 +110,7 @@ class PassKTask(ConfigurableTask):
             )
         rows: list[dict[str, Any]] = []
         known: set[Gold] = set()
-        # Before the sampling: a problem that cannot be judged would only lower every figure.
+        # Checked before the sampling: a problem that cannot be judged would lower every figure.
         for number, row in enumerate(self.dataset[config.test_split], start=1):
             try:
                 rows.append(self._prepare(row, **metadata) if self._prepare else row)
@@ -120,7 +120,7 @@ class PassKTask(ConfigurableTask):
         if self._prepare:
             self.dataset[config.test_split] = datasets.Dataset.from_list(rows)
         if config.fewshot_split:
-            # The generator keeps its examples from its own problems, not from those of a file.
+            # Generated examples may be among the problems of a file: these are left out.
             examples = [
                 row for row in self.dataset[config.fewshot_split] if self._key(self.benchmark.gold(row)) not in known
             ]

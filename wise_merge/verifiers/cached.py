@@ -90,7 +90,7 @@ def cache_path(samples: Path, spec: str) -> Path:
     'runs/late.jsonl.reward-ORG-MODEL.scores.jsonl'
     """
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", spec).strip("-")
-    # File systems end names at 255 bytes. Scores of two specs with one slug share a file, which does no harm.
+    # File names have at most 255 bytes. Two specs with one slug share a file, which does no harm.
     return samples.with_name(f"{samples.name}.{slug[-80:]}.scores.jsonl")
 
 

@@ -68,7 +68,7 @@ def _split(tokenizer: Any, prompt: str, completion: str, *, special: bool) -> tu
     encoded = tokenizer(
         prompt + completion, add_special_tokens=special, return_offsets_mapping=True, return_special_tokens_mask=True
     )
-    # What the tokenizer adds behind the text (an end-of-text) is not the completion's.
+    # A token that the tokenizer adds behind the text (end-of-text) is not part of the completion.
     length = max((i + 1 for i, added in enumerate(encoded["special_tokens_mask"]) if not added), default=0)
     ids, offsets = encoded["input_ids"][:length], encoded["offset_mapping"][:length]
     first = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), length)

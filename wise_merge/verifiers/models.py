@@ -76,7 +76,7 @@ def load_weights(loader: Callable[..., Any], name: str, place: Place, **settings
         output_loading_info=True,
         **settings,
     )
-    # Transformers fills them with random numbers and a warning; scores from them would look like any other.
+    # transformers fills them with random numbers and only warns; the scores would look like any others.
     if info["missing_keys"]:
         raise WiseMergeError(
             f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys'])[:3])} of a "

@@ -47,8 +47,8 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
         readable = [i for i, sequence in enumerate(sequences) if len(sequence["input_ids"]) <= limit]
         ids = [sequences[i]["input_ids"] for i in readable]
         if padding_unnamed:
-            # Such a model pools at the last token of a single sequence, and refuses a batch. It does
-            # the same in a batch if it takes for padding what occurs in none of the sequences.
+            # Without a padding token, such a model uses the last token of a single sequence and refuses a batch.
+            # With a padding token that occurs in none of the sequences, it does the same in a batch.
             text_config.pad_token_id = _unused_token(text_config, ids)
         with_types = "token_type_ids" in tokenizer.model_input_names
         for batch in models.batches(ids, size=batch_size, padding=text_config.pad_token_id, device=model.device):
@@ -70,7 +70,7 @@ def _outcome_model(name: str, place: Place, config: Any, architecture: str) -> t
         model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
         return model, place.batch_size
     if place.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
-        # One at a time, as nothing is known about what that code makes of padding.
+        # One at a time, as that code may not mask padding.
         return models.load_weights(AutoModel.from_pretrained, name, place), 1
     if getattr(config, "num_labels", None) != 1:
         raise WiseMergeError(

@@ -14,7 +14,7 @@ from wise_merge.results.reading.plan import Plan
 from wise_merge.results.reading.row_problem import golds_as_written, needed_roles, unwrapped
 from wise_merge.results.reading.rows import Row, read_rows, refuse_journal, task_of
 
-#: Rows by which the columns are found.
+#: So many rows decide where the columns are.
 _FIRST = 50
 #: Parts of task names, the more special ones first.
 _TASK_NAMES = ("gsm8k", "countdown", "sudoku", "aime", "math")

@@ -80,7 +80,7 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 ROLES = (*NAMES, "scores")
 
-#: How the scores of a completion's steps are made one.
+#: How the scores of a completion's steps become one score.
 STEPS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "last": lambda scores: scores[-1],
     "min": min,

@@ -38,7 +38,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
     }
     per_problem = finder.is_listed(roles["completions"])
     if per_problem and finder.fits(roles["completions"] or "", is_one_message) and (roles["id"] or roles["problem"]):
-        # An answer as the interfaces of models give it: a list of one choice.
+        # As APIs give a completion: a list of one choice.
         per_problem = False
     for listed in (True, False) if per_problem is None else (per_problem,):
         fits = _listed if listed else _single
@@ -94,7 +94,7 @@ class _Finder:
         return lists[0] if lists and all(isinstance(value, list) for value in self.values(lists[0])) else None
 
     def fits(self, column: str, shape: Callable[[Any], bool]) -> bool:
-        # Most, not all: a damaged row is reported by its line and must not hide the column.
+        # Most rows, not all: a damaged row is reported by its line and must not hide the column.
         values = self.values(column)
         return 2 * sum(map(shape, values)) > len(values)
 
@@ -104,7 +104,7 @@ class _Finder:
     def named(self, role: str) -> str | None:
         """Return the first column that the user gave for the role and that is there."""
         for column in self.fields[role]:
-            # That nobody answered in the first rows is possible; a gold that is nowhere is a mistake.
+            # The first rows may all lack completions; a column of golds that is nowhere is a mistake.
             if self.values(column) or (role == "completions" and any(column in row for row in self.rows)):
                 return column
         raise WiseMergeError(
@@ -146,10 +146,10 @@ class _Finder:
 
     def _groups(self, role: str) -> Iterable[Sequence[str]]:
         if role == "finish_reason":
-            # Of those within other objects, several may differ: they are many things in the answers of servers.
+            # Not within other objects, where several may differ: servers use the name for several things.
             return NAMES[role]
         if not self.lm_eval:
-            # What lies within an object counts only where nothing on top has the name.
+            # Columns within objects count only where no column on top has the name.
             within = [[f".{name}" for name in group] for group in NAMES[role]]
             contents = [f"{name}.content" for group in NAMES[role] for name in group] if role == "completions" else []
             return [*NAMES[role], *within, contents]
@@ -170,12 +170,12 @@ class _Finder:
         if missing:
             raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.there()}")
         taken = {*roles.values()} | self.claimed
-        # Beside the texts of a tree search; anywhere else `value` may mean anything.
+        # A tree search writes its scores as `value` beside the texts; elsewhere `value` may mean anything.
         beside = f"{(roles['completions'] or '').rpartition('.')[0]}.value"
         alike = [name for name in self.names if _SCORES.fullmatch(name) or name == beside]
         alike = [name for name in alike if name not in taken and self.values(name) and not self.lm_eval]
         if self.lm_eval:
-            # A metric called score would be lm-eval's; but what our models say of their samples is one per sample.
+            # A column called score would be a metric of lm-eval; our models' log-probabilities are one per sample.
             own = (f"{above}logprob" for above in ("curve.", "") if self.values(f"{above}finish_reason"))
             alike = [name for name in own if self._holds(name)][:1]
         if named is not None:
@@ -207,7 +207,7 @@ class _Finder:
 
 
 def _as_seen(row: Row) -> Row:
-    """Return a row of lm-eval with the columns of its document spelt out, and without what is no business of ours."""
+    """Return a row of lm-eval with the columns of its document spelt out, and without its other objects."""
     document = row["doc"] if isinstance(row.get("doc"), dict) else {}
     seen = {f"doc.{name}": value for name, value in document.items()}
     return seen | {name: value for name, value in row.items() if name != "doc"} | {"doc": document}

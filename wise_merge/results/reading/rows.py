@@ -29,7 +29,7 @@ class Located(NamedTuple):
 #: How lm-eval calls the samples of a task: samples_<task>_<date>.jsonl.
 _LM_EVAL_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl(\.gz)?")
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
-#: How a file begins whose rows stand in one list: [..., or {"model": "x", "data": [...
+#: The beginning of a file whose rows stand in one list: [..., or {"model": "x", "data": [...
 _LIST = re.compile(
     rb'(\xef\xbb\xbf)?\s*(\{\s*("[^"\\]*"\s*:\s*("([^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
     rb'"(data|rows|records|items|examples|problems)"\s*:\s*)?\['
@@ -37,9 +37,9 @@ _LIST = re.compile(
 #: How the lines of a journal begin.
 _JOURNAL = b'{"crc":"'
 _SEPARATOR = re.compile(r"[\s,]*")
-#: Bytes by which a file is told to be a list.
+#: So many bytes decide whether a file is a list.
 _PEEKED = 512
-#: Bytes of a list that are read at once.
+#: Bytes of a list that are read at a time.
 _CHUNK = 1 << 20
 
 
@@ -171,7 +171,7 @@ def _list(text: IO[bytes], opening: int, reject: Callable[[str, str], None]) -> 
             reject(f"entry {number}", "the list ends without a closing bracket")
             return
         held = held[at:]
-        # Twice as much each time: what is held is parsed from its beginning.
+        # Twice as much each time, as an entry that is longer than what is held is parsed again from its beginning.
         more = text.read(max(_CHUNK, len(held)))
         ended = not more
 
