@@ -1,4 +1,4 @@
-r"""Signs and digits as one can type them: what models write in Unicode, in the characters that the readers know.
+r"""Unicode signs and digits of models replaced by the plain characters that the other modules read.
 
 `plain` is safe for a whole completion, prose included; nothing here knows LaTeX beyond its spaces. What a
 formula means is for `formulas`.
@@ -70,7 +70,7 @@ def _typed(match: re.Match[str]) -> str:
 
 
 def ungrouped(text: str) -> str:
-    r"""Return the text with the thousands of each number together, whatever keeps them apart but a comma.
+    r"""Return the text without separators between the thousands of numbers, except commas.
 
     Groups are of three digits, all but the first, and one separator parts them; anything else is a list.
 

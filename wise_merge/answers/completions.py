@@ -1,7 +1,7 @@
 r"""Finding the final answer within a completion: where it ends, and what its last box holds.
 
 Everything here searches from the end and looks at a bounded stretch of text, so that a
-million braces cost what a thousand do. No reading of what was found: that is for the
+million braces cost what a thousand do. What is found is read by the
 module of each kind of answer.
 """
 

@@ -101,7 +101,7 @@ def _is_price(inline: str, after: str) -> bool:
 
 
 def _before(content: str, text: str, start: int) -> str:
-    """Return what stands before the dollars and is a part of the formula."""
+    """Return the part of the formula that stands before its opening dollar."""
     if _OPERATION.match(content):
         match = _OPERAND_BEFORE.search(text, max(0, start - 20), start)
     elif _FACTOR.match(content) and (number := _NUMBER_BEFORE.search(text, max(0, start - 20), start)):

@@ -72,7 +72,7 @@ def read(text: str, is_gold: bool = False) -> Reading | None:
 def _parsed(formula: str) -> list[Any]:
     """Return what math-verify makes of a whole formula: one expression, or none.
 
-    Given leave, it takes some number of a text that it cannot parse; with these settings it does not.
+    By default it takes some number out of a text that it cannot parse; these settings forbid that.
     """
     body = formula.removesuffix("\\%")
     text = f"\\boxed{{{formula}}}" if body == formula else f"${body}$ percent"
@@ -81,7 +81,7 @@ def _parsed(formula: str) -> list[Any]:
 
 
 def is_equal(gold: Reading, answer: Reading) -> bool:
-    """Return math-verify's verdict; expressions whose values are far apart need none of its work."""
+    """Return whether an answer equals the gold: by their values if these are far apart, else by math-verify."""
     # math-verify compares symbols by their letters: `\\text{Ann}` equals the product A n n.
     symbolic = any(isinstance(reading.parsed[0], sympy.Symbol) for reading in (gold, answer))
     if not symbolic and differ(gold.value, answer.value):

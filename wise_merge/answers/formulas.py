@@ -1,4 +1,4 @@
-r"""Formulas as math-verify reads them right: the spellings of models, brought into the one that it knows.
+r"""Formulas rewritten from the spellings of models into the one that math-verify reads correctly.
 
 What stands around a formula and is no part of it goes (delimiters, emphasis, the full stop of the sentence);
 what it would read as something else, `\sqrt(2)` or `\mathrm{e}`, is written as it is meant. A formula
@@ -84,7 +84,7 @@ _OPEN_END = re.compile(
 
 
 def spelled(text: str) -> str:
-    r"""Return a formula as math-verify reads it right, without what stands around it.
+    r"""Return a formula as math-verify reads it correctly, without what surrounds it.
 
     >>> spelled(r"$4\sqrt(2)$.")
     '4\\sqrt{2}'

@@ -18,7 +18,7 @@ _BRACES = re.compile(r"\\[{}\\]|[{}]")
 
 
 def spoken(completion: str) -> str:
-    r"""Return what a model says when it has thought: no `<think>...</think>`, and nothing after a special token.
+    r"""Return what a model says after its thinking: no `<think>...</think>`, and nothing after a special token.
 
     The text begins after the last `</think>`, whose opening tag is often a part of the prompt, and ends at the first
     special token, those before any text left aside. Thinking that is not closed says nothing; where nothing

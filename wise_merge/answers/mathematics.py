@@ -112,7 +112,7 @@ def classify(
 ) -> list[list[tuple[str | None, bool]]]:
     """Return the class and the verdict of each distinct answer, see `wise_merge.answers.benchmarks`.
 
-    The class of the right answers is called like the gold; wrong answers that math-verify takes for
+    The class of the right answers is named by the gold; wrong answers that math-verify takes for
     equal are one class. An answer that cannot be read in `worker.CPU_SECONDS` has none; one that math-verify cannot
     parse as a whole is compared as text.
     """

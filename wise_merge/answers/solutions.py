@@ -1,4 +1,4 @@
-r"""What a solution ends in: the equations that isolate the unknowns, without those on the way to them.
+r"""The last equations of a solution, which isolate the unknowns, without those of the steps before.
 
 `5x = 30` and `x = 6` are a step and an answer; math-verify takes them for a set of two solutions. `x = 2 or x = 3`
 and `x = 6, y = 7` are solutions both.

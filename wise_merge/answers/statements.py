@@ -89,7 +89,7 @@ def without_emphasis(text: str) -> str:
 
 
 def without_tags(text: str) -> str:
-    """Return the text without closing tags, and without those that only say how it looks."""
+    """Return the text without closing tags and without tags of formatting."""
     return _TAG.sub(" ", text) if "<" in text else text
 
 

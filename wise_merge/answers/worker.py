@@ -82,8 +82,8 @@ def judge(
     """Return the class and the verdict of each answer; one that cannot be read, or not in time, is (None, False).
 
     The right answers are one class, which is called `gold`. Wrong ones are one class if math-verify takes each of
-    them for each other; as it takes `1,2` for `(1,2)` and for `(2,1)`, which differ, equal to one is not enough. The
-    class is called like the shortest, then alphabetically first of them. Answers are looked at in a
+    them for each other; being equal to one member is not enough, as it takes `1,2` for `(1,2)` and for `(2,1)`, which
+    differ. The class is named by its shortest member, the alphabetically first of these. Answers are read in a
     fixed order, so nothing depends on the one in which they come. What is not read in READING_SECONDS is no answer,
     and what is not compared in COMPARING_SECONDS differs.
     """

@@ -74,7 +74,7 @@ class Worker:
         self._said.put(None)
 
     def is_alive(self) -> bool:
-        """Return whether the process runs; the system may have ended one that was idle, to have its memory."""
+        """Return whether the process runs; the system may have killed an idle one to free memory."""
         return self._process.poll() is None
 
     def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> list[list[Any]]:
@@ -163,7 +163,7 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
 def _judge_one(
     worker: Worker, gold: str, answers: Sequence[str], taken: set[Worker], stopped: threading.Event
 ) -> tuple[Worker, list[Verdict]]:
-    """Return the verdicts of one problem, and the worker to go on with; the answers that kill one are no answers."""
+    """Return the verdicts of one problem, and a worker for the next; answers that kill a worker count as no answers."""
     left: list[str | None] = list(answers)
     alone: set[int] = set()
     unexplained = 0

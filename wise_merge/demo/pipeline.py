@@ -114,7 +114,7 @@ def _open(directory: Path, recipe: Recipe) -> None:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write beside and rename, so that nobody finds half a file."""
+    """Write a file under another name and rename it, so that no half file is ever seen."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
@@ -247,7 +247,7 @@ def _is_late(outcome: Outcome) -> bool:
 
 
 def _sampled(recipe: Recipe, outcome: Outcome) -> Sampled:
-    """Return what came of a point as table, verdict and figure know it."""
+    """Return the outcome of a point as table, verdict and figure take it."""
     point = outcome.point
     correct = [sum(problem.correct) for problem in outcome.problems]
     curves = pass_at_k_curves(recipe.samples, np.array(correct))

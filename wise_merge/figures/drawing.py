@@ -1,4 +1,4 @@
-"""What all pictures share: their look, panels side by side, one legend below them, and files that do not change."""
+"""What all pictures share: their style, panels side by side, one legend below, and files equal from run to run."""
 
 import io
 import textwrap

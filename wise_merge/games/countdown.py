@@ -54,7 +54,7 @@ class Problem:
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:
-        """What makes two problems the same one: the order of the numbers does not matter."""
+        """A key that is equal for equal problems; the order of the numbers does not matter."""
         return (tuple(sorted(self.numbers)), self.target)
 
 

@@ -32,12 +32,12 @@ class Kept:
 
     Attributes:
         fingerprint: of the run.
-        task: its name; where the line that says so is damaged, what the file is called after.
+        task: its name; if the line with it is damaged, that in the file's name.
         run: None if that line is damaged.
         problems: what evaluations ask for -> problem; those whose line is damaged are missing.
         asked: what each process asked for in each evaluation.
         samples: problem id -> index -> sample.
-        files: that are called after it, in the order in which they count.
+        files: whose names have its fingerprint, in the order in which they count.
         bytes: of these files.
         changed: when its records were last written, in seconds since 1970.
         damaged: lines of these files that hold something that could not be used.
@@ -87,7 +87,7 @@ class Contents:
 
     Attributes:
         runs: by task and name of the model.
-        strange: files that are called after no run -> how many of their lines hold something that could not be used.
+        strange: files whose names have no fingerprint -> how many of their lines could not be used.
     """
 
     runs: Sequence[Kept]
@@ -135,13 +135,13 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
 
 
 def table(contents: Contents) -> str:
-    """Return the runs for people and pipes: a line each, aligned, without blanks within a cell."""
+    """Return the runs as an aligned table, a line each, without blanks within a cell, so that it can be piped."""
     head = [*_LEFT, "problems", "samples", "n", "truncated", "tokens", "bytes", "damaged"]
     return "\n".join(text.table([head, *map(_row, contents.runs)], "<" * len(_LEFT) + ">"))
 
 
 def remarks(contents: Contents) -> list[str]:
-    """Return what the reader of the table should know, in sentences."""
+    """Return sentences on what the table does not show: damage, several evaluations, strange files."""
     sentences: list[str] = []
     for kept in contents.runs:
         if kept.damaged:
@@ -206,13 +206,13 @@ def _range(counts: Sequence[int]) -> str:
 
 
 def _one_word(value: Any) -> str:
-    """Return the value without blanks and what a terminal would obey."""
+    """Return the value without blanks and control characters."""
     text = "_".join(str(value).split())
     return "".join(letter if letter.isprintable() else "_" for letter in text) or _UNKNOWN
 
 
 def _is_written(path: Path, end: bytes) -> bool:
-    """Return whether a process is just writing the line at the end of a file."""
+    """Return whether a process is still writing the last line of a file."""
     # The lock is not taken to find out, as that could keep a run from taking it.
     if Path(f"{path}.lock").exists():
         time.sleep(_SHORTLY)
@@ -233,10 +233,10 @@ def _files(directory: Path) -> list[Path]:
 
 
 def evaluations(kept: Kept) -> list[Rows]:
-    """Return the rows of lm-eval's samples in each evaluation of a run, those first that were asked for first.
+    """Return the rows of lm-eval's samples in each evaluation of a run, oldest first.
 
-    An evaluation that asks for nothing that another does not ask for as well is part of that one: so a run
-    that was taken up again, or with another --limit, is one. Of two that ask for the same the newer counts.
+    An evaluation whose rows are all in another one is part of that one: so a run that was resumed, or
+    repeated with a larger --limit, is one evaluation. Of two with the same rows the newer counts.
     """
     best: dict[frozenset[tuple[str, int | None]], Asked] = {}
     first: dict[frozenset[tuple[str, int | None]], int] = {}
@@ -251,7 +251,7 @@ def evaluations(kept: Kept) -> list[Rows]:
 
 
 def _with_unasked(kept: Kept) -> list[Asked]:
-    """Return the evaluations of a run, oldest first, with the problems that none asks for as its line is damaged."""
+    """Return the evaluations of a run, oldest first, with the problems whose evaluation is in a damaged line."""
     known = joined(kept.asked)
     asked = {ask for share in kept.asked for ask in share.asks}
     unasked: dict[str, Asked] = {}

@@ -1,4 +1,4 @@
-"""From a folder of journals to files that `wise-merge score` reads, laid out and called as lm-eval does it.
+"""From a folder of journals to files that `wise-merge score` reads, with lm-eval's layout and names.
 
 OUT/<model>-<run>/samples_<task>_<date>.jsonl, one row per problem as of `--log_samples`, with what only the
 journal knows in parallel lists.
@@ -143,7 +143,7 @@ def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
 
 
 def _write_whole(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write beside and rename, so that nobody finds half a file."""
+    """Write a file under another name and rename it, so that no half file is ever seen."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

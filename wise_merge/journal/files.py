@@ -1,4 +1,4 @@
-"""The files of a folder of journals: how they are called, and their lines as bytes."""
+"""The files of a folder of journals: their names, and their lines as bytes."""
 
 import os
 import re
@@ -12,7 +12,7 @@ _LONGEST_NAME = 100
 
 
 def file_name(run: Run, rank: int) -> str:
-    """Return the name of the file of a rank; what tells runs apart in it is the fingerprint alone."""
+    """Return the name of the file of a rank; only the fingerprint in it distinguishes runs."""
     task = re.sub(r"[^A-Za-z0-9_.+-]+", "_", run.task).lstrip(".")[:_LONGEST_NAME]
     return f"{task or 'task'}-{run.fingerprint}-{rank}.jsonl"
 

@@ -67,7 +67,7 @@ class Journal:
     def open(
         cls, directory: Path, run: Run, *, rank: int = 0, evaluation: str | None = None, patience: float = 0.0
     ) -> "Journal":
-        """Return the journal of a run in a folder, which is made if need be, with all that is in it.
+        """Return the journal of a run with all its samples in a folder, which is made if it does not exist.
 
         No other process can open the same until this one closes it or ends, however it ends. In a folder that
         cannot be written to, what is there can be used; the first thing to write raises a `WiseMergeError`.
@@ -175,7 +175,7 @@ class Journal:
     def _is_known(self, evaluation: Evaluation) -> bool:
         """Return whether the newest evaluation, of all its processes, asks for the same.
 
-        A share alone does not tell: with one problem more, the shares of the other processes stay what they were.
+        All processes are compared: one problem more changes the share of one process only.
         """
         before = evaluations.joined(self._evaluations)
         asked = evaluations.rows(evaluation)
@@ -185,7 +185,7 @@ class Journal:
         return bool(before) and before[-1].rows == asked
 
     def append(self, sample: Sample) -> None:
-        """Keep a sample: no end of this process can lose it once this returns.
+        """Keep a sample: once this returns, it is not lost however the process ends.
 
         Nothing is done if there is one of its problem and index already: the first counts.
         Raises a `WiseMergeError` if it cannot be written, as when the disk is full; what was

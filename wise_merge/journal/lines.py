@@ -40,7 +40,7 @@ def run_line(run: Run) -> bytes:
 
 
 def problem_line(fingerprint: str, problem: Problem) -> bytes:
-    """Return the line of a problem; what JSON does not have in its doc is written as a text."""
+    """Return the line of a problem; values in its doc that JSON lacks are written as texts."""
     facts = {name: getattr(problem, name) for name in _PROBLEM[1:]}
     return _line(fingerprint, "problem", {"problem": problem.id, **facts})
 

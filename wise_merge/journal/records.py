@@ -73,7 +73,7 @@ class Sample:
 
 
 class Ask(NamedTuple):
-    """What an evaluation asks of a problem, in short.
+    """Which problem an evaluation asks for, by hashes.
 
     Attributes:
         problem: see `problem_id`.
@@ -153,7 +153,7 @@ def finite(number: float | None) -> float | None:
 
 
 def plain(value: Any) -> Any:
-    """Return the value in JSON's types: what has no finite number as null, what else JSON lacks as its text."""
+    """Return the value in JSON's types: infinity and NaN as null, other types as texts."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

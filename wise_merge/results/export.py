@@ -20,7 +20,7 @@ from wise_merge.results.verdicts import JudgedProblem, Verdicts
 
 @dataclass(frozen=True)
 class Scored:
-    """A file of samples with everything that was made of it; `name` tells it from the other files."""
+    """A file of samples with its verdicts and figures, under a name that no other file has."""
 
     name: str
     samples: Samples
@@ -61,7 +61,7 @@ def write_csv(path: Path, scored: Sequence[Scored]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that nobody finds half a file; into a pipe or a device directly."""
+    """Write a file under another name and rename it, so that no half file is ever seen; write to pipes directly."""
     try:
         if _is_stream(path):
             with path.open("ab") as stream:

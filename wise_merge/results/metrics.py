@@ -123,7 +123,7 @@ def _by_n(
     n: int,
     curves: Callable[[int, list[JudgedProblem]], np.ndarray],
 ) -> Metric:
-    """Return a metric whose curves are computed together for problems with as many samples, and cut to n."""
+    """Return a metric; the curves of problems with equally many samples are computed together, and cut to n."""
     values, of_all = np.empty((len(problems), n)), np.empty(len(problems))
     sizes = np.array([problem.n for problem in problems])
     for size, some in by_size(problems).items():
@@ -152,7 +152,7 @@ def _majority(problems: Sequence[JudgedProblem], n: int, watch: Watch) -> Metric
 
 @functools.lru_cache(maxsize=20_000)
 def _vote_curve(vote: Votes) -> np.ndarray:
-    """Return the curve of a vote; kept, as the points of a sweep have many votes in common."""
+    """Return the curve of a vote; cached, as the points of a sweep have many votes in common."""
     # Exact to about 1e-11: a vote that is always won must be 1, and not almost.
     curve = np.round(vote_curve(vote), 10)
     curve.setflags(write=False)

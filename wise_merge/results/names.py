@@ -1,4 +1,4 @@
-"""Names of files of samples for tables and legends: short, and no two alike."""
+"""Names of files of samples for tables and legends: short, and no two equal."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from wise_merge.text import printable
 
 
 def names(files: Sequence[Path]) -> list[str]:
-    """Return a short name for each file, such that no two are alike: its task or stem, and the folders that differ."""
+    """Return a short name for each file, no two equal: its task or stem, with the folders that differ."""
     whole = [file.resolve() for file in files]
     twice = [str(file) for file, count in ((file, whole.count(file)) for file in whole) if count > 1]
     if twice:

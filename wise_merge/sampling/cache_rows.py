@@ -1,7 +1,7 @@
 """Rows of a model's key-value cache: repeated for the samples of a prompt, dropped when they are finished.
 
 transformers can pick rows of a cache (`reorder_cache`), for beam search; here a prompt's row becomes the
-K rows of its samples. What cannot be picked is refused, never guessed at.
+K rows of its samples. A cache whose rows cannot be picked is refused.
 """
 
 import functools
@@ -35,7 +35,7 @@ class NotShareableError(Exception):
 
 
 def check(model_kwargs: Mapping[str, Any]) -> None:
-    """Raise unless the rows of all that a model has kept of the prompts can be picked."""
+    """Raise unless rows can be picked from all that the model keeps between steps."""
     caches = [value for value in model_kwargs.values() if isinstance(value, Cache)]
     if not caches:
         raise NotShareableError("it keeps no cache of transformers' kind")

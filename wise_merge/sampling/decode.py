@@ -56,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What came of a row.
+    """A row that has been drawn.
 
     Attributes:
-        tokens: the new ones, with that which ended the row.
+        tokens: the new ones, including the one that ended the row.
         logprob: mean log-probability of these under the model's own distribution, in nats.
         stopped: whether an end-of-sequence token or a stop string ended it, rather than the limit.
     """
@@ -70,9 +70,9 @@ class Drawn:
 
 
 class StopStrings:
-    """Tells which rows end with one of some strings, as lm-eval's criterion does, but of each row by itself.
+    """Finds which rows end with one of some strings, as lm-eval's criterion does, but for each row by itself.
 
-    Empty strings, at which that ends everything after a token, are passed over.
+    Empty strings are ignored; lm-eval's criterion ends every row at them after one token.
     """
 
     def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class HFPassK(Sampler, HFLM):
         return values[0]
 
     def _fault(self) -> str | None:
-        """Return what of the hosts is not as the loop over tokens needs it, None = all is."""
+        """Return what the hosts lack of what the loop over tokens needs, None = nothing."""
         return first_fault((*lm_eval_parts.HF, *transformers_parts.LOOP))
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
@@ -297,7 +297,7 @@ def _described(config: Any) -> dict[str, Any]:
 
 
 def _adapters(model: Any) -> dict[str, Any]:
-    """Return what adapters do beside their weights: the scale of LoRA's is in none of them."""
+    """Return the configurations of adapters, as the scale of LoRA is not in its weights."""
     adapters = getattr(model, "peft_config", None)
     if not isinstance(adapters, Mapping):
         return {}

@@ -127,7 +127,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         return _digest(self.model_args["model"], self.model_args["revision"])
 
     def _fault(self) -> str | None:
-        """Return what of the hosts is not as drawing sample by sample needs it, None = all is."""
+        """Return what the hosts lack of what drawing sample by sample needs, None = nothing."""
         return first_fault((*lm_eval_parts.VLLM, *vllm_parts.ENGINE))
 
     def _settings_for_parent(self, one: Pending, index: int) -> dict[str, Any]:
@@ -206,7 +206,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         return sorted(requests, key=lambda request: (-len(request.tokens), request.pending.prompt))
 
     def _completion(self, request: vllm_engine.Request, index: int, parts: Sequence[Any]) -> Completion:
-        """Return a finished sample from what the engine said of it, in order."""
+        """Return a finished sample from the engine's outputs for it, in order."""
         reason = str(parts[-1].finish_reason)
         if reason in ("abort", "error"):
             raise WiseMergeError(
@@ -295,7 +295,7 @@ def _digest(model: str, revision: str | None) -> str:
 
 
 def _state(place: str) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of the files of a local checkpoint; nothing of one that is somewhere else."""
+    """Return names, sizes and times of the files of a local checkpoint; an empty list if it is not local."""
     path = Path(place)
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -1,7 +1,7 @@
-"""vLLM's engine, asked for samples one request per problem and listened to sample by sample.
+"""Drives vLLM's engine: one request per problem, and each sample handed over when it is finished.
 
 `drive` steps an engine of one process, `Replicas` has several copies of a model behind vLLM's own
-balancer. Either hands over a sample when it is finished, not when the last of its request is.
+balancer. Both hand over a sample when it is finished, not when its whole request is.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ def reporting(*, logprobs: bool) -> dict[str, Any]:
 def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_request: Any) -> None:
     """Hand all requests to the engine, a window of samples at a time, and what comes of them to `receive`.
 
-    Those who ask for a hundred thousand samples have not the memory for as many requests.
+    A window, as the requests of a hundred thousand samples would not fit into memory.
     """
     waiting, window = deque(requests), _window(engine.vllm_config)
     running: dict[str, Request] = {}
@@ -105,7 +105,7 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
 def death_noticed(engine: Any) -> Iterator[None]:
     """Have `step` and `collective_rpc` raise `EngineDeadError` when the process of the engine was killed.
 
-    As where memory ran out. vLLM (0.32) notices, and goes on to wait for output that never comes.
+    This happens when memory runs out. vLLM (0.32) notices, but keeps waiting for output that never comes.
     """
     client: Any = getattr(engine, "engine_core", None)
     over = threading.Event()
@@ -135,14 +135,14 @@ def _settle(done: Iterable["asyncio.Task[Any]"], following: "set[asyncio.Task[An
 
 
 def _window(config: Any) -> int:
-    """Return how many samples keep an engine busy: as many again as it runs at a time."""
+    """Return how many samples keep an engine busy: twice as many as it runs at a time."""
     return 2 * int(config.scheduler_config.max_num_seqs)
 
 
 def _spare_token_texts(engine: Any) -> None:
-    """Keep vLLM from making a text of every single token beside its log-probability, which took half of their time.
+    """Keep vLLM from decoding every single token for its log-probability, which took half of that time.
 
-    Where its insides are others, it just takes that time.
+    Where its internals differ, nothing is changed.
     """
     states = getattr(getattr(engine, "output_processor", None), "request_states", {})
     for state in states.values():

@@ -1,6 +1,6 @@
 """What a sweep adds to each of vLLM's workers: its weights are replaced by a merge of checkpoints, in place.
 
-Every worker reads the checkpoints and computes the merge itself; between processes go names and numbers, no
+Every worker reads the checkpoints and computes the merge itself; processes exchange names and numbers, no
 weights. From there on vLLM's own `reload_weights` does what it does when it loads a checkpoint: it finds the
 parameter, fused or not, takes the worker's share of it, and packs it for the processor.
 """
@@ -64,10 +64,10 @@ class MergingWorker:
 
 
 class _Merge:
-    """The weights of a merge as vLLM wants them: names and tensors, without an error on the way.
+    """Yields the weights of a merge to vLLM as names and tensors, and raises no error while it does.
 
-    After one, vLLM would keep what it has read of the current layer and count it as a part of the next model's. So
-    weights of the first checkpoint follow then.
+    After an error, vLLM would keep the part of the current layer that it has read, and add it to the next model's. So
+    the weights of the first checkpoint follow instead.
 
     Attributes:
         error: what was wrong, None = nothing so far.

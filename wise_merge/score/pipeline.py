@@ -180,7 +180,7 @@ def _score(
 
 
 def _with_enough(samples: Samples, fewest: int) -> Samples:
-    """Return the samples without the problems that have fewer samples than that."""
+    """Return the samples without the problems that have fewer samples than `fewest`."""
     kept = tuple(problem for problem in samples.problems if problem.n >= fewest)
     if not kept:
         most = max(problem.n for problem in samples.problems)

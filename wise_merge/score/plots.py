@@ -82,7 +82,7 @@ def _title(curve: Curve, between: str) -> str:
 
 
 def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str, of_all: float) -> None:
-    """Draw a curve with its band, and at `of_all` what all samples of each problem give, if n differs."""
+    """Draw a curve with its band and, if n differs between problems, at `of_all` the value from all samples."""
     colour = COLOURS[style % len(COLOURS)]
     known = not math.isnan(curve.standard_error[0])
     if known:
@@ -97,7 +97,7 @@ def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label:
 
 
 def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
-    """Scale k by its logarithm, with at most seven numbers written out, and `all` beyond them if there is."""
+    """Give the k axis a logarithmic scale with at most seven labels, and `all` behind them if there is such a value."""
     panel.set_xscale("log", base=2)
     ticks = list(reported)
     # The label of a last n that is no power of two would overlap its neighbour's.

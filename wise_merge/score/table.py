@@ -71,7 +71,7 @@ def of_comparison(comparison: Comparison) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Return a line of prose in lines of bearable length; those of the table are not longer."""
+    """Return a sentence in lines that are no longer than those of the table."""
     return textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) if len(line) > _WIDTH else [line]
 
 

@@ -1,6 +1,6 @@
 """What our tasks must know of lm-eval's model classes: which they are, how they count tokens, what they refuse.
 
-The classes are told by name, so that none of them has to be imported.
+The classes are recognised by name, so that none of them has to be imported.
 """
 
 from typing import Any

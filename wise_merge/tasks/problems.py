@@ -121,7 +121,7 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal: scores depend on the copy of the text."""
+    """Return the SHA-256 of a file, in hexadecimal, by which results say which copy of the data they are from."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

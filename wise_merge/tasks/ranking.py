@@ -1,9 +1,9 @@
-"""Best@k within an evaluation: a scorer over all completions, after they were sampled and before they are lost.
+"""Best@k within an evaluation: a scorer ranks all completions after the sampling.
 
-A scorer with a model stands beside the one that sampled, so both must fit. Where they do not, or
+A scorer with a model is loaded beside the model that sampled, so both must fit into memory. Where they do not, or
 anything else fails, the run goes on without best@k, and `wise-merge score --scorer` computes it
-from the samples. The scorer `logprob` costs nothing: it takes what the sampling model itself thought of
-its completion, where that is known.
+from the samples. The scorer `logprob` costs nothing: it takes the sampling model's own log-probabilities,
+where these are known.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What lm-eval asks of a model in our tasks, built once and asked again and again, and the verdicts on the answers.
+"""The requests of our tasks, built once and used for every model of a sweep, and the verdicts on the answers.
 
 Prompts, settings and checks are those of `lm_eval --tasks ...`, for the same code of lm-eval makes them; only its loop
 around one model and one temperature is left out.

@@ -139,7 +139,7 @@ class PassKTask(ConfigurableTask):
     # --- prompts and settings ---------------------------------------------------------------------
 
     def set_config(self, key: str, value: Any, update: bool = False) -> None:
-        """Note what the user sets and the prompt shall not, and set it."""
+        """Set a value of the configuration, and remember those of the user, which win over the prompt's."""
         if key == "generation_kwargs":
             self._settings = {**(self._settings if update else {}), **value}
         elif key == "num_fewshot":
@@ -180,7 +180,7 @@ class PassKTask(ConfigurableTask):
         return {self.doc_to_text(one.doc) for one, is_cut in zip(self._instances, cut, strict=True) if is_cut}
 
     def _judge_one_each(self) -> None:
-        """Judge one made-up completion per problem: what cannot be judged must show before the sampling, not after."""
+        """Judge one made-up completion per problem, so that errors in judging appear before the sampling, not after."""
         rows = self.dataset[self.config.test_split]
         self._judge([(self.benchmark.gold(row), (r"\boxed{x + 1}",)) for row in rows])
 
@@ -281,7 +281,7 @@ class PassKTask(ConfigurableTask):
         return tuple(text if isinstance(text, str) else "" for text in completions[: self.config.repeats])
 
     def _judge(self, answered: Sequence[tuple[Gold, tuple[str, ...]]]) -> None:
-        """Judge in one go, which costs least, and keep the verdicts for `process_results`."""
+        """Judge all at once, which is fastest, and keep the verdicts for `process_results`."""
         try:
             judged = benchmarks.judge(self.benchmark, answered, processes=self._processes)
         except WiseMergeError as error:

@@ -119,7 +119,7 @@ class Columns:
 
     @property
     def own_logprob(self) -> str | None:
-        """The column with what the sampling model thought of its completions; it stands beside their ends."""
+        """The column with the sampling model's own log-probabilities, which is beside `finish_reason`."""
         reason = self["finish_reason"] or ""
         return f"{reason.removesuffix('finish_reason')}logprob" if reason.endswith("finish_reason") else None
 

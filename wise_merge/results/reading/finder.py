@@ -19,7 +19,7 @@ _SCORES = re.compile(r"(.*[_.-])?(scores?|rewards?|logprobs?|log_probs?)", re.IG
 
 
 def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) -> Columns:
-    """Return where things stand, judged by the first rows of a file; a few damaged ones do no harm.
+    """Return the columns of a file, found by its first rows, of which a few may be damaged.
 
     Args:
         rows: a few rows, at least one.
@@ -88,7 +88,7 @@ class _Finder:
         return [value for row in self.rows if not is_missing(value := dig(row, column))]
 
     def empty(self, role: str) -> str | None:
-        """Return the first column with a name of the role in which nothing is but nulls, and lists of them."""
+        """Return the first column with a name of the role that holds only nulls or lists of nulls."""
         names = [name for group in NAMES[role] for accepted in group for name in self.names if name.lower() == accepted]
         lists = [name for name in names if not self._holds(name)]
         return lists[0] if lists and all(isinstance(value, list) for value in self.values(lists[0])) else None
@@ -164,7 +164,7 @@ class _Finder:
         roles: Mapping[str, str | None],
         steps: bool,
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return the columns of scores, those of them with steps, and what looks like scores but is none, and why."""
+        """Return the columns of scores, those of them with a list per completion, and which are no scores and why."""
         named = self.fields.get("scores")
         missing = [name for name in named or () if not self.values(name)]
         if missing:
@@ -191,7 +191,7 @@ class _Finder:
         return usable, tuple(name for name in usable if name in nested), left_out
 
     def _holds(self, column: str) -> bool:
-        """Return whether anything is there but nulls."""
+        """Return whether the column holds anything but nulls."""
 
         def holds(value: Any) -> bool:
             return any(map(holds, value)) if isinstance(value, list) else not is_missing(value)

@@ -1,6 +1,6 @@
 """The samples of a row as parallel lists, with an entry for each sample, in whatever shape the row holds them.
 
-An entry that is not there is None, and so is each entry of a list that is not there as a whole.
+A missing entry is None, and so is each entry of a list that is missing as a whole.
 """
 
 import math
@@ -56,7 +56,7 @@ def _filled(lists: Mapping[str, list[Any] | None], n: int, main: str | None, nam
 
 
 def _beside(row: Row, columns: Columns, main: str | None) -> int:
-    """Return how many samples a row has by the lists that stand beside those that are not there."""
+    """Return how many samples a row has by its other lists, where those of its samples are missing."""
     for role in ("labels", "finish_reason"):
         values = dig(row, columns[role] or "")
         if isinstance(values, list):
@@ -68,7 +68,7 @@ def _beside(row: Row, columns: Columns, main: str | None) -> int:
 
 
 def missing_texts(completions: Sequence[Any]) -> set[int]:
-    """Return which completions are not there; raises a `WiseMergeError` for one that is no text."""
+    """Return which completions are missing; raises a `WiseMergeError` for one that is no text."""
     missing = set()
     for number, text in enumerate(completions):
         if text is None:
@@ -82,9 +82,9 @@ def missing_texts(completions: Sequence[Any]) -> set[int]:
 
 
 def numbers(column: str, scores: Sequence[Any]) -> tuple[list[float], set[int]]:
-    """Return scores as numbers, true being 1, and which are not there: these are -inf, which ranks last.
+    """Return scores as numbers, true being 1, and which are missing: these are -inf, which ranks last.
 
-    Raises a `WiseMergeError` for one that is there and no finite number.
+    Raises a `WiseMergeError` for any other score that is no finite number.
     """
     as_numbers, missing = list(map(_number, scores)), set()
     if None in as_numbers:
@@ -116,7 +116,7 @@ def _values(columns: Columns, column: str, row: Row, *, chats: bool = False) -> 
 
 
 def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[Any] | None:
-    """Return one score per sample, made of those of its steps where there are some; None if there is no list."""
+    """Return one score per sample, reduced from those of its steps if there are any; None if there is no list."""
     if steps is None or column not in columns.of_steps:
         return _values(columns, column, row)
     reduce = STEPS[steps]
@@ -134,9 +134,9 @@ def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[
 
 
 def _drawn(row: Row, columns: Columns) -> int | None:
-    """Return how many samples of lm-eval's row are not there twice, None if all.
+    """Return how many samples of lm-eval's row are no repetitions, None if all.
 
-    Where it hands the last problem of a process out again, to keep others busy, our models give the same ones.
+    In a data-parallel run lm-eval may repeat the last problem of a process; our models return the same samples.
     """
     reasons = dig(row, columns["finish_reason"] or "")
     return len(reasons) if isinstance(reasons, list) and reasons else None

@@ -1,4 +1,4 @@
-"""Rows of files become problems: each row is checked, its answers are read at once, and its texts let go."""
+"""Rows of files become problems: each row is checked, its answers are read, and its texts are dropped."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -58,7 +58,7 @@ class Collected:
                 self.completions.extend(samples.completions)
 
     def finish(self) -> Problem:
-        """Return the problem, of which no more samples come."""
+        """Return the problem, after its last samples were added."""
         return Problem(
             self.id,
             self.gold,
@@ -151,7 +151,7 @@ class Reader:
         return replace(samples, answers=shared)
 
     def notes(self, plan: Plan) -> Iterator[str]:
-        """Yield what the reader of the figures should know of the file that was read with the plan."""
+        """Yield sentences on what the user should know of the file that was read with the plan."""
         columns = plan.columns
         for left_out in columns.left_out:
             yield f"no scores in {left_out}"
