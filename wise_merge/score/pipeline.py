@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.comparison import Comparison, compare
 from wise_merge.results.export import Scored, write_csv, write_json
 from wise_merge.results.metrics import Metric, check_k, metrics
 from wise_merge.results.names import names
@@ -23,6 +22,7 @@ from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
+from wise_merge.score.comparisons import compare_files, not_compared
 from wise_merge.text import bar, counted, printable, shortened
 
 #: Rejected rows that are shown one by one.
@@ -85,10 +85,10 @@ def score_files(
         values[name] = file_metrics
     if len(scored) > 1:
         say("\n" + table.overview(scored))
-    comparisons, refused = _compare(scored, values, settings)
+    comparisons, refused = compare_files(scored, values, common=settings.common, seed=settings.seed)
     for comparison in comparisons:
         say("\n" + table.of_comparison(comparison))
-    apart = _apart(scored)
+    apart = not_compared(scored)
     if apart:
         say("\n" + "\n".join(apart))
     if json is not None:
@@ -239,82 +239,3 @@ def _report_rejected(samples: Samples, skip_bad: bool) -> int:
         mend = "" if skip_bad else "; --skip-bad makes this exit code 0"
         print(printable(f"{samples.path}: {rows} rejected and the figures are without them{mend}"), file=sys.stderr)
     return len(samples.rejected)
-
-
-def _compare(
-    scored: Sequence[Scored], values: Mapping[str, list[Metric]], settings: ScoreSettings
-) -> tuple[list[Comparison], str]:
-    """Return each file against the first of its task, and why others are not compared."""
-    comparisons: list[Comparison] = []
-    refused: list[str] = []
-    for index, second in enumerate(scored):
-        first = next((other for other in scored[:index] if _of_one_task(other, second)), None)
-        if first is not None:
-            try:
-                comparisons.append(_compare_two(first, second, values, settings))
-            except WiseMergeError as error:
-                refused.append(f"{second.name} is not compared with {first.name}: {error}")
-    return comparisons, "; ".join(refused)
-
-
-def _apart(scored: Sequence[Scored]) -> list[str]:
-    """Return why files of other tasks are not compared with those of the first."""
-    sentences = []
-    for index, one in enumerate(scored[1:], start=1):
-        if not any(_of_one_task(other, one) for other in scored[:index]):
-            tasks = [of.samples.task or of.name for of in (scored[0], one)]
-            read = [
-                of.samples.benchmark.name if of.samples.benchmark else "its answers stand" for of in (scored[0], one)
-            ]
-            why = (
-                f"the tasks are {tasks[0]} and {tasks[1]}"
-                if read[0] == read[1]
-                else f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
-            )
-            sentences.append(f"{one.name} is not compared with {scored[0].name}: {why}")
-    return sentences
-
-
-def _of_one_task(one: Scored, other: Scored) -> bool:
-    tasks = {one.samples.task, other.samples.task} - {None}
-    return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
-
-
-def _compare_two(
-    first: Scored, second: Scored, values: Mapping[str, list[Metric]], settings: ScoreSettings
-) -> Comparison:
-    one, other = ({problem.id: i for i, problem in enumerate(of.verdicts.problems)} for of in (first, second))
-    shared = [identity for identity in one if identity in other]
-    both = set(shared)
-    alone = [(of.name, [id_ for id_ in ids if id_ not in both]) for of, ids in ((first, one), (second, other))]
-    if not shared:
-        raise WiseMergeError(
-            f"they share no problem (ids such as {shortened(next(iter(one)))} and {shortened(next(iter(other)))}); "
-            "name a column that does with --field id=COLUMN"
-        )
-    if any(ids for _, ids in alone) and not settings.common:
-        sets = " and ".join(f"{len(ids)} only in {name} ({_some(ids)})" for name, ids in alone if ids)
-        raise WiseMergeError(f"the problems differ: {sets}; --common compares the {len(shared)} they share")
-    golds = [
-        (identity, first.verdicts.problems[one[identity]].gold, second.verdicts.problems[other[identity]].gold)
-        for identity in shared
-    ]
-    differing = [gold for gold in golds if None not in gold and gold[1] != gold[2]]
-    if 2 * len(differing) > len(golds):
-        identity, here, there = differing[0]
-        raise WiseMergeError(
-            f"ids are the same, but the problems are not: that of {shortened(identity)} has the gold {here} in one "
-            f"and {there} in the other"
-        )
-    reported = [k for k in first.summary.reported if k in second.summary.reported]
-    rows = ([one[identity] for identity in shared], [other[identity] for identity in shared])
-    restricted = [
-        [dataclasses.replace(metric, values=metric.values[of]) for metric in values[name]]
-        for name, of in zip((first.name, second.name), rows, strict=True)
-    ]
-    compared = compare(restricted[0], restricted[1], reported, seed=settings.seed)
-    return Comparison(first.name, second.name, len(shared), compared)
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join([*(id_[:30] for id_ in ids[:3]), *(["..."] if len(ids) > 3 else [])])

@@ -11,7 +11,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.verifiers import models
-from wise_merge.verifiers.models import Place, Scorer
+from wise_merge.verifiers.models import ModelOptions, Scorer
 
 #: Architectures with Qwen's head: labels per token. The configurations' own num_labels are not used by Qwen's code.
 _QWEN_OUTCOME, _QWEN_PROCESS = "Qwen2ForRewardModel", "Qwen2ForProcessRewardModel"
@@ -20,7 +20,7 @@ _QWEN_SYSTEM = {"role": "system", "content": "Please reason step by step, and pu
 _STEP_END = "<extra_0>"
 
 
-def outcome_scorer(name: str, place: Place) -> Scorer:
+def outcome_scorer(name: str, options: ModelOptions) -> Scorer:
     """Return the scorer that gives each completion the logit of a reward model with one label.
 
     The tokenizer's chat template, if it has one, makes a user's turn of the problem and an
@@ -28,14 +28,14 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
     """
     from transformers import AutoTokenizer
 
-    config, architecture = _config(name, place)
+    config, architecture = _config(name, options)
     if architecture == _QWEN_PROCESS:
         raise WiseMergeError(
             f"{name!r} rewards single steps; say how they are taken together: "
             f"prm-product:{name}, prm-min:{name} or prm-last:{name}"
         )
-    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
-    model, batch_size = _outcome_model(name, place, config, architecture)
+    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=options.trust_remote_code)
+    model, batch_size = _outcome_model(name, options, config, architecture)
     limit = models.longest_sequence(config, tokenizer)
     text_config = model.config.get_text_config()
     padding_unnamed = text_config.pad_token_id is None
@@ -61,23 +61,23 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
     return score
 
 
-def _outcome_model(name: str, place: Place, config: Any, architecture: str) -> tuple[Any, int]:
+def _outcome_model(name: str, options: ModelOptions, config: Any, architecture: str) -> tuple[Any, int]:
     """Return the reward model with one label, and how many completions it reads at once."""
     from transformers import AutoModel, AutoModelForSequenceClassification
 
     code = getattr(config, "auto_map", None) or {}
     if architecture == _QWEN_OUTCOME:
-        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
-        return model, place.batch_size
-    if place.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
+        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, options, config=config)
+        return model, options.batch_size
+    if options.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
         # One at a time, as that code may not mask padding.
-        return models.load_weights(AutoModel.from_pretrained, name, place), 1
+        return models.load_weights(AutoModel.from_pretrained, name, options), 1
     if getattr(config, "num_labels", None) != 1:
         raise WiseMergeError(
             f"{name!r} is not a reward model: that has 1 label, and its configuration says {config.num_labels} "
             f"({architecture})"
         )
-    return models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, place), place.batch_size
+    return models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, options), options.batch_size
 
 
 def _rewards(
@@ -114,7 +114,7 @@ def _rewards(
     return rewards
 
 
-def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
+def process_scorer(name: str, options: ModelOptions, *, aggregate: str) -> Scorer:
     """Return the scorer that takes the step rewards of a Qwen2.5-Math-PRM together.
 
     As on its card: steps are separated by empty lines, each ends in <extra_0>, and its reward
@@ -123,16 +123,16 @@ def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
     import torch
     from transformers import AutoTokenizer
 
-    config, architecture = _config(name, place)
+    config, architecture = _config(name, options)
     if architecture != _QWEN_PROCESS:
         raise WiseMergeError(
             f"{name!r} is a {architecture}; step rewards are read from a {_QWEN_PROCESS} (Qwen2.5-Math-PRM) only"
         )
-    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
+    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=options.trust_remote_code)
     end_of_step = tokenizer.convert_tokens_to_ids(_STEP_END)
     if end_of_step is None or end_of_step == tokenizer.unk_token_id:
         raise WiseMergeError(f"the tokenizer of {name!r} has no token {_STEP_END}, which ends a step")
-    model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
+    model = models.load_weights(_qwen_class(architecture).from_pretrained, name, options, config=config)
     limit = models.longest_sequence(config, tokenizer)
 
     def score(problem: str, completions: Sequence[str]) -> list[float]:
@@ -143,23 +143,23 @@ def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
         scores = [-math.inf] * len(completions)
         readable = [i for i, sequence in enumerate(ids) if len(sequence) <= limit]
         sequences = [ids[i] for i in readable]
-        for batch in models.batches(sequences, size=place.batch_size, padding=0, device=model.device):
+        for batch in models.batches(sequences, size=options.batch_size, padding=0, device=model.device):
             with torch.inference_mode():
                 log_rewards = model(input_ids=batch.ids, attention_mask=batch.mask).double().log_softmax(-1)[..., 1]
-            for row, place_in_all in enumerate(batch.rows):
+            for row, index in enumerate(batch.rows):
                 of_steps = log_rewards[row, (batch.ids[row] == end_of_step) & (batch.mask[row] == 1)]
-                scores[readable[place_in_all]] = _aggregated(of_steps.tolist(), aggregate)
+                scores[readable[index]] = _aggregated(of_steps.tolist(), aggregate)
         return scores
 
     return score
 
 
-def _config(name: str, place: Place) -> tuple[Any, str]:
+def _config(name: str, options: ModelOptions) -> tuple[Any, str]:
     from transformers import AutoConfig, PretrainedConfig
 
     written, _ = models.load(PretrainedConfig.get_config_dict, name)
     architecture = (written.get("architectures") or ["model of an unnamed architecture"])[0]
-    code = place.trust_remote_code and architecture not in _QWEN_LABELS
+    code = options.trust_remote_code and architecture not in _QWEN_LABELS
     return models.load(AutoConfig.from_pretrained, name, trust_remote_code=code), architecture
 
 

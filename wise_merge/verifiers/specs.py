@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.verifiers.models import Place, Scorer
+from wise_merge.verifiers.models import ModelOptions, Scorer
 
 #: What a spec can start with, and what follows the colon.
 KINDS = {
@@ -54,12 +54,12 @@ def find(
         return _function(name)
     from wise_merge.verifiers import log_probability, reward_models
 
-    place = Place(device, dtype, batch_size, trust_remote_code)
+    options = ModelOptions(device, dtype, batch_size, trust_remote_code)
     if kind == "reward":
-        return reward_models.outcome_scorer(name, place)
+        return reward_models.outcome_scorer(name, options)
     if kind.startswith("prm-"):
-        return reward_models.process_scorer(name, place, aggregate=kind.removeprefix("prm-"))
-    return log_probability.scorer(name, place, chat=kind == "logprob-chat")
+        return reward_models.process_scorer(name, options, aggregate=kind.removeprefix("prm-"))
+    return log_probability.scorer(name, options, chat=kind == "logprob-chat")
 
 
 def check_spec(spec: str) -> None:
