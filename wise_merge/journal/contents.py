@@ -5,9 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from wise_merge import text
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import lines
 from wise_merge.journal.evaluations import Asked, Rows, joined
@@ -15,19 +13,14 @@ from wise_merge.journal.files import journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 _FILE = re.compile(r"(?P<task>.*?)-?(?P<run>[0-9a-f]{16})(?![0-9a-f]).*\.jsonl")
-#: The settings that are shown, by lm-eval's and vLLM's names.
-_SHOWN = (
-    *("do_sample", "temperature", "top_p", "top_k", "min_p", "seed"),
-    *("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"),
-)
-_LEFT = ("run", "task", "model", "settings")
-_UNKNOWN = "?"
+#: Stands for a task or a model whose line is damaged.
+UNKNOWN = "?"
 #: Seconds after which a process that is writing has finished its line.
 _SHORTLY = 0.2
 
 
 @dataclass
-class Kept:
+class KeptRun:
     """What a folder of journals holds of one run.
 
     Attributes:
@@ -44,7 +37,7 @@ class Kept:
     """
 
     fingerprint: str
-    task: str = _UNKNOWN
+    task: str = UNKNOWN
     run: Run | None = None
     problems: dict[Ask, Problem] = field(default_factory=dict)
     asked: list[Evaluation] = field(default_factory=list)
@@ -57,7 +50,7 @@ class Kept:
     @property
     def model(self) -> str:
         """The name of the model, for people."""
-        return str((self.run.model if self.run else {}).get("name") or _UNKNOWN)
+        return str((self.run.model if self.run else {}).get("name") or UNKNOWN)
 
     def take(self, record: lines.Record) -> None:
         """Add what a record holds; of two of one kind and name the first counts."""
@@ -90,7 +83,7 @@ class Contents:
         strange: files whose names have no fingerprint -> how many of their lines could not be used.
     """
 
-    runs: Sequence[Kept]
+    runs: Sequence[KeptRun]
     strange: dict[Path, int]
 
 
@@ -101,13 +94,13 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
         directory: of journals.
         texts: False leaves the completions empty, to save memory.
     """
-    runs: dict[str, Kept] = {}
+    runs: dict[str, KeptRun] = {}
     strange: dict[Path, int] = {}
     # A run reads only the files named after it; records in other files count after those.
     elsewhere: list[tuple[float, lines.Record]] = []
     for path in _files(directory):
         name = _FILE.fullmatch(path.name)
-        own = runs.setdefault(name["run"], Kept(name["run"], name["task"] or _UNKNOWN)) if name else None
+        own = runs.setdefault(name["run"], KeptRun(name["run"], name["task"] or UNKNOWN)) if name else None
         damaged: list[bytes] = []
         status = path.stat()
         for record in lines.whole_records(lines_of(path), damaged.append):
@@ -127,88 +120,11 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
         own.changed = max(own.changed, status.st_mtime)
         own.damaged += len(damaged)
     for changed, record in elsewhere:
-        kept = runs.setdefault(record["run"], Kept(record["run"]))
+        kept = runs.setdefault(record["run"], KeptRun(record["run"]))
         kept.take(record)
         kept.changed = max(kept.changed, changed)
     ordered = sorted(runs.values(), key=lambda kept: (kept.task, kept.model, kept.fingerprint))
     return Contents(ordered, strange)
-
-
-def table(contents: Contents) -> str:
-    """Return the runs as an aligned table, a line each, without blanks within a cell, so that it can be piped."""
-    head = [*_LEFT, "problems", "samples", "n", "truncated", "tokens", "bytes", "damaged"]
-    return "\n".join(text.table([head, *map(_row, contents.runs)], "<" * len(_LEFT) + ">"))
-
-
-def remarks(contents: Contents) -> list[str]:
-    """Return sentences on what the table does not show: damage, several evaluations, strange files."""
-    sentences: list[str] = []
-    for kept in contents.runs:
-        if kept.damaged:
-            files = ", ".join(path.name for path in kept.files)
-            sentences.append(f"{files}: {_lines(kept.damaged)} damaged and left out, such as of a run that was killed")
-        if kept.run is None:
-            sentences.append(
-                f"run {kept.fingerprint}: what it was drawn with stands in no line; the command that wrote it, run "
-                "again, writes it anew"
-            )
-        count = sum(any(problem in kept.samples for problem, _ in rows) for rows in evaluations(kept))
-        if count > 1:
-            sentences.append(
-                f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
-                "--out parts them"
-            )
-    for path, damaged in contents.strange.items():
-        sentences.append(
-            f"{path.name}: its name has no run's fingerprint, so no run goes on there; {_lines(damaged)} damaged"
-        )
-    return sentences
-
-
-def _lines(count: int) -> str:
-    return "1 line is" if count == 1 else f"{count} lines are"
-
-
-def short_settings(kept: Kept) -> str:
-    """Return the settings of a run that matter most, such as temperature=1,top_p=0.95,seed=1234."""
-    settings = kept.run.settings if kept.run else {}
-    shown = [
-        f"{name}={_one_word(settings[name])}"
-        for name in _SHOWN
-        # do_sample=True is the rule and is not shown.
-        if settings.get(name) is not None and (name, settings[name]) != ("do_sample", True)
-    ]
-    return ",".join(shown) or _UNKNOWN
-
-
-def _row(kept: Kept) -> list[str]:
-    samples = [sample for of_problem in kept.samples.values() for sample in of_problem.values()]
-    truncated = sum(sample.finish_reason == "length" for sample in samples)
-    problems = {ask.problem for ask in kept.problems} | kept.samples.keys()
-    return [
-        kept.fingerprint,
-        _one_word(kept.task),
-        _one_word(kept.model),
-        short_settings(kept),
-        str(len(problems)),
-        str(len(samples)),
-        _range([len(kept.samples.get(problem, ())) for problem in problems]),
-        f"{100 * truncated / len(samples):.1f}%" if samples else "-",
-        str(sum(sample.tokens for sample in samples)),
-        str(kept.bytes),
-        str(kept.damaged),
-    ]
-
-
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return str(low) if low == high else f"{low}-{high}"
-
-
-def _one_word(value: Any) -> str:
-    """Return the value without blanks and control characters."""
-    text = "_".join(str(value).split())
-    return "".join(letter if letter.isprintable() else "_" for letter in text) or _UNKNOWN
 
 
 def _is_written(path: Path, end: bytes) -> bool:
@@ -232,7 +148,7 @@ def _files(directory: Path) -> list[Path]:
     return files
 
 
-def evaluations(kept: Kept) -> list[Rows]:
+def evaluations(kept: KeptRun) -> list[Rows]:
     """Return the rows of lm-eval's samples in each evaluation of a run, oldest first.
 
     An evaluation whose rows are all in another one is part of that one: so a run that was resumed, or
@@ -250,7 +166,7 @@ def evaluations(kept: Kept) -> list[Rows]:
     return [best[pairs].rows for pairs in whole]
 
 
-def _with_unasked(kept: Kept) -> list[Asked]:
+def _with_unasked(kept: KeptRun) -> list[Asked]:
     """Return the evaluations of a run, oldest first, with the problems whose evaluation is in a damaged line."""
     known = joined(kept.asked)
     asked = {ask for share in kept.asked for ask in share.asks}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal.contents import Contents, Kept, evaluations
+from wise_merge.journal.contents import Contents, KeptRun, evaluations
 from wise_merge.journal.evaluations import Rows
 from wise_merge.journal.records import Ask, Problem
 
@@ -80,7 +80,7 @@ def sentence(exported: Exported) -> str:
     return "\n".join(lines)
 
 
-def _path(out: Path, kept: Kept, number: int) -> Path:
+def _path(out: Path, kept: KeptRun, number: int) -> Path:
     date = datetime.fromtimestamp(kept.changed).isoformat(timespec="microseconds").replace(":", "-")
     again = f"-{number}" if number > 1 else ""
     folder = f"{_file_name(Path(kept.model).name)}-{kept.fingerprint}{again}"
@@ -91,13 +91,13 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")[-_LONGEST_NAME:] or "_"
 
 
-def _known(kept: Kept, rows: Rows) -> list[Problem]:
+def _known(kept: KeptRun, rows: Rows) -> list[Problem]:
     """Return the problems of an evaluation whose lines are whole."""
     asks = [Ask(problem, doc_id, facts) for (problem, doc_id), facts in rows.items()]
     return [kept.problems[ask] for ask in asks if ask in kept.problems]
 
 
-def _write(kept: Kept, rows: Rows, path: Path) -> Exported:
+def _write(kept: KeptRun, rows: Rows, path: Path) -> Exported:
     problems = _known(kept, rows)
     counts = {problem.id: len(kept.samples.get(problem.id, ())) for problem in problems}
     most = max(counts.values())
@@ -123,7 +123,7 @@ def _number(problem: Problem) -> str:
     return problem.id if problem.doc_id is None else str(problem.doc_id)
 
 
-def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
+def _row(kept: KeptRun, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
     samples = [sample for _, sample in sorted(kept.samples[problem.id].items())]
     settings = dict(kept.run.settings) if kept.run else {}
     return {

@@ -122,19 +122,17 @@ def _no_verdicts(name: str) -> WiseMergeError:
     return WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
 
 
-def build(
-    model: Any, names: Sequence[str], samples: int, temperature: float, settings: TaskSettings
-) -> list[TaskRequests]:
+def build(model: Any, names: Sequence[str], n: int, temperature: float, settings: TaskSettings) -> list[TaskRequests]:
     """Return the tasks of these names with their requests, as `lm_eval` asks them of a model.
 
     Args:
         model: of lm-eval; its tokenizer and context length are consulted.
         names: of tasks or groups of tasks.
-        samples: K.
+        n: K, how many samples of each problem.
         temperature: of sampling; requests at any other can be had (`TaskRequests.at`).
         settings: see there.
     """
-    manager = _manager({**settings.metadata, "repeats": samples}, settings.include_path)
+    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path)
     built: dict[str, TaskRequests] = {}
     for name, task in _named(manager.load(list(names))["tasks"]):
         if name in built:
