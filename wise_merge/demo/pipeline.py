@@ -28,6 +28,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.points import Outcome, read_results
+from wise_merge.results.export import write_whole
 
 #: For every command. Nothing is downloaded.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -61,16 +62,16 @@ def run_demo(directory: Path, recipe: Recipe | None = None) -> Path:
     recipe = recipe or Recipe()
     _open(directory, recipe)
     commands = _commands(recipe)
-    _write_whole(directory / "commands.sh", _script(commands))
+    write_whole(directory / "commands.sh", _script(commands).encode())
     results, figure = directory / "results.json", directory / "figure.png"
     if not results.exists():
         _train(directory, recipe)
-        _write_whole(directory / SWEEP, _sweep(recipe))
+        write_whole(directory / SWEEP, _sweep(recipe).encode())
         for command in commands:
             if not is_finished(directory, command):
                 print(f"$ {shlex.join(command.arguments)}", file=sys.stderr)
                 run_command(directory, command)
-        _write_whole(results, json.dumps(_gather(directory, recipe), indent=1))
+        write_whole(results, json.dumps(_gather(directory, recipe), indent=1).encode())
     if not figure.exists():
         from wise_merge.demo.figure import draw
 
@@ -108,17 +109,9 @@ def _open(directory: Path, recipe: Recipe) -> None:
         raise WiseMergeError(f"{directory} exists and holds no demo; name a new or empty directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, json.dumps(settings, indent=1))
+        write_whole(path, json.dumps(settings, indent=1).encode())
     except OSError as error:
         raise WiseMergeError(f"{directory} cannot be made ({error.strerror}); name another directory") from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file under another name and rename it, so that no half file is ever seen."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _commands(recipe: Recipe) -> list[Command]:

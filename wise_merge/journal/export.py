@@ -109,7 +109,7 @@ def _write(kept: KeptRun, rows: Rows, path: Path) -> Exported:
     # Samples whose problem is in no line may be of any evaluation.
     stray = kept.samples.keys() - {ask.problem for ask in kept.problems} - asked
     lost = ({problem for problem, _ in rows} | stray) - {problem.id for problem in problems}
-    _write_whole(path, (_row(kept, problem, with_logprob=known) for problem in written))
+    _write_rows(path, (_row(kept, problem, with_logprob=known) for problem in written))
     return Exported(
         path,
         len(written),
@@ -142,8 +142,8 @@ def _row(kept: KeptRun, problem: Problem, *, with_logprob: bool) -> dict[str, An
     }
 
 
-def _write_whole(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a file under another name and rename it, so that no half file is ever seen."""
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows under another name and rename the file, so that no half file is ever seen."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
