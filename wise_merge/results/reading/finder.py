@@ -27,7 +27,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         steps: whether a list of scores per completion is of use.
     """
     lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
-    finder = _Finder([_as_seen(row) for row in rows] if lm_eval else rows, fields, lm_eval)
+    finder = _Finder([_with_document_columns(row) for row in rows] if lm_eval else rows, fields, lm_eval)
     roles = {
         "completions": finder.find("completions", are_texts),
         "gold": finder.find("gold", _is_gold),
@@ -47,14 +47,14 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         if roles["answers"] or roles["labels"]:
             per_problem = listed
             break
-    if per_problem is None and (silent := finder.empty("completions")) is not None:
+    if per_problem is None and (silent := finder.only_nulls("completions")) is not None:
         # A model that never answered: all its completions are null.
         roles["completions"], per_problem = silent, bool(finder.values(silent))
     if per_problem is None:
         raise WiseMergeError(
             "no completions are found (nor a model's answers, nor verdicts)"
             f"{finder.unfit.get('completions', '')}; name them with --field completions=COLUMN; "
-            f"the columns are {finder.there()}"
+            f"the columns are {finder.column_list()}"
         )
     roles["finish_reason"] = finder.find("finish_reason", _are_reasons)
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
@@ -80,14 +80,14 @@ class _Finder:
         keys = dict.fromkeys(key for value in values if isinstance(value, dict) for key in value)
         return [] if self.lm_eval else [f"{column}.{key}" for key in keys]
 
-    def there(self) -> str:
-        """Return the columns for a message."""
+    def column_list(self) -> str:
+        """Return the names of all columns, for messages."""
         return ", ".join(self.names)
 
     def values(self, column: str) -> list[Any]:
         return [value for row in self.rows if not is_missing(value := dig(row, column))]
 
-    def empty(self, role: str) -> str | None:
+    def only_nulls(self, role: str) -> str | None:
         """Return the first column with a name of the role that holds only nulls or lists of nulls."""
         names = [name for group in NAMES[role] for accepted in group for name in self.names if name.lower() == accepted]
         lists = [name for name in names if not self._holds(name)]
@@ -101,20 +101,21 @@ class _Finder:
     def is_listed(self, column: str | None) -> bool | None:
         return None if column is None else self.fits(column, lambda value: isinstance(as_texts(value), list))
 
-    def named(self, role: str) -> str | None:
+    def given(self, role: str) -> str | None:
         """Return the first column that the user gave for the role and that is there."""
         for column in self.fields[role]:
             # The first rows may all lack completions; a column of golds that is nowhere is a mistake.
             if self.values(column) or (role == "completions" and any(column in row for row in self.rows)):
                 return column
         raise WiseMergeError(
-            f"there is no column {' or '.join(self.fields[role])} for --field {role}; the columns are {self.there()}"
+            f"there is no column {' or '.join(self.fields[role])} for --field {role}; "
+            f"the columns are {self.column_list()}"
         )
 
     def find(self, role: str, shape: Callable[[Any], bool], *, without: str | None = None) -> str | None:
         """Return the column of the role: the one the user named, else one by its name and the shape of its values."""
         if role in self.fields:
-            return self.named(role)
+            return self.given(role)
         if self.lm_eval and role in ("answers", "labels"):
             return None
         for group in self._groups(role):
@@ -133,7 +134,7 @@ class _Finder:
             if any(self.values(name) != self.values(fitting[0]) for name in fitting):
                 raise WiseMergeError(
                     f"the {role} may be in {' or '.join(fitting)}; say which with --field {role}=COLUMN; "
-                    f"the columns are {self.there()}"
+                    f"the columns are {self.column_list()}"
                 )
             if fitting:
                 return fitting[0]
@@ -168,7 +169,7 @@ class _Finder:
         named = self.fields.get("scores")
         missing = [name for name in named or () if not self.values(name)]
         if missing:
-            raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.there()}")
+            raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.column_list()}")
         taken = {*roles.values()} | self.claimed
         # A tree search writes its scores as `value` beside the texts; elsewhere `value` may mean anything.
         beside = f"{(roles['completions'] or '').rpartition('.')[0]}.value"
@@ -206,7 +207,7 @@ class _Finder:
         return f"not one number per completion but {shortened(self.values(column)[0])}"
 
 
-def _as_seen(row: Row) -> Row:
+def _with_document_columns(row: Row) -> Row:
     """Return a row of lm-eval with the columns of its document spelt out, and without its other objects."""
     document = row["doc"] if isinstance(row.get("doc"), dict) else {}
     seen = {f"doc.{name}": value for name, value in document.items()}

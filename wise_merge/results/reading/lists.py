@@ -25,19 +25,19 @@ def lists_of(row: Row, columns: Columns, roles: Sequence[str], steps: str | None
     Args:
         row: of a file.
         columns: of the file.
-        roles: that are wanted, the one that says how many samples there are first.
-        steps: which of `columns.STEPS` makes one score of a list.
+        roles: to be read; the first one says how many samples there are.
+        steps: which of `columns.STEPS` makes one score of a list; None leaves such scores out.
     """
     lists: dict[str, list[Any] | None] = {}
     for role in roles:
         lists[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
     completions = lists.get("completions")
     if columns.lm_eval and completions:
-        lists["completions"] = completions[: _drawn(row, columns)]
+        lists["completions"] = completions[: _count_without_repetitions(row, columns)]
     scores = {column: _scores(columns, column, row, steps) for column in columns.scores}
     main = columns[roles[0]]
     first = next((values for values in (*lists.values(), *scores.values()) if values is not None), None)
-    n = _beside(row, columns, main) if first is None else len(first)
+    n = _count_from_other_lists(row, columns, main) if first is None else len(first)
     if not n:
         raise WiseMergeError(f"{main} is empty: there must be at least one sample")
     return n, _filled(lists, n, main, columns.roles), _filled(scores, n, main, {})
@@ -55,7 +55,7 @@ def _filled(lists: Mapping[str, list[Any] | None], n: int, main: str | None, nam
     return filled
 
 
-def _beside(row: Row, columns: Columns, main: str | None) -> int:
+def _count_from_other_lists(row: Row, columns: Columns, main: str | None) -> int:
     """Return how many samples a row has by its other lists, where those of its samples are missing."""
     for role in ("labels", "finish_reason"):
         values = dig(row, columns[role] or "")
@@ -133,7 +133,7 @@ def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[
     return None if values is None else list(map(reduced, values))
 
 
-def _drawn(row: Row, columns: Columns) -> int | None:
+def _count_without_repetitions(row: Row, columns: Columns) -> int | None:
     """Return how many samples of lm-eval's row are no repetitions, None if all.
 
     In a data-parallel run lm-eval may repeat the last problem of a process; our models return the same samples.
