@@ -1,4 +1,4 @@
-r"""Finding the final answer within a completion: where it ends, and what its last box holds.
+r"""Finds the final answer within a completion: where it ends, and what its last box holds.
 
 Everything here searches from the end and looks at a bounded stretch of text, so that a
 million braces cost what a thousand do. What is found is read by the

@@ -63,7 +63,7 @@ _NAMES = ("display", "bracket", "parenthesis", "inline", "lines")
 
 
 def masked(text: str, formulas: list[tuple[int, int, str]], sign: str) -> str:
-    """Return the text with a sign in place of every character of its formulas."""
+    """Return the text with `sign` for every character of its formulas."""
     for start, end, _ in formulas:
         text = f"{text[:start]}{sign * (end - start)}{text[end:]}"
     return text

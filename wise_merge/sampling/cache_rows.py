@@ -49,7 +49,7 @@ def check(model_kwargs: Mapping[str, Any]) -> None:
 
 
 def pick(model_kwargs: Mapping[str, Any], index: Tensor, rows: int) -> dict[str, Any]:
-    """Return what the next step needs of the rows `index` out of so many; rows may be repeated."""
+    """Return `model_kwargs` for the rows `index` out of `rows` rows; rows may be repeated."""
     return {name: _picked(name, value, index, rows) for name, value in model_kwargs.items()}
 
 
@@ -102,7 +102,7 @@ class _RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep the rows `beam_idx`, each of which is in its place or comes from beyond those that are kept."""
+        """Keep the rows `beam_idx`: each stays in its place or comes from behind the rows that are kept."""
         tokens, rows = self.keys.shape[-2], len(beam_idx)
         for place, origin in enumerate(beam_idx.tolist()):
             if place != origin:

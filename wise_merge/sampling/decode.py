@@ -85,7 +85,7 @@ class StopStrings:
         self._wide = max(self._narrow, longest + 2) + _WIDE_EVERY
 
     def reached(self, rows: Sequence[list[int]]) -> list[bool]:
-        """Return for each row of new tokens, all of one length, whether it has just come to an end."""
+        """Return for each row of new tokens, all of one length, whether a stop string has just ended it."""
         if not self._strings or not rows:
             return [False] * len(rows)
         window = self._wide if len(rows[0]) % _WIDE_EVERY == 0 else self._narrow
@@ -104,7 +104,7 @@ def draw(
     share: bool = True,
     encoder_decoder: bool = False,
 ) -> None:
-    """Draw all rows in one batch and call `finished` with each as soon as it is.
+    """Draw all rows in one batch, and call `finished` with each row as soon as it has ended.
 
     Args:
         generate: `model.generate` with whatever settings; called with input_ids, attention_mask,
@@ -157,11 +157,11 @@ def draw(
 
 
 class _PaddingSeenError(Exception):
-    """What is drawn would depend on how far a prompt was padded."""
+    """The samples would depend on how far a prompt is padded."""
 
 
 class _Loop:
-    """What `generate` calls in place of its own loop."""
+    """The loop that `generate` calls in place of its own."""
 
     def __init__(
         self,
@@ -300,7 +300,7 @@ class _Loop:
             raise _PaddingSeenError
 
     def _numbers(self, step: int) -> Tensor:
-        """Return the next random numbers of every row that is there, [rows, _BLOCK]."""
+        """Return the next random numbers of every row in the batch, [rows, _BLOCK]."""
         return torch.from_numpy(np.stack([seeds.uniforms(row.seed, step, _BLOCK) for row in self._rows]))
 
 

@@ -38,7 +38,7 @@ _PROMPT_TOKENS = 8192
 
 
 class HFPassK(Sampler, HFLM):
-    """lm-eval's `hf` that reads each prompt once for its K samples and has every sample as soon as it is finished.
+    """lm-eval's `hf` that reads each prompt once for its K samples and keeps every sample as soon as it is finished.
 
     `--model_args` takes whatever `hf` takes, and
 
@@ -161,7 +161,7 @@ class HFPassK(Sampler, HFLM):
         )
 
     def _batch(self, waiting: Sequence[decode.Row]) -> list[decode.Row]:
-        """Return the rows to draw next: as many as fit, of prompts of about one length, for shorter ones are padded."""
+        """Return the rows to draw next: as many as fit, of prompts of similar length, as shorter ones are padded."""
         longest = len(waiting[0].prompt)
         shortest = longest - max(_SLACK, longest // 4)
         batch: list[decode.Row] = []
@@ -177,9 +177,9 @@ class HFPassK(Sampler, HFLM):
         return batch
 
     def _pads(self, longer: tuple[int, ...], shorter: tuple[int, ...]) -> bool:
-        """Return whether a prompt may be padded: the model gives the same completion of one that is, masks and all.
+        """Return whether a prompt may be padded: whether the model gives the same completion with masked padding.
 
-        Found out once, by the first two prompts that would share a batch.
+        Tried once, with the first two prompts that would share a batch.
         """
         if self._padding_is_nothing is None:
             if self.backend != "causal" or _one_table_for_all(_described(self.model.config)):
@@ -228,7 +228,7 @@ class HFPassK(Sampler, HFLM):
         return tuple(tokens[0].long().tolist())
 
     def _limit(self, one: Pending, prompt: int, longest: int, whole: Any) -> int:
-        """Return the most new tokens after a prompt of so many."""
+        """Return the most new tokens after a prompt of so many tokens."""
         if whole is not None:
             self._warn_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
         if whole is None and longest <= 0:
@@ -249,7 +249,7 @@ class HFPassK(Sampler, HFLM):
             log.warning(line)
 
     def _completion(self, row: decode.Row, drawn: decode.Drawn, until: Sequence[str]) -> Completion:
-        """Return what the parent makes of these tokens."""
+        """Return the completion that the parent class makes of these tokens."""
         tokens = drawn.tokens
         if isinstance(self.think_end_token, int) and self.think_end_token in tokens:
             tokens = tokens[len(tokens) - tokens[::-1].index(self.think_end_token) :]
@@ -309,7 +309,7 @@ def _adapters(model: Any) -> dict[str, Any]:
 
 
 def _one_table_for_all(config: Any) -> bool:
-    """Return whether positions of all rows of a batch depend on the longest, as with these two kinds of RoPE."""
+    """Return whether the positions of all rows depend on the longest row of a batch, as in two kinds of RoPE."""
     if isinstance(config, Mapping):
         kinds = [config.get("rope_type"), config.get("type")]
         return "longrope" in kinds or "dynamic" in kinds or any(map(_one_table_for_all, config.values()))

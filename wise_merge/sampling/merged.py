@@ -1,6 +1,6 @@
 """`hf-passk` whose weights are replaced while it runs: by any elementwise merge of checkpoints.
 
-No merged model is written. What stands in the module after `replace_weights` equals, bit for bit, what
+No merged model is written. The weights of the module after `replace_weights` equal, bit for bit, what
 `mergekit-yaml` writes for the recipe and transformers loads from there.
 """
 
@@ -26,7 +26,7 @@ class MergedHF(HFPassK):
     _bar_stays = False
 
     def __init__(self, first: Path, **model_args: Any) -> None:
-        """Load the first checkpoint; `model_args` are those of `hf-passk` but for `pretrained`."""
+        """Load the first checkpoint; `model_args` are those of `hf-passk` except `pretrained`."""
         self._merged: tuple[str, str] | None = None
         self._unchanging: dict[str, Any] | None = None
         self._models: dict[tuple[Path, ...], OpenModels] = {}
@@ -125,7 +125,7 @@ class MergedHF(HFPassK):
 
 
 def model_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of a model after refusing those under which its weights are no plain tensors of a checkpoint."""
+    """Return model arguments after refusing those under which the weights are not the tensors of a checkpoint."""
     for name in ("pretrained", "peft", "delta", "gguf_file", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit"):
         if given.get(name):
             raise WiseMergeError(

@@ -34,7 +34,7 @@ class MergedVLLM(vllm.VLLMPassK):
     _bar_stays = False
 
     def __init__(self, first: Path, **model_args: Any) -> None:
-        """Start the engine on the first checkpoint; `model_args` are those of `vllm-passk` but for `pretrained`."""
+        """Start the engine on the first checkpoint; `model_args` are those of `vllm-passk` except `pretrained`."""
         for name, why in _REFUSED.items():
             if model_args.get(name):
                 raise WiseMergeError(f"model_args {name} cannot be used in a sweep ({why}); leave it out")

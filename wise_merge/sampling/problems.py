@@ -81,7 +81,7 @@ def grouped(requests: Sequence[Any]) -> tuple[list[Problem], list[tuple[Problem,
     """Return the problems, and for each request which sample of which problem it asks for.
 
     The n-th reference to a request asks for sample n. Two requests of a task with one prompt are one
-    problem. What a data-parallel run is padded with asks for samples that are drawn anyway.
+    problem. The padding of a data-parallel run asks for samples that are drawn anyway.
     """
     problems: dict[tuple[str, str, str], Problem] = {}
     places: list[tuple[Problem, int]] = []

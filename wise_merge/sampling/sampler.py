@@ -1,6 +1,7 @@
-"""What both model classes do around the drawing: which samples are needed, the journal, progress.
+"""What both model classes have in common: which samples are needed, the journal, progress.
 
-What the journal holds of the `problems` is taken from it, and only what is missing is drawn.
+Samples of the `problems` that the journal holds are taken from it; only missing ones are drawn. Where the internals of
+a host have changed, lm-eval's own class draws them.
 """
 
 import sys
@@ -26,9 +27,9 @@ from wise_merge.tasks.completion import Completion
 
 
 class Sampler:
-    """Goes before lm-eval's own class of a backend: K samples of each problem, each with a seed of its own.
+    """The first base class of a model, before lm-eval's: draws K samples of each problem, each with its own seed.
 
-    The class that results says how to `_draw` samples and what the `_identity` of its model is.
+    A subclass says how to `_draw` samples and what the `_identity` of its model is.
     """
 
     cache_hook: Any
@@ -61,14 +62,14 @@ class Sampler:
         raise NotImplementedError
 
     def _identity(self) -> dict[str, Any]:
-        """Return what samples depend on beside task, prompt, generation settings and run seed, in JSON's types.
+        """Return what samples depend on besides task, prompt, generation settings and run seed, in JSON's types.
 
         `weights` is a digest; `name` is for people and takes no part in the fingerprint.
         """
         raise NotImplementedError
 
     def _shared(self, value: str) -> str:
-        """Return the value of the first of all processes that evaluate together."""
+        """Return the value that the first process has, in all processes that evaluate together."""
         return value
 
     def _set_journal_and_seed(self, journal: str | Path | None, seed: int | str | None) -> None:

@@ -50,7 +50,7 @@ def task_of(path: Path) -> str | None:
 
 
 def sample_files(path: Path) -> list[Path]:
-    """Return the file itself, or of a folder the lm-eval samples within: per sub-folder the newest of each task."""
+    """Return the file itself, or the lm-eval samples in a folder: of each sub-folder the newest of each task."""
     if path.is_file():
         return [path]
     if path == Path("-") or (path.exists() and not path.is_dir()):
@@ -142,7 +142,7 @@ def _lines(text: Iterable[bytes], reject: Callable[[str, str], None]) -> Iterato
 
 
 def _list(text: IO[bytes], opening: int, reject: Callable[[str, str], None]) -> Iterator[Located]:
-    """Yield the entries of a JSON list that begins after some bytes; no more is held than the entry that is read.
+    """Yield the entries of a JSON list that begins after `opening` bytes; only the current entry is held in memory.
 
     What follows a damaged entry cannot be read.
     """
