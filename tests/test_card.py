@@ -21,6 +21,7 @@ from test_mergekit_methods import merge, wise_ft
 
 from wise_merge.cli import main
 from wise_merge.figures.drawing import COLOURS
+from wise_merge.points import on_line
 from wise_merge.publish.card import BEGIN, END
 from wise_merge.publish.entries import RESULTS
 from wise_merge.publish.evidence import SHOWN, evidence_of
@@ -327,7 +328,7 @@ def test_alphas_by_layer_are_shown_as_the_recipe_has_them():
 def test_names_do_not_break_tables(name):
     """Whatever a folder is called."""
     Path("sft", name).mkdir(parents=True)
-    model(dataclasses.replace(grid()[1], late=dataclasses.replace(LATE, name=f"sft/{name}")).recipe())
+    model(on_line(EARLY, dataclasses.replace(LATE, name=f"sft/{name}"), "wise_ft", 0.5, 1.0).recipe())
     (made_of,) = tables(card())
     assert [cell.replace(r"\|", "|") for cell in made_of[1]] == ["model", "`checkpoint-25`", f"`{name}`"]
 
@@ -335,7 +336,7 @@ def test_names_do_not_break_tables(name):
 def test_an_adapter_that_nobody_has_is_told_of():
     """Its base alone does not make the model again."""
     Path("sft/lora").mkdir(parents=True)
-    recipe = dataclasses.replace(grid()[1], late=dataclasses.replace(LATE, name="org/base+sft/lora")).recipe()
+    recipe = on_line(EARLY, dataclasses.replace(LATE, name="org/base+sft/lora"), "wise_ft", 0.5, 1.0).recipe()
     model({**recipe, "base_model": "org/base"})
     text = card()
     assert "[org/base](https://huggingface.co/org/base) + `lora`" in text

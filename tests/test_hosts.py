@@ -137,12 +137,13 @@ def test_mergekit_gets_no_method_that_it_might_carry_out_wrongly(monkeypatch, pa
     """One line with the version and the way round."""
     from wise_merge.errors import WiseMergeError
     from wise_merge.hosts.mergekit import methods as mergekit_methods
+    from wise_merge.hosts.mergekit import patches
 
     only_without(monkeypatch, parts[0].place)
     with pytest.raises(
         WiseMergeError, match=rf"mergekit {re.escape(versions.installed('mergekit'))}.*wise-merge merge"
     ):
-        mergekit_methods._check_parts(parts)
+        patches.check_parts(parts)
     if parts is mergekit_parts.METHODS:
         with pytest.raises(WiseMergeError, match="is not as expected inside"):
             mergekit_methods.register()

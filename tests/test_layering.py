@@ -1,6 +1,7 @@
 """The import order of the package: down only, and nothing heavy before it is needed."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,23 @@ def test_imports_point_down_only(path):
             assert row_of(imported) > row_of(module), f"{module} imports {imported}"
         for host, allowed in HOSTS.items():
             assert not f"{name}.".startswith(f"{host}.") or module in allowed, f"{module} imports {host}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Within a room, too, at the top of a file or in a function: one of them could not be read before the others."""
+    names = {module_of(path): path for path in MODULES}
+    needs = {name: {one for one in imports(path) if one in names and one != name} for name, path in names.items()}
+    # A package and its own modules are one thing to whoever imports from it.
+    needs = {name: {one for one in found if not name.startswith(f"{one}.")} for name, found in needs.items()}
+    try:
+        graphlib.TopologicalSorter(needs).prepare()
+    except graphlib.CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def module_of(path):
+    """The name by which a file is imported."""
+    return ".".join(("wise_merge", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
 
 def test_every_module_has_its_row():

@@ -188,19 +188,30 @@ def test_a_sweep_grows_without_drawing_anything_twice(place, swept, tmp_path):
     assert sorted(found.values()) == [2] * 4 + [8] * 20
 
 
+def written(out):
+    """How many bytes of samples there are."""
+    return sum(path.stat().st_size for path in out.glob("journal/*.jsonl"))
+
+
 def test_a_sweep_survives_being_killed_at_any_moment(place, swept, tmp_path):
     """Killed as soon as more samples are there, and again: the last command finds what an undisturbed one does."""
     out = tmp_path / "results"
     command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
     moments = random.Random(0)
     kills = 0
-    for _ in range(3):
+    for _ in range(20):
         goal = sum(drawn(out).values()) + moments.randrange(1, 300)
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place) as process:
-            while process.poll() is None and sum(path.stat().st_size for path in out.glob("journal/*")) < 220 * goal:
+            while process.poll() is None and written(out) < 220 * goal:
                 time.sleep(0.002)
-            kills += process.poll() is None
-            os.kill(process.pid, signal.SIGKILL)
+            was_running = process.poll() is None
+            process.kill()
+        # The sweep takes a second: on a busy machine it may be over before anybody looks. Then it begins anew.
+        kills = kills + 1 if was_running and len(drawn(out)) < len(drawn(swept[0])) else 0
+        if kills == 3:
+            break
+        if not kills:
+            shutil.rmtree(out)
     assert kills == 3
     assert 0 < len(drawn(out)) < len(drawn(swept[0]))
     subprocess.run(command, check=True, capture_output=True, cwd=place)
@@ -311,7 +322,7 @@ def test_a_sweep_that_sampled_nothing_binds_nobody(what, place, tmp_path, monkey
 
         with monkeypatch.context() as patch:
             # "killed": as it was when the journal had its first lines, and no sample.
-            patch.setattr(MergedHF, "_draw" if what == "killed" else "become", draw)
+            patch.setattr(MergedHF, "_draw" if what == "killed" else "replace_weights", draw)
             done = CliRunner().invoke(main, ["sweep", str(write(place, seed=7, **small)), "--out", str(out)])
         assert done.exit_code == (130 if what == "Ctrl-C" else 1)
     assert (out / "sweep.json").exists()
@@ -364,9 +375,13 @@ def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept,
     command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
     moments = {
         "before the first sample": lambda: (out / "sweep.json").exists(),
-        "while samples are drawn": lambda: sum(path.stat().st_size for path in out.glob("journal/*")) > 20_000,
+        "while samples are drawn": lambda: written(out) > 20_000,
     }
-    code, said = interrupted(command, place, moments[moment])
+    for _ in range(10):
+        code, said = interrupted(command, place, moments[moment])
+        if code:
+            break
+        shutil.rmtree(out)  # the sweep was over before anybody looked, as on a busy machine
     assert code == 130, said
     assert said.splitlines()[-1] == (
         f"Interrupted: every sample that was drawn is in {out}/journal; type the same command again, and it goes on "

@@ -1,5 +1,7 @@
 """A sweep over several processes: the same results, and none of them outlives the command."""
 
+import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -22,15 +24,47 @@ def start(place, out):  # noqa: F811
     """Start the command in a process of its own."""
     script = Path(sysconfig.get_path("scripts")) / "wise-merge"
     command = [script, "sweep", write(place), "--out", out, "--processes", "2"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Under a shell's `&` or nohup, which ignore SIGINT, all that they start would ignore it, too.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heeding)
 
 
-def until_two_sample(command, out):
-    """Wait until two processes have drawn something, and return all that the command has started."""
-    while len(list(out.glob("journal/*.jsonl.lock"))) < 2:
-        assert command.poll() is None, command.stderr.read()
-        time.sleep(0.01)
-    return psutil.Process(command.pid).children(recursive=True)
+def caught(place, folder):  # noqa: F811
+    """Start the command, and return it, all that it has started, stopped amid the sampling, and its results.
+
+    The whole sweep takes a second: on a busy machine it may be over before anybody looks. Then it is tried again.
+    """
+    for attempt in range(10):
+        out = folder / str(attempt)
+        command = start(place, out)
+        while len(list(out.glob("journal/*.jsonl.lock"))) < 2 and command.poll() is None:
+            time.sleep(0.01)
+        children = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            children = psutil.Process(command.pid).children(recursive=True)
+        both = len([child for child in children if "sweep" in program(child)]) == 2
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.suspend()
+        if both and command.poll() is None and len(list(out.glob("points/*/[!.]*.json"))) < 16:
+            return command, children, out
+        resume(children)
+        assert command.wait(60) == 0, command.stderr.read()
+    raise AssertionError("the sweep was always over before it could be stopped")
+
+
+def program(process):
+    """The command line of a process; empty once it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def resume(processes):
+    """Let processes go on that were stopped."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
 
 
 def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F811
@@ -49,11 +83,9 @@ def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F81
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):  # noqa: F811
     """And what they have drawn by then is not drawn again."""
-    out = tmp_path / "results"
-    command = start(place, out)
-    children = until_two_sample(command, out)
-    assert len([child for child in children if "sweep" in " ".join(child.cmdline())]) == 2
+    command, children, out = caught(place, tmp_path)
     os.kill(command.pid, number)
+    resume(children)
     assert command.wait(60) != 0
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
@@ -64,10 +96,9 @@ def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_
 
 def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
     """With the point, and what to do."""
-    out = tmp_path / "results"
-    command = start(place, out)
-    victim = next(one for one in until_two_sample(command, out) if "sweep" in " ".join(one.cmdline()))
-    victim.kill()
+    command, children, _ = caught(place, tmp_path)
+    next(child for child in children if "sweep" in program(child)).kill()
+    resume(children)
     errors = command.stderr.read().decode()
     assert command.wait(60) == 1
     assert "Error: a process died while it sampled checkpoint-" in errors

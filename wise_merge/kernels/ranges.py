@@ -1,4 +1,4 @@
-"""The ranges of the numbers that a merge is told."""
+"""The ranges of the parameters of merges."""
 
 import math
 from dataclasses import dataclass

@@ -12,18 +12,18 @@ from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import read_state, step_of
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
-from wise_merge.merge.companions import (
-    Companions,
-    choose_companions,
-    copy_companions,
-    copy_config,
-    differing_companions,
-    output_dtype,
-    untie_config,
-)
 from wise_merge.merge.loading import no_garbage
 from wise_merge.merge.order import Order
 from wise_merge.merge.record import Hashes, figures, hashing_threads, start_hashing, write_facts
+from wise_merge.merge.side_files import (
+    SideFiles,
+    choose_side_files,
+    copy_config,
+    copy_side_files,
+    differing_side_files,
+    output_dtype,
+    untie_config,
+)
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import method_of, roles
 from wise_merge.recipes.parameters import idle_filters
@@ -31,7 +31,7 @@ from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 from wise_merge.text import bar
 
 #: Further bytes per model: config, tokenizer, record.
-_COMPANIONS = 50_000_000
+_SIDE_FILES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Plan:
     tensors: list[PlannedTensor]
     #: `checkpoints.heads.stand_ins`.
     lacking: list[dict[str, str]]
-    companions: Companions
+    side_files: SideFiles
 
 
 def carry_out(order: Order) -> None:
@@ -86,10 +86,10 @@ def _check(order: Order) -> _Plan:
     for folder in folders[1:]:
         warnings += compare_tokens(folders[0], folder)
     warnings += idle_filters(recipe, headers[0])
-    companions = choose_companions([(name, [folder]) for name, folder in zip(names, folders, strict=True)])
-    warnings += companions.warnings
+    side_files = choose_side_files([(name, [folder]) for name, folder in zip(names, folders, strict=True)])
+    warnings += side_files.warnings
     for role, folder in zip(called[1:], folders[1:], strict=True):
-        different = differing_companions(folders[0], folder)
+        different = differing_side_files(folders[0], folder)
         if different:
             two = "early and late" if role == "late" else f"{folders[0]} and {folder}"
             warnings.append(f"{', '.join(different)} of {two} differ; the merge gets those of {names[0]}")
@@ -97,10 +97,10 @@ def _check(order: Order) -> _Plan:
     warnings += _mixed_dtypes(tensors, headers, names, called)
     for warning in warnings:
         order.warn(warning)
-    check_space(order.out, (size(tensors) + _COMPANIONS) * len(order.recipes))
+    check_space(order.out, (size(tensors) + _SIDE_FILES) * len(order.recipes))
     steps = [step_of(folder, read_state(folder)) for folder in folders]
     titles = [name if step is None else f"{name} (step {step})" for name, step in zip(names, steps, strict=True)]
-    return _Plan(folders, titles, tensors, lacking, companions)
+    return _Plan(folders, titles, tensors, lacking, side_files)
 
 
 def _mixed_dtypes(
@@ -149,7 +149,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
         on_line = method_of(order.recipes[0]).line is not None
         for number, (folder, recipe) in enumerate(zip(folders, order.recipes, strict=True)):
             copy_config(plan.folders[0], folder, plan.tensors)
-            copy_companions(plan.companions, folder)
+            copy_side_files(plan.side_files, folder)
             untie_config(folder)
             _check_written(folder, plan.tensors)
             write_facts(
@@ -158,7 +158,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
                 ingredients,
                 [inputs],
                 engine="wise-merge",
-                tokenizer_from=plan.companions.tokenizer_from,
+                tokenizer_from=plan.side_files.tokenizer_from,
                 started=started,
                 measured=figures(groups, number, on_line=on_line),
             )

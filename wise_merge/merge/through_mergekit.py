@@ -32,16 +32,16 @@ from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
 from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step
 from wise_merge.hosts.mergekit.checks import check_configuration
-from wise_merge.hosts.mergekit.methods import checking_every_method, observed
-from wise_merge.merge.companions import (
-    Companions,
-    choose_companions,
-    copy_companions,
+from wise_merge.hosts.mergekit.patches import checking_every_method, observed
+from wise_merge.merge.order import Order, Say
+from wise_merge.merge.record import figures, start_hashing, write_facts
+from wise_merge.merge.side_files import (
+    SideFiles,
+    choose_side_files,
+    copy_side_files,
     untie_config,
     without_tokenizer,
 )
-from wise_merge.merge.order import Order, Say
-from wise_merge.merge.record import figures, start_hashing, write_facts
 from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
@@ -74,8 +74,8 @@ def carry_out(order: Order) -> None:
     )
     with _warnings_to(order.warn):
         check_configuration(_configuration(_placed(recipe, fetched)), by_mergekit=False)
-    companions = _companions(order, folders)
-    for warning in companions.warnings:
+    side_files = _side_files(order, folders)
+    for warning in side_files.warnings:
         order.warn(warning)
     for ingredients in order.ingredients:
         order.say(f"{recipe['merge_method']} of {_called(recipe, ingredients)}, by mergekit")
@@ -89,7 +89,7 @@ def carry_out(order: Order) -> None:
     on_line = is_ours(recipe) and method_of(recipe).line is not None
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
         hashes = {model: start_hashing(threads, found) for model, found in files.items()}
-        measured, dtype = _merge(order, partial, companions, fetched)
+        measured, dtype = _merge(order, partial, side_files, fetched)
         groups = by_group(measured)
         facts = {
             model: {
@@ -108,7 +108,7 @@ def carry_out(order: Order) -> None:
                 inputs,
                 engine="mergekit",
                 random_seed=None if is_ours(recipe) else RANDOM_SEED,
-                tokenizer_from=companions.tokenizer_from,
+                tokenizer_from=side_files.tokenizer_from,
                 started=started,
                 measured=figures(groups, number, on_line=on_line),
             )
@@ -158,7 +158,7 @@ def _placed(entry: Any, fetched: Mapping[str, Path], key: str = "") -> Any:
 
 
 def _merge(
-    order: Order, partial: Path, companions: Companions, fetched: Mapping[str, Path]
+    order: Order, partial: Path, side_files: SideFiles, fetched: Mapping[str, Path]
 ) -> tuple[Measured, str | None]:
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
@@ -202,7 +202,7 @@ def _merge(
             quiet=not sys.stderr.isatty(),
             write_model_card=False,
             # It would log that it found none, with a traceback.
-            copy_tokenizer=companions.tokenizer_from == order.ingredients[0].names[0] or _makes_tokenizer(recipe),
+            copy_tokenizer=side_files.tokenizer_from == order.ingredients[0].names[0] or _makes_tokenizer(recipe),
         )
         with observed(observe), checking_every_method(), _warnings_to(lambda message: None):
             try:
@@ -214,22 +214,22 @@ def _merge(
                 raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
         read_headers(folder)
         untie_config(folder)
-        _complete(order, folder, companions)
+        _complete(order, folder, side_files)
     LoaderCache.loaders.clear()
     shutil.rmtree(scratch, ignore_errors=True)
     _open_to_umask(partial)
     return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
 
 
-def _complete(order: Order, folder: Path, companions: Companions) -> None:
+def _complete(order: Order, folder: Path, side_files: SideFiles) -> None:
     """Add what mergekit leaves out of a model; raise if it could not write the tokenizer, which it only logs."""
     if _makes_tokenizer(order.recipes[0]) and not (folder / "tokenizer_config.json").is_file():
         template = order.recipes[0].get("chat_template")
         hint = f"; is chat_template {template!r} right?" if template else ""
-        if companions.tokenizer_from is None:
+        if side_files.tokenizer_from is None:
             hint = "; it has none"
         raise WiseMergeError(f"mergekit could not write the tokenizer of {order.ingredients[0].names[0]}{hint}")
-    copy_companions(companions, folder, overwrite=False)
+    copy_side_files(side_files, folder, overwrite=False)
 
 
 def _makes_tokenizer(recipe: Recipe) -> bool:
@@ -237,10 +237,10 @@ def _makes_tokenizer(recipe: Recipe) -> bool:
     return any(recipe.get(key) for key in ("tokenizer", "tokenizer_source", "chat_template"))
 
 
-def _companions(order: Order, folders: Mapping[str, Sequence[Path]]) -> Companions:
+def _side_files(order: Order, folders: Mapping[str, Sequence[Path]]) -> SideFiles:
     """Return what goes with the weights of every model but a tokenizer that mergekit makes, or has from the Hub."""
     models = order.ingredients[0].names
-    found = choose_companions([(model, folders[model][::-1]) for model in models])
+    found = choose_side_files([(model, folders[model][::-1]) for model in models])
     if any(len(folders[model]) < 1 + model.count("+") for model in models):
         found = replace(found, warnings=())  # what is on the Hub is not known yet
         if found.tokenizer_from != models[0]:

@@ -1,1 +1,1 @@
-"""What lm-eval is told of our tasks and models, and what we take from inside it."""
+"""How lm-eval finds our tasks and models, and what this package takes from inside it."""

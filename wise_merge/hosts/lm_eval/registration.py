@@ -1,4 +1,4 @@
-"""What lm-eval 0.4.13 is told: our tasks and models, to show the one to the other, and to print figures by k.
+"""How lm-eval 0.4.13 finds our tasks and models, tells a task its model, and prints figures by k.
 
 It has no way of its own for any of this. Without these changes (an lm-eval that has
 been rebuilt inside, or `WISE_MERGE_AUTOLOAD=0`) all figures stay as they are.

@@ -35,7 +35,7 @@ _OTHERS = (
 
 
 @dataclass(frozen=True)
-class Companions:
+class SideFiles:
     """What goes with the weights of a merge beside its config.
 
     Attributes:
@@ -51,7 +51,7 @@ class Companions:
     warnings: tuple[str, ...]
 
 
-def choose_companions(models: Sequence[tuple[str, Sequence[Path]]]) -> Companions:
+def choose_side_files(models: Sequence[tuple[str, Sequence[Path]]]) -> SideFiles:
     """Return what goes with a merge: from the first model what that has, else from the next that has it.
 
     Each model is given by its name and its folders: an adapter's before that of its base. Names go into warnings.
@@ -92,14 +92,14 @@ def choose_companions(models: Sequence[tuple[str, Sequence[Path]]]) -> Companion
         for file, path in _files(folder, _OTHERS).items():
             if file not in files:
                 take(name, file, {file: path})
-    return Companions(files, template, tokenizers[0][0] if tokenizers else None, tuple(warnings))
+    return SideFiles(files, template, tokenizers[0][0] if tokenizers else None, tuple(warnings))
 
 
-def without_tokenizer(companions: Companions) -> Companions:
-    """Return the companions without tokenizer and chat template."""
+def without_tokenizer(side_files: SideFiles) -> SideFiles:
+    """Return the side files without tokenizer and chat template."""
     own = (*_TOKENIZER, *_TEMPLATES)
-    kept = {name: path for name, path in companions.files.items() if not any(fnmatch(name, one) for one in own)}
-    return replace(companions, files=kept, template=None)
+    kept = {name: path for name, path in side_files.files.items() if not any(fnmatch(name, one) for one in own)}
+    return replace(side_files, files=kept, template=None)
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
@@ -114,12 +114,12 @@ def _template_inside(folder: Path) -> Any:
     return content.get("chat_template") if isinstance(content, dict) else None
 
 
-def copy_companions(companions: Companions, folder: Path, *, overwrite: bool = True) -> None:
+def copy_side_files(side_files: SideFiles, folder: Path, *, overwrite: bool = True) -> None:
     """Copy them to the folder of a merge; without `overwrite` only those that are not there.
 
     Links are followed, so that the copy stands by itself; code of a model that is not in transformers goes along.
     """
-    for name, path in companions.files.items():
+    for name, path in side_files.files.items():
         target = folder / name
         if target.exists() and not overwrite:
             continue
@@ -128,9 +128,9 @@ def copy_companions(companions: Companions, folder: Path, *, overwrite: bool = T
             shutil.copyfile(path, target)
         except OSError as error:
             raise WiseMergeError(f"{path} cannot be copied to {target}: {error.strerror or error}") from error
-    if companions.template is not None:
+    if side_files.template is not None:
         path = folder / "tokenizer_config.json"
-        _write_json(path, {**(read_json(path) if path.is_file() else {}), "chat_template": companions.template})
+        _write_json(path, {**(read_json(path) if path.is_file() else {}), "chat_template": side_files.template})
 
 
 def copy_config(source: Path, folder: Path, tensors: Sequence[PlannedTensor]) -> None:
@@ -168,7 +168,7 @@ def output_dtype(tensors: Sequence[PlannedTensor]) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def differing_companions(one: Path, other: Path) -> list[str]:
+def differing_side_files(one: Path, other: Path) -> list[str]:
     """Return the names of the files that two checkpoints both have, with other content; of the config, keys too.
 
     Of tokenizers and of chat templates, a file that one lacks counts as well where both have such a thing. The config
