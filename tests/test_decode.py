@@ -311,8 +311,8 @@ def test_stop_strings_are_found_however_they_are_spelt():
     backend.decoder = decoders.Fuse()
     stops = decode.StopStrings(PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>"), ["stop!", ""])
     spelt, x = [2, 3, 4, 5, 6], 7
-    assert stops.found([[x, x, 1], [x, x, x], [9, 5, 6]]) == [True, False, True]
-    assert stops.found([[x, *spelt]]) == [False]
-    assert stops.found([[*spelt, *[x] * 27], [x] * 32, [x, x, *spelt, *[x] * 25]]) == [True, False, True]
-    assert stops.found([[x] * 30 + spelt + [x] * 29]) == [True]
-    assert decode.StopStrings(None, []).found([[1], [2]]) == [False, False]
+    assert stops.reached([[x, x, 1], [x, x, x], [9, 5, 6]]) == [True, False, True]
+    assert stops.reached([[x, *spelt]]) == [False]
+    assert stops.reached([[*spelt, *[x] * 27], [x] * 32, [x, x, *spelt, *[x] * 25]]) == [True, False, True]
+    assert stops.reached([[x] * 30 + spelt + [x] * 29]) == [True]
+    assert decode.StopStrings(None, []).reached([[1], [2]]) == [False, False]

@@ -162,10 +162,10 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
     """The demo neither mixes with a user's files nor reuses the results of other settings."""
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(WiseMergeError, match="holds no demo"):
-        pipeline.run(tmp_path, SMALL)
+        pipeline.run_demo(tmp_path, SMALL)
     (tmp_path / "settings.json").write_text(json.dumps({"seed": 1}))
     with pytest.raises(WiseMergeError, match="other settings"):
-        pipeline.run(tmp_path, SMALL)
+        pipeline.run_demo(tmp_path, SMALL)
 
 
 def test_training_that_was_interrupted_goes_on_to_the_same_weights(tmp_path):
@@ -188,7 +188,7 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
     """Killed among its commands, it keeps what was finished; a third run calls nothing at all."""
     directory = tmp_path / "demo"
     script = "import sys; from pathlib import Path; from test_demo import SMALL, pipeline; "
-    script += "pipeline.run(Path(sys.argv[1]), SMALL)"
+    script += "pipeline.run_demo(Path(sys.argv[1]), SMALL)"
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}
     demo = subprocess.Popen([sys.executable, "-c", script, str(directory)], env=environment, start_new_session=True)
     deadline = time.monotonic() + 240
@@ -201,7 +201,7 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
     demo.wait()
     assert not (directory / "results.json").exists()
 
-    figure = pipeline.run(directory, SMALL)
+    figure = pipeline.run_demo(directory, SMALL)
     assert not list(directory.rglob("*.partial"))
     results = json.loads((directory / "results.json").read_text())
     assert [model["name"] for model in results["models"]] == ["early", "late", "WiSE-FT 0.5"]
@@ -225,5 +225,5 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
 
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a command ran again"))
     monkeypatch.setattr(tiny_model, "train", lambda *_: pytest.fail("training ran again"))
-    assert pipeline.run(directory, SMALL) == figure
+    assert pipeline.run_demo(directory, SMALL) == figure
     assert capsys.readouterr().out == first_output

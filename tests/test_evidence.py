@@ -17,7 +17,8 @@ from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.publish.evidence import SHOWN, evidence_of
 from wise_merge.publish.merged import Merged
 from wise_merge.recipes.models import ingredients
-from wise_merge.results.summary import metrics, summarize
+from wise_merge.results.metrics import metrics
+from wise_merge.results.summary import summarize
 from wise_merge.search.best.pipeline import Settings, choose_best
 
 TASK = "countdown_passk"

@@ -63,7 +63,7 @@ def write(directory, samples, *, run=RUN, rank=0, prompt=PROMPT):
 def found(directory, run=RUN, rank=0):
     """What a run finds there, by index, and how many lines were damaged."""
     with Journal.open(directory, run, rank=rank) as journal:
-        return journal.found.get(PROBLEM, {}), journal.damaged
+        return journal.samples.get(PROBLEM, {}), journal.damaged
 
 
 # --- what is written is read ------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_a_log_probability_that_is_no_finite_number_is_none(tmp_path, logprob):
     """JSON has neither NaN nor infinity; in memory it is the same as after a rerun."""
     with Journal.open(tmp_path, RUN) as journal:
         journal.append(sample(logprob=logprob))
-        assert journal.found[PROBLEM][0].logprob is None
+        assert journal.samples[PROBLEM][0].logprob is None
     assert "NaN" not in journal.path.read_text()
     assert "Infinity" not in journal.path.read_text()
     assert found(tmp_path)[0][0].logprob is None
@@ -193,7 +193,7 @@ def test_the_first_of_two_samples_of_one_index_counts_everywhere(tmp_path):
     with Journal.open(tmp_path, RUN) as journal:
         length = journal.path.stat().st_size
         journal.append(sample(0, "fourth"))
-        assert journal.found[PROBLEM] == expected
+        assert journal.samples[PROBLEM] == expected
         assert journal.path.stat().st_size == length
 
 
@@ -412,7 +412,7 @@ run = Run("gsm8k_passk", {"name": "org/model", "weights": "0a1b"}, {"temperature
 problem = problem_id("Question: 1 + 1?\\nAnswer:")
 with Journal.open(Path(sys.argv[1]), run) as journal:
     journal.ask([("Question: 1 + 1?\\nAnswer:", 7, {"question": "1 + 1?"}, "2")])
-    start = len(journal.found.get(problem, {}))
+    start = len(journal.samples.get(problem, {}))
     print("open", flush=True)
     for index in range(start, start + int(sys.argv[2])):
         text = f"text of {index} " * (index % 50)
@@ -519,7 +519,7 @@ def test_a_full_disk_is_one_clear_line(tmp_path):
     with Journal.open(tmp_path, RUN) as journal:
         with pytest.raises(WiseMergeError) as refused:
             journal.append(sample(3))
-        assert set(journal.found[PROBLEM]) == {0, 1, 2}
+        assert set(journal.samples[PROBLEM]) == {0, 1, 2}
     assert path.is_symlink()
     message = str(refused.value)
     assert "\n" not in message
@@ -586,7 +586,7 @@ for rank in (0, 1):
         assert journal.damaged == 0
         journal.ask([problem, second])
         journal.ask([problem])
-        journal.append(journal.found[problem_id(prompt)][0])
+        journal.append(journal.samples[problem_id(prompt)][0])
         for write in (
             lambda: journal.ask([problem, ("another", 9, {}, None)]),
             lambda: journal.ask([(prompt, 7, {"question": "1 + 1?"}, "3")]),

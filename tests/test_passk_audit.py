@@ -1,6 +1,6 @@
 """What is counted about the completions of an evaluation."""
 
-from wise_merge.tasks.audit import describe, facts, summary, told
+from wise_merge.tasks.audit import counts_of, describe, sampling_details, summary
 from wise_merge.tasks.completion import Completion
 
 
@@ -9,7 +9,7 @@ def words(text):
 
 
 def count(*completions, answered=0, received=None, prompt_cut=False, token_count=words):
-    return facts(
+    return counts_of(
         completions,
         answered=answered,
         received=received or len(completions),
@@ -105,9 +105,9 @@ def test_a_sum_of_exact_counts_and_bounds_is_a_bound():
 def test_what_is_logged_is_json():
     """Parallel lists; a log-probability that is unknown or no number is null; plain texts have none."""
     completions = [told_of("ab"), told_of("c", "length", None), told_of("d", logprob=float("-inf"))]
-    assert told(completions) == {
+    assert sampling_details(completions) == {
         "finish_reason": ["stop", "length", "stop"],
         "tokens": [2, 1, 1],
         "logprob": [-0.5, None, None],
     }
-    assert told(["ab", *completions]) == told([]) == {}
+    assert sampling_details(["ab", *completions]) == sampling_details([]) == {}

@@ -101,8 +101,8 @@ def telling(prompt):
 
 def test_the_model_that_samples_ranks_for_free(two_problems, tmp_path):  # noqa: F811
     """The likeliest is right on one problem and second on the other; `wise-merge score` finds the same in the rows."""
-    from wise_merge.results.samples import read_samples
-    from wise_merge.results.summary import metrics
+    from wise_merge.results.metrics import metrics
+    from wise_merge.results.reading.samples import read_samples
     from wise_merge.results.verdicts import judge
 
     scores, results = evaluate(Telling(telling), repeats=4, data_file=two_problems, scorer="logprob")

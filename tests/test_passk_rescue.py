@@ -9,7 +9,7 @@ from lm_eval.tasks import TaskManager
 from test_passk_task import Scripted, Telling, evaluate, two_problems  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import task_of
+from wise_merge.results.reading.rows import task_of
 from wise_merge.tasks import tasks_directory
 from wise_merge.tasks.rescue import save
 
@@ -22,7 +22,7 @@ def rescued(folder, task):
 
 def test_completions_are_kept_when_a_backend_lost_some(two_problems, tmp_path, monkeypatch, caplog):  # noqa: F811
     """The error names the problem, the log the file, and `wise-merge score` reads it; all tasks of the run are kept."""
-    from wise_merge.results.samples import read_samples
+    from wise_merge.results.reading.samples import read_samples
 
     class Forgetful(Scripted):
         """Gives lm-eval one completion of the first problem only."""
@@ -96,7 +96,7 @@ def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, judging
 
 def test_what_the_model_told_is_kept_too(two_problems, tmp_path, judging_fails):  # noqa: F811
     """How each completion ended and how probable it was, as in the samples of a run that came to its end."""
-    from wise_merge.results.samples import read_samples
+    from wise_merge.results.reading.samples import read_samples
 
     drawn = [("9", "length", -0.5), ("8", "stop", -1.5)]
     with pytest.raises(MemoryError):

@@ -12,7 +12,7 @@ from lm_eval.tasks import TaskManager
 from test_passk_task import two_problems  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.samples import read_samples
+from wise_merge.results.reading.samples import read_samples
 from wise_merge.tasks import tasks_directory
 
 pytest.importorskip("tenacity", reason="lm-eval's API models need the extra lm-eval[api]")

@@ -6,8 +6,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from wise_merge.figures.drawing import COLOURS, MARKERS, look
-from wise_merge.results.summary import check_k, metrics, summarize
-from wise_merge.results.verdicts import Facts
+from wise_merge.results.metrics import check_k, metrics
+from wise_merge.results.summary import summarize
+from wise_merge.results.verdicts import JudgedProblem
 from wise_merge.score.plots import draw
 
 
@@ -19,7 +20,7 @@ def summary(skill, n=8, problems=20, scorer=None, more=0):
         answers = tuple("1" if rng.random() < skill else rng.choice("23") for _ in range(n))
         correct = tuple(answer == "1" for answer in answers)
         scores = {scorer: tuple(rng.random() for _ in range(n))} if scorer else {}
-        facts.append(Facts(str(i), "1", correct, answers, scores, n, (n,)))
+        facts.append(JudgedProblem(str(i), "1", correct, answers, scores, n, (n,)))
     reported = check_k(facts, None)
     found, notes = metrics(facts, reported)
     return summarize(facts, found, reported, notes=notes)

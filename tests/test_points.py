@@ -17,8 +17,8 @@ from wise_merge.points.folder import read_outcome, read_plan, write_outcome, wri
 from wise_merge.points.outcome import outcome_of_problem
 from wise_merge.recipes.parameters import check_settings
 from wise_merge.recipes.schema import check_keys
-from wise_merge.results.samples import read_samples
-from wise_merge.results.summary import metrics
+from wise_merge.results.metrics import metrics
+from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.verdicts import judge
 from wise_merge.tasks.completion import Completion
 

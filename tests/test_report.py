@@ -17,7 +17,7 @@ from wise_merge.answers.benchmarks import Judged
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.bias_variance import bias_and_variance
-from wise_merge.journal.book import Journal
+from wise_merge.journal.journal import Journal
 from wise_merge.journal.records import Run, Sample, problem_id
 from wise_merge.points.folder import Results, read_results, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome, outcome_of_problem

@@ -19,7 +19,7 @@ class Written(Sampler):
     """Draws texts that say which sample they are, up to a number of them; remembers what it was asked for."""
 
     def __init__(self, journal=None, seed=None, *, until=None, weights="one"):
-        self._note(journal, seed)
+        self._set_journal_and_seed(journal, seed)
         self.rank, self.world_size, self.cache_hook = 0, 1, CacheHook(None)
         self.until, self.weights, self.drawn = until, weights, []
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import REPOSITORY
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import NAMES, parse_fields
-from wise_merge.results.rows import sample_files, task_of
-from wise_merge.results.samples import choose_benchmarks, read_samples
+from wise_merge.results.reading.benchmark_choice import choose_benchmarks
+from wise_merge.results.reading.columns import NAMES, parse_fields
+from wise_merge.results.reading.rows import sample_files, task_of
+from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.verdicts import judge
 
 #: id -> gold and the numbers that four samples end in; None is a sample without an answer.
@@ -297,7 +298,7 @@ def test_pipes_are_refused(tmp_path):
 
 def test_a_list_is_read_entry_by_entry(tmp_path, monkeypatch):
     """However it is cut into pieces, also within a character; entries before a damaged one are kept."""
-    monkeypatch.setattr("wise_merge.results.rows._CHUNK", 7)
+    monkeypatch.setattr("wise_merge.results.reading.rows._CHUNK", 7)
     rows = [{"id": i, "gold": "18", "completions": ["äöü €18", "]"]} for i in range(5)]
     path = tmp_path / "x.json"
     path.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")

@@ -290,9 +290,9 @@ def test_the_log_probability_is_the_mean_over_the_completion_s_tokens(language_m
 def test_long_batches_are_read_in_pieces(language_model, logits_at_once):
     """The logits held at once change nothing: pieces of one token, of seven, and all at once."""
     from wise_merge.verifiers import log_probability
-    from wise_merge.verifiers.models import Place
+    from wise_merge.verifiers.models import ModelOptions
 
-    place = Place(device="cpu", dtype="auto", batch_size=5, trust_remote_code=False)
+    place = ModelOptions(device="cpu", dtype="auto", batch_size=5, trust_remote_code=False)
     score = log_probability.scorer(str(language_model), place, chat=False, logits_at_once=logits_at_once)
     assert score(PROBLEM, COMPLETIONS) == pytest.approx(find(f"logprob:{language_model}")(PROBLEM, COMPLETIONS))
 
@@ -304,7 +304,7 @@ def test_pieces_are_right_where_windows_slide_and_logits_are_capped(family, tmp_
     from transformers import AutoModelForCausalLM
 
     from wise_merge.verifiers import log_probability
-    from wise_merge.verifiers.models import Place
+    from wise_merge.verifiers.models import ModelOptions
 
     sizes = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 1}
     gemma = {"intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
@@ -313,7 +313,7 @@ def test_pieces_are_right_where_windows_slide_and_logits_are_capped(family, tmp_
     save(tmp_path, AutoModelForCausalLM.from_config(config))
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     expected = [mean_log_probability(model, PROBLEM, text) for text in COMPLETIONS]
-    place = Place(device="cpu", dtype="auto", batch_size=5, trust_remote_code=False)
+    place = ModelOptions(device="cpu", dtype="auto", batch_size=5, trust_remote_code=False)
     score = log_probability.scorer(str(tmp_path), place, chat=False, logits_at_once=99 * 5 * 7)
     assert score(PROBLEM, COMPLETIONS) == pytest.approx(expected, abs=1e-6)
 
@@ -541,7 +541,7 @@ def test_broken_text_can_be_scored_and_kept(in_folder):
 
 def test_importing_the_scorers_loads_nothing_heavy():
     """Neither torch nor transformers nor numpy is there before a model is named."""
-    code = "import sys, wise_merge.scorers; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
+    code = "import sys, wise_merge.verifiers; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

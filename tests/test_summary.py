@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.summary import check_k, compare, metrics, summarize
-from wise_merge.results.verdicts import Facts
+from wise_merge.results.comparison import compare
+from wise_merge.results.metrics import check_k, metrics
+from wise_merge.results.summary import summarize
+from wise_merge.results.verdicts import JudgedProblem
 
 
 def problem(identity, answers, gold="1", scores=None, distinct=None, operations=None):
     correct = tuple(answer == gold for answer in answers)
-    return Facts(str(identity), gold, correct, tuple(answers), scores or {}, distinct, operations)
+    return JudgedProblem(str(identity), gold, correct, tuple(answers), scores or {}, distinct, operations)
 
 
 #: Two problems with four samples: two right of four, and one right of four; a scorer that likes wrong ones.

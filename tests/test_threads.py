@@ -79,7 +79,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
     from wise_merge.cli import main
     from wise_merge.demo import tiny_model
     from wise_merge.verifiers import log_probability
-    from wise_merge.verifiers.models import Place
+    from wise_merge.verifiers.models import ModelOptions
 
     seen = set()
     forward = LlamaForCausalLM.forward
@@ -111,7 +111,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
         assert not isinstance(done.exception, AssertionError), done.output
 
     def score():
-        log_probability.scorer(str(late), Place("cpu", "auto", 2, False), chat=False)("a", ["b", "c"])
+        log_probability.scorer(str(late), ModelOptions("cpu", "auto", 2, False), chat=False)("a", ["b", "c"])
 
     def train():
         from test_demo import SMALL

@@ -53,7 +53,7 @@ def classify(
 
 
 def _plain(answer: str) -> str:
-    """Return what remains of a number once its dressing and a left side such as `m + n =` are off."""
+    """Return a number without its left side, such as `m + n =`, and without LaTeX around it."""
     bare = _DRESSING.sub("", _LEFT_SIDE.sub("", _MODULUS.sub("", spelled(answer)), count=1)).strip().removesuffix(".")
     return bare[1:-1] if bare.startswith("(") and bare.endswith(")") else bare
 

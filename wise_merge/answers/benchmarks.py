@@ -76,7 +76,7 @@ def classify(
     *,
     processes: int | None = None,
 ) -> list[Judged]:
-    """Return the classes and verdicts of answers that have been extracted; each distinct one is looked at once."""
+    """Return the classes and verdicts of answers that have been extracted; each distinct answer is judged once."""
     distinct = [list(dict.fromkeys(text for text in texts if text is not None)) for texts in extracted]
     verdicts = benchmark.classify(list(zip(golds, distinct, strict=True)), processes)
     judged = []
@@ -96,7 +96,7 @@ def find(name: str) -> Benchmark:
 def one_by_one(
     verdict: Callable[[Any, str], Verdict],
 ) -> Callable[[Sequence[Question], int | None], list[list[Verdict]]]:
-    """Return the `classify` of a benchmark whose answers are cheap to look at, each by itself."""
+    """Return the `classify` of a benchmark whose answers are cheap to judge one by one."""
 
     def classify(questions: Sequence[Question], processes: int | None) -> list[list[Verdict]]:
         return [[verdict(gold, text) for text in texts] for gold, texts in questions]

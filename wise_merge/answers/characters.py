@@ -1,4 +1,4 @@
-r"""Signs and digits as one can type them: what models write in Unicode, in the characters that the readers know.
+r"""Unicode signs and digits of models replaced by the plain characters that the other modules read.
 
 `plain` is safe for a whole completion, prose included; nothing here knows LaTeX beyond its spaces. What a
 formula means is for `formulas`.
@@ -36,13 +36,13 @@ _DASH_BEFORE_NUMBER = re.compile(r"(?<![^\W_])(?<![)\]}%.])[–—―](?=\\?[$�
 _FRACTION = re.compile(rf"(?:(\d)\s?)?([{''.join(_FRACTIONS)}])")
 
 _SEPARATOR = r"\\[,;:! ]|\{,\}|[ ~_'’]"
-# A number that goes on before or after is another one, or a list. The digit stands before what looks back from it:
-# that is three times as fast.
+# Groups that continue before or after are another number, or a list. The digit comes before the look-behind, which
+# makes the pattern three times as fast.
 _GROUPS = re.compile(
     rf"[1-9](?<![\d.,_^/].)(?<!frac.)(?<!frac .)\d{{0,2}}({_SEPARATOR})\d{{3}}(?:\1\d{{3}}){{0,9}}"
     rf"(?![\d_]|(?:{_SEPARATOR}|,)\d)"
 )
-# Most texts have none and no other separator, which is found in a tenth of the time.
+# Most texts have no separator at all, which this finds in a tenth of the time.
 _SPACED_GROUP = re.compile(r" \d\d\d(?!\d)(?<=\d....)")
 _SEPARATORS = re.compile(_SEPARATOR)
 _NUMBER_BEFORE = re.compile(rf"\d(?:{_SEPARATOR})\Z")
@@ -63,14 +63,14 @@ def plain(text: str) -> str:
     return _FRACTION.sub(_typed, text)
 
 
-def _typed(found: re.Match[str]) -> str:
-    whole, sign = found.groups()
+def _typed(match: re.Match[str]) -> str:
+    whole, sign = match.groups()
     over, under = _FRACTIONS[sign]
     return f"{whole} {over}/{under}" if whole else f"{over}/{under}"
 
 
 def ungrouped(text: str) -> str:
-    r"""Return the text with the thousands of each number together, whatever keeps them apart but a comma.
+    r"""Return the text without separators between the thousands of numbers, except commas.
 
     Groups are of three digits, all but the first, and one separator parts them; anything else is a list.
 
@@ -82,11 +82,11 @@ def ungrouped(text: str) -> str:
     return _GROUPS.sub(_together, text) if _SPACED_GROUP.search(text) else text
 
 
-def _together(found: re.Match[str]) -> str:
-    if _NUMBER_BEFORE.search(found.string, max(0, found.start() - 4), found.start()):
-        return found[0]
-    groups = _SEPARATORS.split(found[0])
-    over = _OVER.match(found.string, found.end())
+def _together(match: re.Match[str]) -> str:
+    if _NUMBER_BEFORE.search(match.string, max(0, match.start() - 4), match.start()):
+        return match[0]
+    groups = _SEPARATORS.split(match[0])
+    over = _OVER.match(match.string, match.end())
     if over and len(groups) == 2 and int(groups[1]) < int(over[1]):
-        return found[0]  # 2 100/300 is a mixed number
+        return match[0]  # 2 100/300 is a mixed number
     return "".join(groups)

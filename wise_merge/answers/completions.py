@@ -1,7 +1,7 @@
-r"""Finding the final answer within a completion: where it ends, and what its last box holds.
+r"""Finds the final answer within a completion: where it ends, and what its last box holds.
 
 Everything here searches from the end and looks at a bounded stretch of text, so that a
-million braces cost what a thousand do. No reading of what was found: that is for the
+million braces cost what a thousand do. What is found is read by the
 module of each kind of answer.
 """
 
@@ -9,14 +9,14 @@ import re
 
 from wise_merge.answers.marked import spoken
 
-# How a base model goes on with the next problem of its prompt, or a chat model with the other's turn.
+# How a base model begins the next problem of its prompt, or a chat model the user's next turn.
 _NEXT_PROBLEM = re.compile(
     r"\n[ \t]{0,8}(?:\*\*|#{1,3} )?(?:Question|QUESTION|Problem|PROBLEM|Q|Human|User|Instruction|Exercise)(?: \d+)?:"
 )
 _HAS_ANSWER = re.compile(r"\\boxed|####|answer\s*(?:is|:)|\nA:", re.IGNORECASE)
 _BRACE = re.compile(r"[{}]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-# Of the boxes at the end, how many may be one list, and what may stand between two of them.
+# How many boxes at the end of a text may be one list, and what may stand between two of them.
 _MOST_JOINED = 10
 _DRESSING = re.compile(r"\\(?:text|quad|qquad|textbf|mbox|,|;|:|!|\(|\)|\[|\])(?![a-zA-Z])|[\s${}*]")
 _LEFT_SIDE = re.compile(r"(?:[a-zA-Z](?:_?\w)?|\\[a-z]+)=\Z")
@@ -53,11 +53,11 @@ def last_boxes(text: str, limit: int, count: int = 1) -> list[tuple[int, int, st
     >>> last_boxes(r"so \boxed{\frac{1}{2}}.", 100)
     [(3, 22, '\\frac{1}{2}')]
     """
-    found: list[tuple[int, int, str | None]] = []
+    boxes: list[tuple[int, int, str | None]] = []
     if "\\boxed" not in text and "\\fbox" not in text:
-        return found
+        return boxes
     until = len(text)
-    while len(found) < count:
+    while len(boxes) < count:
         start = max(text.rfind("\\boxed", 0, until), text.rfind("\\fbox", 0, until))
         if start < 0:
             break
@@ -67,9 +67,9 @@ def last_boxes(text: str, limit: int, count: int = 1) -> list[tuple[int, int, st
             closing = _closing_brace(text, opening.end(), limit)
             if closing is not None:
                 end, content = closing + 1, text[opening.end() + 1 : closing]
-        found.append((start, end, content))
+        boxes.append((start, end, content))
         until = start
-    return found
+    return boxes
 
 
 def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:
@@ -91,7 +91,7 @@ def joined_boxes(text: str, limit: int) -> tuple[int, str] | None:
     for previous, previous_end, previous_content in boxes[1:]:
         if previous_content is None or not previous_content.strip():
             break
-        # A box within a box answers by itself.
+        # A box within a box is an answer of its own.
         if previous_end > start or not _joins(text[previous_end:start]):
             break
         if previous_content != contents[0]:

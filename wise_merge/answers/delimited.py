@@ -18,7 +18,7 @@ _WORDS_IN_LATEX = re.compile(r"\\\w+\s*(?:\{[^{}]*\})?")
 _JOINT = re.compile(r"[\s*]*(?:,|;|&|,?\s*\\text\s*\{\s*(?:and|or)\s*\}|(?:,\s*)?(?:and|or)\b)[\s*]*")
 PERCENT = re.compile(r"\s*(?:\\?%|per ?cent\b|pct\b|percentage\b)", re.IGNORECASE)
 
-# What belongs to a formula although its dollars do not hold it: `6 $*3$`, `2$\frac{1}{2}$`, `-$x$`, `$4$√2`.
+# Parts of a formula that stand outside its dollars: `6 $*3$`, `2$\frac{1}{2}$`, `-$x$`, `$4$√2`.
 _FACTOR = re.compile(r"\\[dt]?frac|\\sqrt|\\pi")
 _OPERATION = re.compile(r"[*/^×÷]|\\(?:times|cdot|div)")
 _NUMBER_BEFORE = re.compile(r"[-+]?\d+\Z")
@@ -36,7 +36,7 @@ def groups(text: str) -> list[tuple[int, int, str]]:
     >>> groups("The roots of $f$ are $1$ and $2$.")
     [(13, 16, 'f'), (21, 32, '1, 2')]
     """
-    found: list[tuple[int, int, str]] = []
+    spans: list[tuple[int, int, str]] = []
     position = 0
     while formula := _FORMULA.search(text, position):
         start, end = formula.span()
@@ -51,19 +51,19 @@ def groups(text: str) -> list[tuple[int, int, str]]:
             content, end = content + after[0], after.end()
         if percent := PERCENT.match(text, end):
             content, end = f"{content}\\%", percent.end()
-        if found and _JOINT.fullmatch(text, found[-1][1], start):
-            start, _, joined = found.pop()
+        if spans and _JOINT.fullmatch(text, spans[-1][1], start):
+            start, _, joined = spans.pop()
             content = f"{joined}, {content}"
-        found.append((start, end, content))
+        spans.append((start, end, content))
         position = end
-    return found
+    return spans
 
 
 _NAMES = ("display", "bracket", "parenthesis", "inline", "lines")
 
 
 def masked(text: str, formulas: list[tuple[int, int, str]], sign: str) -> str:
-    """Return the text with a sign in place of every character of its formulas."""
+    """Return the text with `sign` for every character of its formulas."""
     for start, end, _ in formulas:
         text = f"{text[:start]}{sign * (end - start)}{text[end:]}"
     return text
@@ -101,14 +101,14 @@ def _is_price(inline: str, after: str) -> bool:
 
 
 def _before(content: str, text: str, start: int) -> str:
-    """Return what stands before the dollars and is a part of the formula."""
+    """Return the part of the formula that stands before its opening dollar."""
     if _OPERATION.match(content):
-        found = _OPERAND_BEFORE.search(text, max(0, start - 20), start)
+        match = _OPERAND_BEFORE.search(text, max(0, start - 20), start)
     elif _FACTOR.match(content) and (number := _NUMBER_BEFORE.search(text, max(0, start - 20), start)):
-        found = number
+        match = number
     else:
-        found = _MINUS_BEFORE.search(text, max(0, start - 2), start)
-    return found[0] if found else ""
+        match = _MINUS_BEFORE.search(text, max(0, start - 2), start)
+    return match[0] if match else ""
 
 
 def _has_no_end(formula: str) -> bool:

@@ -1,4 +1,4 @@
-r"""Formulas as math-verify reads them right: the spellings of models, brought into the one that it knows.
+r"""Formulas rewritten from the spellings of models into the one that math-verify reads correctly.
 
 What stands around a formula and is no part of it goes (delimiters, emphasis, the full stop of the sentence);
 what it would read as something else, `\sqrt(2)` or `\mathrm{e}`, is written as it is meant. A formula
@@ -13,7 +13,7 @@ from wise_merge.answers import quantities
 from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.solutions import EQUALS, solved
 
-# Escaped once too often; a new line only where there are lines.
+# Backslashes that are escaped twice; `\\` stays a line break within environments that have lines.
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}$%])")
 _LINES = re.compile(r"\\begin\{(?:align|aligned|equation|gather|gathered|split)\*?\}(.*?)\\end\{\w+\*?\}[\s.]*")
 _STYLE = re.compile(
@@ -29,7 +29,7 @@ _WRAPPER = re.compile(
 )
 _FONT_SWITCH = re.compile(r"\{\\(?:rm|bf|it|sf|tt)\s+([^{}]*)\}|\\(?:rm|bf|it|sf)\s+(?=[-\d])")
 
-# What stands around: emphasis and quotes, the punctuation of a sentence, words such as \text{Area} = .
+# What may surround a formula: emphasis and quotes, the punctuation of a sentence, words such as \text{Area} = .
 _EDGE = re.compile(r"\A(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+|(?:\*{1,3}|[`\"“”„«»\s]|\\\\)+\Z")
 _START = re.compile(
     r"\A[\s,;:]+|\A\\text\s*\{[^{}]*\b(?:is|are|equals)\b[\s:]*\}\s*|\A\\text\s*\{[^{}=]*\}\s*(?:=|:|\\approx|≈)\s*"
@@ -53,7 +53,7 @@ _RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆�
 _SCRIPT = re.compile(f"[{_RAISED}]+|[{_LOWERED}]+")
 _TYPED = str.maketrans(_RAISED + _LOWERED, "0123456789+-" * 2)
 _ROOT_OF_NUMBER = re.compile(r"√\s*(\d+(?:\.\d+)?)")
-# A dash between two numbers without spaces says from where to where; any other is a minus.
+# A dash between two numbers without spaces stands for a range; any other is a minus.
 _DASH = re.compile(r"(?<![\d)}])[–—―]|[–—―](?![\d(\\])")
 
 _FONT = r"\\(?:mathrm|mathit|mathsf|text|textrm|textit|textnormal|operatorname\*?|mbox)"
@@ -84,7 +84,7 @@ _OPEN_END = re.compile(
 
 
 def spelled(text: str) -> str:
-    r"""Return a formula as math-verify reads it right, without what stands around it.
+    r"""Return a formula as math-verify reads it correctly, without what surrounds it.
 
     >>> spelled(r"$4\sqrt(2)$.")
     '4\\sqrt{2}'
@@ -95,7 +95,7 @@ def spelled(text: str) -> str:
     if "\\" in text:
         text = _of_one_line(text)
         text = _SPACE.sub(" ", _STYLE.sub("", text))
-        text = _unwrapped(_FONT_SWITCH.sub(lambda found: found[1] or "", text))
+        text = _unwrapped(_FONT_SWITCH.sub(lambda match: match[1] or "", text))
     text = quantities.without_signs(_bare(quantities.without_fonts(_DELIMITER.sub("", text))))
     text = quantities.without_fonts(text)
     text = _with_braces(_with_functions(text))
@@ -147,8 +147,8 @@ def _with_commands(text: str) -> str:
     if text.isascii():
         return text
     text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", _DASH.sub("-", text))
-    text = _SCRIPT.sub(lambda found: f"{'^' if found[0][0] in _RAISED else '_'}{{{found[0].translate(_TYPED)}}}", text)
-    return _SYMBOL.sub(lambda found: _SYMBOLS[found[0]], text)
+    text = _SCRIPT.sub(lambda match: f"{'^' if match[0][0] in _RAISED else '_'}{{{match[0].translate(_TYPED)}}}", text)
+    return _SYMBOL.sub(lambda match: _SYMBOLS[match[0]], text)
 
 
 def _of_one_line(text: str) -> str:
@@ -168,7 +168,7 @@ def _bare(text: str) -> str:
     while before != text:
         before = text
         text = _START.sub("", _EDGE.sub("", text))
-        # Three dots go on, one ends the sentence.
+        # Three dots belong to the formula, one dot ends the sentence.
         text = text if _DOTS.search(text) else _END_IN_BRACKETS.sub("", _END.sub("", text))
         if len(text) > 1 and (text[0], text[-1]) in _QUOTES:
             text = text[1:-1]
@@ -202,7 +202,7 @@ def _closing(text: str, opening: int) -> int | None:
 def _with_functions(text: str) -> str:
     r"""Return the text with constants and functions as such, whatever font they are in; words in `\text` are none."""
     if "\\" in text:
-        text = _CONSTANT.sub(lambda found: f" {found[1] or found[2]}", text)
+        text = _CONSTANT.sub(lambda match: f" {match[1] or match[2]}", text)
         text = _FUNCTION_IN_FONT.sub(r"\\\1 ", text)
         text = _POINT_IN_WORDS.sub(r"\1}", _NATURAL_LOGARITHM.sub(r"\\ln ", text))
     text = _IMAGINARY.sub(" i", text)
@@ -215,8 +215,8 @@ def _with_functions(text: str) -> str:
     return "".join([*pieces, _BARE_FUNCTION.sub(_command, text[at:])])
 
 
-def _command(found: re.Match[str]) -> str:
-    name = found[1] or found[2]
+def _command(match: re.Match[str]) -> str:
+    name = match[1] or match[2]
     return "\\infty " if name.startswith("inf") else f"\\{name} "
 
 
@@ -227,11 +227,11 @@ def _with_braces(text: str) -> str:
     is the root of 1, times 2.
     """
     position = 0
-    while found := _TAKES_ARGUMENTS.search(text, position):
-        position = inner = found.end()
-        if "sqrt" in found[0] and (index := _INDEX.match(text, position)):
+    while match := _TAKES_ARGUMENTS.search(text, position):
+        position = inner = match.end()
+        if "sqrt" in match[0] and (index := _INDEX.match(text, position)):
             position = index.end()
-        for _ in range(2 if "frac" in found[0] else 1):
+        for _ in range(2 if "frac" in match[0] else 1):
             begin = position + len(text[position:]) - len(text[position:].lstrip(" "))
             if begin == len(text):
                 break

@@ -11,14 +11,14 @@ _LEADING = re.compile(rf"(?:\s*(?:<s>|{_SPECIAL.pattern}))*")
 _OPENING_TAG = re.compile("<answer>", re.IGNORECASE)
 _CLOSING_TAG = re.compile("</answer", re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
-# The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
+# Where `\b` was taken for an escape, the backslash is lost, or `\b` became a backspace.
 _BOXED = re.compile(r"[b\x08]oxed\s*\{")
 _UNCLOSED_END = re.compile(r"[\n<>]")
 _BRACES = re.compile(r"\\[{}\\]|[{}]")
 
 
 def spoken(completion: str) -> str:
-    r"""Return what a model says when it has thought: no `<think>...</think>`, and nothing after a special token.
+    r"""Return what a model says after its thinking: no `<think>...</think>`, and nothing after a special token.
 
     The text begins after the last `</think>`, whose opening tag is often a part of the prompt, and ends at the first
     special token, those before any text left aside. Thinking that is not closed says nothing; where nothing

@@ -16,15 +16,15 @@ from wise_merge.answers.formulas import is_cut
 from wise_merge.answers.marked import ends_itself
 from wise_merge.answers.prose import Cut
 
-#: A longer "answer" is none: nobody's final answer, and the usual size of what hangs a parser.
+#: A longer text is no final answer; texts of this size are what usually hangs a parser.
 MAX_CHARACTERS = 500
 
-# Of the boxes at the end, how many are looked at for one with an answer in it.
+# How many of the last boxes are searched for one with an answer in it.
 _BOXES = 10
 _PLACEHOLDER = re.compile(r"[\s._?…]*")
 # What a box holds that does not close: to the end of its line, or to an angle bracket, which some type for the brace.
 _UNCLOSED = re.compile(r"\\(?:boxed|fbox)\s*(?:\{\s*([^\n<>]*)|([-+]?[\d.,]*\d)(?=[\s$.]*\Z))")
-# The backslash gets lost, or becomes a backspace with its b, where it is taken for an escape.
+# Where `\b` was taken for an escape, the backslash is lost, or `\b` became a backspace.
 _LOST_BACKSLASH = re.compile(r"(?<![\\a-z])(?:b|\x08)oxed(?=\s*\{)")
 _PERCENT = re.compile(r"\s*(?:\$\$?|\\\)|\\\])\s*(?:\\?%|[Pp]er ?cent|[Pp]ct)")
 _BOXED_INTEGER = re.compile(r"\\boxed\{(-?\d{1,15})\}")
@@ -75,9 +75,9 @@ def _found(text: str, completion: str) -> str | None:
 
 
 def _stated(text: str) -> str | None:
-    found = _hoped(text) or _boxed(text)
-    if found:
-        return found
+    answer = _hoped(text) or _boxed(text)
+    if answer:
+        return answer
     text = statements.without_emphasis(statements.without_tags(text))
     return statements.announced(text) or statements.mentioned(text) or statements.last_stated(text)
 
@@ -91,10 +91,10 @@ def _hoped(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    found = joined_boxes(text, MAX_CHARACTERS)
-    if found is None:
+    joined = joined_boxes(text, MAX_CHARACTERS)
+    if joined is None:
         return None
-    end, content = found
+    end, content = joined
     later = text.lower().rfind("final answer", end)
     if later >= 0:
         # A box outranks a sentence that only speaks of the final answer.
@@ -112,7 +112,7 @@ def classify(
 ) -> list[list[tuple[str | None, bool]]]:
     """Return the class and the verdict of each distinct answer, see `wise_merge.answers.benchmarks`.
 
-    The class of the right answers is called like the gold; wrong answers that math-verify takes for
+    The class of the right answers is named by the gold; wrong answers that math-verify takes for
     equal are one class. An answer that cannot be read in `worker.CPU_SECONDS` has none; one that math-verify cannot
     parse as a whole is compared as text.
     """

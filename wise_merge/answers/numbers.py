@@ -7,33 +7,29 @@ not a number that it contains: it is the answer as it stands, and read by math-v
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from wise_merge.answers import mathematics, statements
 from wise_merge.answers.characters import plain, ungrouped
 from wise_merge.answers.completions import finished, last_boxes
+from wise_merge.answers.decimals import (
+    CURRENCY,
+    MAX_DIGITS,
+    NUMBER,
+    SIGN,
+    UNSIGNED,
+    decimal_of,
+    normalized,
+    read_expression,
+    value_of,
+)
 from wise_merge.answers.formulas import is_cut, spelled
 from wise_merge.answers.marked import ends_itself
 from wise_merge.answers.prose import Cut
 from wise_merge.errors import WiseMergeError
 
-#: Digits after which a "number" is the output of a model that repeats itself, not an answer.
-MAX_DIGITS = 40
-
-# The default context would round to 28 digits.
-_EXACT = Context(prec=MAX_DIGITS)
-
-_CURRENCY = r"(?:\\?\$|[€£¥₹]|(?:USD|Rs\.?)\s)"
-_UNSIGNED = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
-# A minus after a digit or a bracket is a subtraction or a range, and a comma groups digits by three.
-_SIGN = r"(?:(?<![\d)\]])[-+]\s?)?"
-_FRACTION = rf"\\[dtc]?frac\s*\{{\s*({_UNSIGNED})\s*\}}\s*\{{\s*({_UNSIGNED})\s*\}}"
-_NUMBER = re.compile(
-    rf"({_SIGN}){_CURRENCY}?\s?({_SIGN})(?:({_UNSIGNED})"
-    rf"(?:\s*/\s*({_UNSIGNED})(?![\d/])|\s*{_FRACTION}|\s+(?:and\s+)?(\d{{1,9}})/(\d{{1,9}})(?![\d/]))?|{_FRACTION})"
-)
-_NUMBER_AT_END = re.compile(rf"(?:{_SIGN}){_CURRENCY}?{_UNSIGNED}")
+_NUMBER_AT_END = re.compile(rf"(?:{SIGN}){CURRENCY}?{UNSIGNED}")
 
 # What may stand between `the answer is` and the number.
 _FILLER = re.compile(
@@ -44,13 +40,13 @@ _FILLER = re.compile(
 _ANSWER_IS = re.compile(
     rf"s?(?:[ \t]+(?!{statements.NO_PREDICATE}\b)[^\s.:;!?]+){{0,6}}?\s+(?:is|was|equals|are)\b|\s*(?:[:=]|\*\*\s*:?)"
 )
-# Where a number is the beginning of a formula only.
+# What follows a number that is only the beginning of a formula.
 _GOES_ON = re.compile(
     r"\s*(?:[√π^²³]|sqrt|\\(?:sqrt|pi|times|cdot|div|d?frac)|\*\*?\d|and\s+\d+/\d|\$\s*\\d?frac"
     r"|\\[,;: ]\s*\\(?:sqrt|pi|d?frac))"
 )
 _ENDS = ("", ".", "\n")
-# What makes the last number of a text a part of something.
+# Signs by which the last number of a text is part of a formula.
 _WITHIN_FORMULA = re.compile(r"[\\^√π/∛]|sqrt")
 _QUOTIENT_AT_END = re.compile(r"(?<![\d/.,])(?:\d{1,9}\s+(?:and\s+)?)?\d{1,9}\s?/\s?\d{1,9}\Z")
 _NEGATIVE = re.compile(r"[\s:*]*(?:negative|minus)\b", re.IGNORECASE)
@@ -63,7 +59,7 @@ _HEADING = re.compile(r"[.):]\s+[A-Za-z*\\]")
 
 # What tells a formula from a number with words around it, once every number in it is written 0.
 _LAST_SIDE = re.compile(r"(?<![<>!])=|\\approx|≈")
-_ANY_NUMBER = re.compile(rf"\d{{1,2}}:\d\d(?!\d)|{_NUMBER.pattern}")
+_ANY_NUMBER = re.compile(rf"\d{{1,2}}:\d\d(?!\d)|{NUMBER.pattern}")
 _DRESSING = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|underline|displaystyle|left|right|q?quad|l?dots)(?![a-zA-Z])"
     r"|\\[,;:!%$ ()\[\]]|[{}$]|\^\s*\{?\\circ\}?|\\degree|(?<=[a-z][a-z}.])\^\{?0\}?|</?\w+>?"  # cm^2, 120 </answer
@@ -76,17 +72,17 @@ _FORMULA = re.compile(
     re.IGNORECASE,
 )
 
-# `a total of **$64** for the 16 glasses`, and how a chat model takes its leave.
-_BOLD = re.compile(rf"\*\*\s*({_SIGN}\\?{_CURRENCY}?{_UNSIGNED})[^*\n:]{{0,40}}\*\*")
+# `a total of **$64** for the 16 glasses`, and how the closing remarks of chat models begin.
+_BOLD = re.compile(rf"\*\*\s*({SIGN}\\?{CURRENCY}?{UNSIGNED})[^*\n:]{{0,40}}\*\*")
 _CLOSING_REMARK = re.compile(r"\n\s*(?:Let me know|Please let me know|Feel free|I hope|Hope this|Would you like)\b")
 _DIGIT = re.compile(r"\d")
 _DIGIT_OR_CONSTANT = re.compile(r"\d|\\pi|π")
-# After the last number of a text: an operation without its end.
+# After the last number of a text: an operation without its second operand.
 _BREAKS_OFF = re.compile(r"\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt|pm)\s*\{?)[\s${(]*")  # noqa: RUF001
 _LONGEST_REST = 20
 _REACH_OF_CUT = 60
 _OPERATIONS = frozenset("-+/=×÷^*{")  # noqa: RUF001
-# A text that the token limit cut off within a calculation. A hyphen alone on its line is none.
+# The end of a text that was cut at the token limit within a calculation. A hyphen alone on its line is none.
 _CUT_OPERATION = re.compile(
     r"[\w)}\]%]\s*(?:[-+/=×÷^]|(?<=\s)\*|\\(?:times|cdot|div|frac|sqrt)\s*\{?)\Z|\\[dt]?frac\s*(?:\{[^{}]*\}?\s*)?(?:\{[^{}]*)?\Z"  # noqa: RUF001
 )
@@ -96,7 +92,7 @@ _LONGEST_PARAGRAPH = 2000
 # Where a brace was forgotten; some models type an angle bracket for it.
 _END_OF_CUT_BOX = re.compile(r"[\n<>]")
 
-# Until where an answer that follows a marker is looked for, and how many of the last markers are tried.
+# How far behind a marker an answer is searched for, and how many of the last markers are tried.
 _REACH = 200
 _MARKERS = 50
 
@@ -160,7 +156,7 @@ def _is_boxed(answer: str) -> bool:
 
 
 def _boxed(answer: str) -> str:
-    # 1E-7 would be a product of a number and E.
+    # Written in full: math-verify reads 1E-7 as a product of a number and E.
     return answer if _is_boxed(answer) else f"\\boxed{{{Decimal(answer):f}}}"
 
 
@@ -173,12 +169,10 @@ def _read(completion: str) -> Decimal | str | None:
         text = _SPACE.sub(r"\1 ", text)
     text = ungrouped(plain(text))
     try:
-        marked = _marked(text, completion)
-        return (
-            next((answer for read in (_announced, _last) if (answer := read(text)) is not None), None)
-            if (marked is None)
-            else marked
-        )
+        answer = _marked(text, completion)
+        if answer is None:
+            answer = _announced(text)
+        return _last(text) if answer is None else answer
     except Cut:
         return None
 
@@ -192,9 +186,9 @@ def _marked(text: str, completion: str) -> Decimal | str | None:
             candidates.append((end, answer))
             break
     for at in _last_places(text, "####"):
-        found = _number_at(text, at + 4)
-        if found and not _HEADING.match(text, found.end()):
-            number = _value(found)
+        match = _number_at(text, at + 4)
+        if match and not _HEADING.match(text, match.end()):
+            number = value_of(match)
             if number is not None:
                 candidates.append((at, number))
                 break
@@ -216,7 +210,7 @@ def _cut_box(text: str, start: int, completion: str) -> str:
 
 def _formula(content: str) -> str | None:
     """Return what a box holds, boxed, if it is more than a number with words around it."""
-    if _NUMBER.fullmatch(content):
+    if NUMBER.fullmatch(content):
         return None
     side = _DRESSING.sub(" ", _ANY_NUMBER.sub("0", _LAST_SIDE.split(content)[-1]))
     return f"\\boxed{{{' '.join(content.split())}}}" if _FORMULA.search(side) else None
@@ -230,31 +224,31 @@ def _announced(text: str) -> Decimal | str | None:
         says = _ANSWER_IS.match(text, at + 6, at + _REACH)
         if not says:
             continue
-        found, negative = _number_at(text, says.end()), None
-        if found and text[found.end() : found.end() + 1] in _ENDS:
-            number = _value(found)
+        match, negative = _number_at(text, says.end()), None
+        if match and text[match.end() : match.end() + 1] in _ENDS:
+            number = value_of(match)
             if number is not None:
                 return number
-        elif found is None and (negative := _NEGATIVE.match(text, says.end())):
-            found = _number_at(text, negative.end())
-        if found is None or _GOES_ON.match(text, found.end()):
+        elif match is None and (negative := _NEGATIVE.match(text, says.end())):
+            match = _number_at(text, negative.end())
+        if match is None or _GOES_ON.match(text, match.end()):
             answer = _formula_said(text, says.end())
             if answer is not None:
                 return answer
-        if found:
-            number = _value(found)
-            rest = text[found.end() :] if len(text) - found.end() < _LONGEST_REST else "."
-            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : found.start()]):
+        if match:
+            number = value_of(match)
+            rest = text[match.end() :] if len(text) - match.end() < _LONGEST_REST else "."
+            if _BREAKS_OFF.fullmatch(rest) or (rest.strip() == "," and "(" in text[says.end() : match.start()]):
                 raise Cut
-            if _OPERATOR.match(text, found.end()):
+            if _OPERATOR.match(text, match.end()):
                 # `The answer is 3 + 4 = 7`
-                line = text[found.start() : found.start() + _REACH].split("\n", 1)[0]
+                line = text[match.start() : match.start() + _REACH].split("\n", 1)[0]
                 sentence = line.split(". ", 1)[0]
                 if "=" not in sentence:
                     return _formula_said(text, says.end()) or number
                 number = read_expression(sentence.rpartition("=")[2])
             if number is not None:
-                return _plain(-number) if negative else number
+                return normalized(-number) if negative else number
     return None
 
 
@@ -295,14 +289,14 @@ def _last(text: str) -> Decimal | str | None:
     while True:
         tail = text[-reach:]
         numbers = [
-            found
-            for found in _NUMBER_AT_END.finditer(tail)
-            if (found.start() or reach >= len(text)) and len(found[0]) <= 2 * MAX_DIGITS
+            match
+            for match in _NUMBER_AT_END.finditer(tail)
+            if (match.start() or reach >= len(text)) and len(match[0]) <= 2 * MAX_DIGITS
         ]
-        for found in reversed(numbers):
-            number = _decimal(found[0])
+        for match in reversed(numbers):
+            number = decimal_of(match[0])
             if number is not None:
-                return _whole(text, len(text) - len(tail) + found.end(), number)
+                return _whole(text, len(text) - len(tail) + match.end(), number)
         if reach >= len(text):
             return None
         reach *= 10
@@ -320,8 +314,8 @@ def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
     if not _WITHIN_FORMULA.search(line[-80:]):
         return number
     quotient = _QUOTIENT_AT_END.search(text, max(0, end - 40), end)
-    if quotient and (found := _NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
-        value = _value(found)
+    if quotient and (match := NUMBER.fullmatch(quotient[0].replace(" and ", " "))):
+        value = value_of(match)
         return number if value is None else value
     content = statements.of_sentence(line, is_end=end + 20 >= len(text))
     if content and _DIGIT_OR_CONSTANT.search(content):
@@ -330,57 +324,6 @@ def _whole(text: str, end: int, number: Decimal) -> Decimal | str:
     return number
 
 
-def read_expression(text: str) -> Decimal | None:
-    r"""Return the number of a short answer such as a box holds: the first one after the last `=`.
-
-    >>> read_expression(r"9 \times 2 = 18\text{ dollars in 7 days}")
-    Decimal('18')
-    >>> read_expression(r"\frac{1}{2}")
-    Decimal('0.5')
-    """
-    found = _NUMBER.search(text.rpartition("=")[2][:_REACH])
-    return found and _value(found)
-
-
 def _number_at(text: str, position: int) -> re.Match[str] | None:
     filler = _FILLER.match(text, position, position + _REACH)
-    return _NUMBER.match(text, filler.end() if filler else position, position + _REACH + 2 * MAX_DIGITS)
-
-
-def _value(found: re.Match[str]) -> Decimal | None:
-    sign, inner_sign, whole, divisor, over, under, plain_over, plain_under, only_over, only_under = found.groups()
-    try:
-        number = _quotient(only_over, only_under) if whole is None else _decimal(whole)
-        if number is None:
-            return None
-        if divisor:
-            number = _quotient(whole, divisor)
-        elif over or plain_over:  # 2\frac{1}{2}, 2 1/2
-            part = _quotient(over or plain_over, under or plain_under)
-            number = None if part is None else _EXACT.add(number, part)
-    except InvalidOperation:
-        return None
-    if number is None:
-        return None
-    minus = "-" in sign + inner_sign
-    return _plain(-number if minus else number)
-
-
-def _quotient(over: str, under: str) -> Decimal | None:
-    upper, lower = _decimal(over), _decimal(under)
-    return _EXACT.divide(upper, lower) if upper is not None and lower else None
-
-
-def _decimal(text: str) -> Decimal | None:
-    digits = re.sub(r"[^\d.+-]", "", text).rstrip(".")
-    if not digits or len(digits) > MAX_DIGITS:
-        return None
-    try:
-        return _plain(Decimal(digits))
-    except InvalidOperation:
-        return None
-
-
-def _plain(number: Decimal) -> Decimal:
-    # normalize: 18 and 18.00 must be one vote; adding 0 makes 0 of -0.
-    return _EXACT.add(number.normalize(_EXACT), Decimal(0))
+    return NUMBER.match(text, filler.end() if filler else position, position + _REACH + 2 * MAX_DIGITS)

@@ -7,7 +7,7 @@ as it is there.
 import re
 
 _FONTS = r"\\(?:text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|mbox|emph)"
-# A number needs no font.
+# Fonts around numbers are dropped.
 _NUMBER_IN_FONT = re.compile(rf"{_FONTS}\s*\{{\s*([-+]?\\?\$?\d[\d.,/ ]*?\s*(?:\\?%)?)\s*[.]?\s*\}}")
 _QUANTITY_IN_FONT = re.compile(r"\A(\\(?:text|mbox|textbf)\s*\{)\s*([-+]?\d[\d.,]*)(\s+[a-zA-Z][^{}\\\d]*\})\Z")
 
@@ -78,17 +78,17 @@ def in_latex(text: str) -> str:
     >>> in_latex("2 1/2"), in_latex(r"0.1\overline{6}"), in_latex("1.5e3")
     ('2\\frac{1}{2}', '\\frac{15}{90}', '1.5\\times 10^{3}')
     """
-    text = _DOT_GROUPS.sub(lambda found: found[1].replace(".", ""), text)
+    text = _DOT_GROUPS.sub(lambda match: match[1].replace(".", ""), text)
     text = _SCIENTIFIC.sub(r"\1\\times 10^{\2}", text)
     return _MIXED.sub(_mixed, _REPEATING.sub(_as_fraction, text))
 
 
 def mixed_or_list(text: str) -> str | None:
     """Return `2 and 1/2` as one number, where it is that alone; it may be a list of two as well."""
-    found = _MIXED_OR_LIST.fullmatch(text)
-    if not found or int(found[3]) >= int(found[4]):
+    match = _MIXED_OR_LIST.fullmatch(text)
+    if not match or int(match[3]) >= int(match[4]):
         return None
-    return f"{found[1]}{found[2]}\\frac{{{found[3]}}}{{{found[4]}}}"
+    return f"{match[1]}{match[2]}\\frac{{{match[3]}}}{{{match[4]}}}"
 
 
 def without_unit(text: str) -> str:
@@ -97,12 +97,12 @@ def without_unit(text: str) -> str:
     >>> without_unit("18 square feet"), without_unit("5cm^2"), without_unit("2ab"), without_unit("5 and 6")
     ('18', '5', '2ab', '5 and 6')
     """
-    found = _QUANTITY.fullmatch(text)
-    if not found:
+    match = _QUANTITY.fullmatch(text)
+    if not match:
         return text
     if _POWER_OF_UNIT.search(text):
-        return found[1]
-    words = [word for word in re.split(r"[\s/.-]+", found[2].lower()) if word]
+        return match[1]
+    words = [word for word in re.split(r"[\s/.-]+", match[2].lower()) if word]
     if any(map(_NO_UNIT.fullmatch, words)):
         return text
     short = [word for word in words if _SHORT_UNIT.fullmatch(word)]
@@ -111,19 +111,19 @@ def without_unit(text: str) -> str:
     if any(len(word) < 3 for word in words if word not in short):
         return text
     # Letters that touch the number may be a product.
-    is_apart = text[found.end(1)] == " "
-    return found[1] if is_apart or len(words[0]) >= 4 or (len(words[0]) > 1 and words[0] in short) else text
+    is_apart = text[match.end(1)] == " "
+    return match[1] if is_apart or len(words[0]) >= 4 or (len(words[0]) > 1 and words[0] in short) else text
 
 
-def _mixed(found: re.Match[str]) -> str:
-    whole, between, over, under = found.groups()
+def _mixed(match: re.Match[str]) -> str:
+    whole, between, over, under = match.groups()
     if int(over) >= int(under):
-        return found[0]
+        return match[0]
     return f"{whole} and {over}/{under}" if "and" in between else f"{whole}\\frac{{{over}}}{{{under}}}"
 
 
-def _as_fraction(found: re.Match[str]) -> str:
-    whole, start, several, one = found.groups()
+def _as_fraction(match: re.Match[str]) -> str:
+    whole, start, several, one = match.groups()
     again = several or one
     over = int(f"{whole}{start}{again}") - int(f"{whole}{start}" or "0")
     return f"\\frac{{{over}}}{{{'9' * len(again)}{'0' * len(start)}}}"

@@ -1,4 +1,4 @@
-r"""What a solution ends in: the equations that isolate the unknowns, without those on the way to them.
+r"""The last equations of a solution, which isolate the unknowns, without those of the steps before.
 
 `5x = 30` and `x = 6` are a step and an answer; math-verify takes them for a set of two solutions. `x = 2 or x = 3`
 and `x = 6, y = 7` are solutions both.
@@ -52,10 +52,10 @@ def solved(text: str) -> str:
 def _parts(text: str) -> list[str]:
     """Return what commas, `and` and `or` keep apart, outside brackets."""
     parts, begin, position = [], 0, 0
-    while found := _PART.search(text, position):
-        before = text[begin : found.start()]
-        position = found.end()
+    while part := _PART.search(text, position):
+        before = text[begin : part.start()]
+        position = part.end()
         if sum(map(before.count, "([{")) == sum(map(before.count, ")]}")):
             parts.append(before)
-            begin = found.end()
+            begin = part.end()
     return [part for part in [*parts, text[begin:]] if part.strip()]

@@ -14,19 +14,19 @@ from wise_merge.answers.characters import ungrouped
 from wise_merge.answers.completions import joined_boxes, last_boxes
 from wise_merge.answers.prose import Cut, first_run, last_run, whole
 
-#: How far from its announcement an answer may end, and how much of the end of a text is looked at without one.
+#: How far behind its announcement an answer may end; without one, how much of the end of a text is read.
 REACH = 500
 # How many of the last announcements are tried.
 _MARKERS = 20
 _SHORT = 200
 
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*[^\s*])\1(?![\w*])(!?)")
-# `</answer>` and what models make of it. A closing tag is never mathematics.
+# `</answer>` and its variants in models' texts. A closing tag is never mathematics.
 _TAG = re.compile(
     r"</\w{0,20}[>,]?|<(?:reasoning|solution|output|result|strong|em|code|br|p|[biu](?=>[^<>\n]*</[biu]>))\s*/?>"
 )
 
-# Words that may stand before an answer, as it were in its place.
+# Words that may stand between the announcement and the answer.
 _FILLER = re.compile(
     r"(?:[\s:*_`>~≈\"“”„«‘]|'(?=\w)|\\text(?:bf)?\s*\{(?=[^}]*\Z)|\\\\|<[a-z]+>|=(?!=)|---+|#+"
     r"|(?:therefore|thus|hence|just|simply|only|exactly|approximately|about|approx\.?|roughly|indeed|then|now|equal to"
@@ -84,12 +84,12 @@ def without_emphasis(text: str) -> str:
     >>> without_emphasis("The **answer** is *5*, that is 2*3 - 1")
     'The answer is 5, that is 2*3 - 1'
     """
-    # An exclamation mark behind it is no factorial.
-    return _EMPHASIS.sub(lambda found: found[2] + ("." if found[3] else ""), text) if "*" in text else text
+    # An exclamation mark after emphasis is no factorial.
+    return _EMPHASIS.sub(lambda match: match[2] + ("." if match[3] else ""), text) if "*" in text else text
 
 
 def without_tags(text: str) -> str:
-    """Return the text without closing tags, and without those that only say how it looks."""
+    """Return the text without closing tags and without tags of formatting."""
     return _TAG.sub(" ", text) if "<" in text else text
 
 
@@ -112,8 +112,8 @@ def announced(text: str, *, directly: bool = False) -> str | None:
         if not says or _NOT_SAID.match(text, says.end()) or (directly and "would" in says[0]):
             continue
         until = says.end() + REACH
-        if found := stated(text[says.end() : until], directly=directly, is_end=until >= len(text)):
-            return found
+        if statement := stated(text[says.end() : until], directly=directly, is_end=until >= len(text)):
+            return statement
     return None
 
 
@@ -122,9 +122,9 @@ def mentioned(text: str) -> str | None:
     for at in _last_answers(text):
         reach = text[at + 6 : at + 6 + REACH]
         if re.search(r"[\d$]|\\\(|\\\[", reach[:150]) and not _MENTIONS_ONLY.match(reach):
-            found = of_sentence(_first_statement(reach), is_end=at + 6 + REACH >= len(text))
-            if found:
-                return found
+            statement = of_sentence(_first_statement(reach), is_end=at + 6 + REACH >= len(text))
+            if statement:
+                return statement
     return None
 
 

@@ -81,5 +81,5 @@ def _is_of_grid(line: str) -> bool:
 
 
 def _digits(line: str) -> str:
-    """Return the line without what is drawn around the cells of a grid."""
+    """Return the line without the lines and labels around the cells of a grid."""
     return _SEPARATORS.sub("", _LATEX.sub("", _ROW.sub("", line))) if line else ""

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from wise_merge.answers.messages import COMPARING, DONE, NO_TIME, READING, READING_GOLD
 from wise_merge.errors import WiseMergeError
 
 #: Seconds of silence after which a worker is killed. It limits its own processor time to less; this one is for
@@ -27,10 +28,10 @@ PATIENCE = 30.0
 #: A distinct answer's class and verdict, see `wise_merge.answers.benchmarks`.
 Verdict = tuple[str | None, bool]
 
-# More than starting a process costs: fewer answers than this are left to those that there are.
+# Starting a process costs about as much as so many answers; for fewer, none is started.
 _ANSWERS_PER_PROCESS = 100
 
-# Processes that the answers to one problem may cost: with as many, `worker.READING_SECONDS` are over.
+# The most processes that may be lost on the answers to one problem: they take `worker.READING_SECONDS`.
 _MOST_LOST = 5
 
 _idle: list["Worker"] = []
@@ -41,7 +42,7 @@ class Worker:
     """One process and the thread that listens to it."""
 
     def __init__(self) -> None:
-        # The same modules as here, wherever this process found them, and nothing of the working directory.
+        # The process imports from the same places as this one, and not from the working directory.
         program = f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.answers import worker; worker.main()"
         try:
             self._process = subprocess.Popen(
@@ -51,7 +52,7 @@ class Worker:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
-                # Sympy orders some things by hash.
+                # The order of some things in sympy depends on the hash seed.
                 env={**os.environ, "WISE_MERGE_AUTOLOAD": "0", "PYTHONHASHSEED": "0"},
             )
         except (OSError, ValueError) as error:  # no interpreter there, or, where Python is embedded, none known
@@ -69,15 +70,15 @@ class Worker:
                 if line.startswith("["):  # else a module printed something when it was imported
                     self._said.put(json.loads(line))
         except (OSError, ValueError):
-            pass  # it died within a line
+            pass  # the process ended within a line
         self._said.put(None)
 
     def is_alive(self) -> bool:
-        """Return whether the process runs; the system may have ended one that was idle, to have its memory."""
+        """Return whether the process runs; the system may have killed an idle one to free memory."""
         return self._process.poll() is None
 
     def judge(self, gold: str, answers: Sequence[str | None], alone: Sequence[int]) -> list[list[Any]]:
-        """Return what it said, see `worker`; the last of it is [3, verdicts] if it did not die or fall silent."""
+        """Return its `messages`; the last one is [DONE, verdicts] unless it died or fell silent."""
         said: list[list[Any]] = []
         try:
             assert self._process.stdin
@@ -85,9 +86,9 @@ class Worker:
             self._process.stdin.flush()
         except OSError:
             return said
-        while not said or said[-1][0] != 3:
+        while not said or said[-1][0] != DONE:
             try:
-                # A process that is still importing has not said anything either.
+                # A process that is still importing is silent too.
                 line = self._said.get(timeout=PATIENCE)
             except queue.Empty:
                 line = None
@@ -116,9 +117,9 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
         processes: that may work at once; None means one per core. No more are started than there is work for.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
-    count = max(1, min(processes or cores, wanted, len(problems)))
-    # The longest first, so that none is left over for the end.
+    worthwhile = sum(len(answers) for _, answers in problems) // _ANSWERS_PER_PROCESS + 1
+    count = max(1, min(processes or cores, worthwhile, len(problems)))
+    # The longest first, so that no long one runs alone at the end.
     todo = deque(sorted((i for i, (_, answers) in enumerate(problems) if answers), key=lambda i: -len(problems[i][1])))
     results: list[list[Verdict]] = [[] for _ in problems]
     failures: list[BaseException] = []
@@ -144,7 +145,7 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
             thread.start()
         for thread in threads:
             thread.join()
-    except BaseException:  # Ctrl-C: what is under way is of no use any more
+    except BaseException:  # Ctrl-C: nobody waits for the results any more
         stopped.set()
         with _lock:
             lost = list(taken)
@@ -162,31 +163,31 @@ def judge_all(problems: Sequence[tuple[str, Sequence[str]]], processes: int | No
 def _judge_one(
     worker: Worker, gold: str, answers: Sequence[str], taken: set[Worker], stopped: threading.Event
 ) -> tuple[Worker, list[Verdict]]:
-    """Return the verdicts of one problem, and the worker to go on with; the answers that kill one are no answers."""
+    """Return the verdicts of one problem, and a worker for the next; answers that kill a worker count as no answers."""
     left: list[str | None] = list(answers)
     alone: set[int] = set()
     unexplained = 0
     while True:
         said = worker.judge(gold, left, sorted(alone))
-        if said and said[-1][0] == 3:
+        if said and said[-1][0] == DONE:
             return worker, [(name, right) for name, right in said[-1][1]]
         if stopped.is_set():
             return worker, []
-        for i in (line[1] for line in said if line[0] == 4):
+        for i in (line[1] for line in said if line[0] == NO_TIME):
             left[i] = None
-        begun = [line for line in said if line[0] != 4]
-        kind, *at = begun[-1] if begun else [9]
-        # The process looks at answers in a fixed order: what it has not come to yet goes without once many are lost.
+        begun = [line for line in said if line[0] != NO_TIME]
+        kind, *at = begun[-1] if begun else [-1]
+        # Answers are read in a fixed order; once many are lost, those that were not reached yet are given up.
         known = {line[1] for line in begun if line[0] == kind and at}
-        if kind == 0:
+        if kind == READING:
             left[at[0]] = None
             if left.count(None) >= _MOST_LOST:
                 left = [answer if i in known else None for i, answer in enumerate(left)]
-        elif kind == 1:
+        elif kind == COMPARING:
             alone.add(at[0])
             if len(alone) >= _MOST_LOST:
                 alone.update(i for i in range(len(left)) if i not in known)
-        elif kind == 2:
+        elif kind == READING_GOLD:
             raise WiseMergeError(f"the gold answer cannot be read in reasonable time: {gold[:200]!r}")
         else:
             unexplained += 1
@@ -202,7 +203,7 @@ def _judge_one(
 
 
 def _take(taken: set[Worker]) -> Worker:
-    """Return an idle process that is still there, or a new one; the others are seen off, so that no zombies stay."""
+    """Return an idle process that is still there, or a new one; dead ones are waited for, so that no zombies stay."""
     with _lock:
         dead = [worker for worker in _idle if not worker.is_alive()]
         _idle[:] = [worker for worker in _idle if worker not in dead]
@@ -227,7 +228,7 @@ def close() -> None:
 
 
 def _forget() -> None:
-    """Leave the parent's processes and lock to it: a child that talked to one would get the parent's answers."""
+    """Drop the processes and the lock of the parent after a fork: they would answer the parent, not this process."""
     global _lock
     _idle.clear()
     _lock = threading.Lock()

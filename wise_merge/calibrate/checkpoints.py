@@ -7,7 +7,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.verifiers import models
-from wise_merge.verifiers.models import Place
+from wise_merge.verifiers.models import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
     return models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
 
 
-def load_model(checkpoint: Checkpoint, place: Place) -> Any:
+def load_model(checkpoint: Checkpoint, place: ModelOptions) -> Any:
     """Return the model for inference, an adapter added to its base as mergekit adds it."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar, enable_progress_bar

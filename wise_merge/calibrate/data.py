@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import Located, read_rows
+from wise_merge.results.reading.rows import Located, read_rows
 from wise_merge.text import shortened
 from wise_merge.verifiers.models import well_formed
 

@@ -20,7 +20,7 @@ from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
 from wise_merge.results.export import write_whole
 from wise_merge.text import bar, printable_lines
-from wise_merge.verifiers.models import Place, longest_sequence
+from wise_merge.verifiers.models import ModelOptions, longest_sequence
 
 #: The roles of the two checkpoints, in the order of all sequences here.
 ROLES = ("early", "late")
@@ -66,7 +66,7 @@ def fit_temperatures(
         warn: is given what is odd about where the checkpoints come from.
     """
     _check_settings(settings, {"--out": out, "--figure": figure, "--json": json_file})
-    place = Place(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
+    place = ModelOptions(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
     checkpoints = [find_checkpoint(role, name, warn) for role, name in zip(ROLES, (early, late), strict=True)]
     configs = [load_config(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
     if out is not None:
@@ -179,7 +179,9 @@ def _check_vocabulary(sequences: Sequence[Encoded], checkpoints: Sequence[Checkp
                 )
 
 
-def _calibrate(role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], data: Data, place: Place) -> Calibrated:
+def _calibrate(
+    role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], data: Data, place: ModelOptions
+) -> Calibrated:
     import torch
 
     from wise_merge.calibrate.forward import read

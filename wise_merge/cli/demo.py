@@ -17,6 +17,6 @@ def demo(directory: Path) -> None:
     point, `wise-merge report` shows all of them. Ends with a table and a figure
     in DIRECTORY. A second run reuses what is there; an interrupted one resumes.
     """
-    from wise_merge.demo.pipeline import run
+    from wise_merge.demo.pipeline import run_demo
 
-    run(directory)
+    run_demo(directory)

@@ -25,8 +25,9 @@ def journal(directory: Path, out: Path | None) -> None:
     in the form of `lm_eval --log_samples`, for `wise-merge score`; nothing is
     overwritten.
     """
-    from wise_merge.journal.contents import read_runs, remarks, table
+    from wise_merge.journal.contents import read_runs
     from wise_merge.journal.export import export, sentence
+    from wise_merge.journal.table import remarks, table
 
     contents = read_runs(directory, texts=out is not None)
     if out is None:

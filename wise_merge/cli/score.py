@@ -80,9 +80,9 @@ def score(
     completions, optionally scores and verdicts. Several files are set side by
     side, and each is compared with the first on the same problems.
     """
-    from wise_merge.score.pipeline import Settings, parse_k, run
+    from wise_merge.score.pipeline import ScoreSettings, parse_k, score_files
 
     k = None if ks is None else parse_k(ks)
-    chosen = Settings(k=k, file_verdicts=verdicts == "file", **settings)
-    if not run(files, chosen, json=json_file, csv=csv_file, figures=figures, say=click.echo):
+    chosen = ScoreSettings(k=k, file_verdicts=verdicts == "file", **settings)
+    if not score_files(files, chosen, json=json_file, csv=csv_file, figures=figures, say=click.echo):
         raise SystemExit(1)

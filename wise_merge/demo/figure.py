@@ -12,7 +12,7 @@ EARLY, LATE, WISE = COLOURS[:3]
 
 def draw(results: Path, figure: Path) -> None:
     """Draw Pass@K against K (left) and the plane of Pass@1 and Pass@K (right) into a PNG file."""
-    # The object interface: no global state of pyplot, and no display is looked for.
+    # Without pyplot, which has global state and looks for a display.
     from matplotlib.figure import Figure
 
     gathered = json.loads(results.read_text())

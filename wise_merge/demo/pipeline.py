@@ -28,6 +28,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.points import Outcome, read_results
+from wise_merge.results.export import write_whole
 
 #: For every command. Nothing is downloaded.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -49,7 +50,7 @@ class Command:
     output: str
 
 
-def run(directory: Path, recipe: Recipe | None = None) -> Path:
+def run_demo(directory: Path, recipe: Recipe | None = None) -> Path:
     """Return the path of the figure after printing the table and the verdict.
 
     Args:
@@ -61,16 +62,16 @@ def run(directory: Path, recipe: Recipe | None = None) -> Path:
     recipe = recipe or Recipe()
     _open(directory, recipe)
     commands = _commands(recipe)
-    _write_whole(directory / "commands.sh", _script(commands))
+    write_whole(directory / "commands.sh", _script(commands).encode())
     results, figure = directory / "results.json", directory / "figure.png"
     if not results.exists():
         _train(directory, recipe)
-        _write_whole(directory / SWEEP, _sweep(recipe))
+        write_whole(directory / SWEEP, _sweep(recipe).encode())
         for command in commands:
             if not is_finished(directory, command):
                 print(f"$ {shlex.join(command.arguments)}", file=sys.stderr)
                 run_command(directory, command)
-        _write_whole(results, json.dumps(_gather(directory, recipe), indent=1))
+        write_whole(results, json.dumps(_gather(directory, recipe), indent=1).encode())
     if not figure.exists():
         from wise_merge.demo.figure import draw
 
@@ -89,15 +90,15 @@ def run(directory: Path, recipe: Recipe | None = None) -> Path:
 
 def _open(directory: Path, recipe: Recipe) -> None:
     """Make the directory, or check that it is one of this recipe."""
-    # Through JSON, so that tuples compare as the lists that they become.
+    # Through JSON, which turns tuples into lists, so that they equal those of the file.
     settings = json.loads(json.dumps({"wise_merge": __version__, **dataclasses.asdict(recipe)}))
     path = directory / "settings.json"
     if path.exists():
         try:
-            found = dict(json.loads(path.read_text()))
+            earlier = dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise WiseMergeError(f"{path} cannot be read ({error}); delete {directory} or name another") from error
-        changed = sorted(key for key in {*settings, *found} if settings.get(key) != found.get(key))
+        changed = sorted(key for key in {*settings, *earlier} if settings.get(key) != earlier.get(key))
         if changed:
             raise WiseMergeError(
                 f"{directory} holds a demo with other settings ({', '.join(changed)}; see {path}); "
@@ -108,17 +109,9 @@ def _open(directory: Path, recipe: Recipe) -> None:
         raise WiseMergeError(f"{directory} exists and holds no demo; name a new or empty directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, json.dumps(settings, indent=1))
+        write_whole(path, json.dumps(settings, indent=1).encode())
     except OSError as error:
         raise WiseMergeError(f"{directory} cannot be made ({error.strerror}); name another directory") from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write beside and rename, so that nobody finds half a file."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _commands(recipe: Recipe) -> list[Command]:
@@ -175,7 +168,7 @@ def _train(directory: Path, recipe: Recipe) -> None:
 
     from wise_merge.demo.tiny_model import train
 
-    # One bar per file that is read or written would break up the bar of the training.
+    # A bar for every file that is read or written would interrupt the bar of the training.
     disable_progress_bar()
     try:
         train(recipe, directory)
@@ -199,7 +192,7 @@ def run_command(directory: Path, command: Command) -> None:
     running = log.with_name(log.name + ".partial")
     log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
-    # What an interrupted merge left; a sweep goes on with what is there.
+    # The remains of an interrupted merge. (The output of a sweep is a file, and a sweep resumes.)
     if (directory / command.output).is_dir():
         shutil.rmtree(directory / command.output)
     with running.open("w") as output:
@@ -209,7 +202,7 @@ def run_command(directory: Path, command: Command) -> None:
             env={**os.environ, **ENVIRONMENT},
             stdin=subprocess.DEVNULL,
             stdout=output,
-            # Where somebody watches, the bar of the sweep is what they want to see.
+            # On a terminal, the bar of the sweep is shown.
             stderr=None if sys.stderr.isatty() else subprocess.STDOUT,
         ).returncode
     if code != 0:
@@ -224,10 +217,10 @@ def run_command(directory: Path, command: Command) -> None:
 
 def _console_script(name: str) -> str:
     """Return the path of a console script: of this environment, else of the PATH."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found is None:
+    program = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    if program is None:
         raise WiseMergeError(f"the command {name} is not installed beside {sys.executable}; reinstall wise-merge")
-    return found
+    return program
 
 
 def _gather(directory: Path, recipe: Recipe) -> dict[str, Any]:
@@ -247,7 +240,7 @@ def _is_late(outcome: Outcome) -> bool:
 
 
 def _sampled(recipe: Recipe, outcome: Outcome) -> Sampled:
-    """Return what came of a point as table, verdict and figure know it."""
+    """Return the outcome of a point as table, verdict and figure take it."""
     point = outcome.point
     correct = [sum(problem.correct) for problem in outcome.problems]
     curves = pass_at_k_curves(recipe.samples, np.array(correct))

@@ -88,14 +88,14 @@ def pretraining_problems(recipe: Recipe) -> list[Problem]:
 def sft_problems(recipe: Recipe) -> list[Problem]:
     """Return different problems, none of them held out, each with its canonical solution."""
     count = recipe.sft_problems
-    found: dict[Any, Problem] = {}
-    # A hundred draws for each, as `generate_problems` does: past that, there are not so many.
+    problems: dict[Any, Problem] = {}
+    # A hundred draws per problem, as in `generate_problems`; if these do not suffice, there are too few problems.
     for problem in itertools.islice(_not_held_out(recipe, "sft"), 100 * count):
-        if problem.key not in found:
-            found[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
-        if len(found) == count:
-            return list(found.values())
-    raise WiseMergeError(f"only {len(found)} problems are left for SFT, {count} wanted; hold out fewer")
+        if problem.key not in problems:
+            problems[problem.key] = Problem(problem.numbers, problem.target, canonical_solution(problem))
+        if len(problems) == count:
+            return list(problems.values())
+    raise WiseMergeError(f"only {len(problems)} problems are left for SFT, {count} wanted; hold out fewer")
 
 
 def _not_held_out(recipe: Recipe, stage: str) -> Iterator[Problem]:
@@ -186,7 +186,7 @@ def _run_stage(model: "PreTrainedModel", problems: list[Problem], stage: Stage, 
             use_cpu=True,
             seed=seed,
         ),
-        # The data set is the row numbers, the collator looks the rows up: at this size, time goes into Python.
+        # The data set is the row numbers and the collator looks the rows up, as Python takes most of the time here.
         train_dataset=list(range(len(problems))),
         data_collator=lambda rows: {"input_ids": inputs[rows], "labels": labels[rows]},
         processing_class=tokenizer,

@@ -28,8 +28,8 @@ _PER_DOUBLING, _DOUBLINGS = 8, 4
 _BETAS = (1.0 / HIGHEST) * 2.0 ** (np.arange(_PER_DOUBLING * _DOUBLINGS + 1) / _PER_DOUBLING)
 _STEP = math.log(2.0) / _PER_DOUBLING
 
-#: Logits that are farther below the largest count as this far: at the smallest beta a million of them are still
-#: nothing, and an infinite distance would make 0 * infinity. exp is slow where it underflows; here it does not.
+#: Distances below the largest logit are cut to this: at the smallest beta a million such logits still add nothing,
+#: an infinite distance would make 0 * infinity, and exp is slow where it underflows.
 _FARTHEST = 160.0
 #: Squares of smaller numbers are no longer normal in float32, and slow on some processors.
 _SMALLEST = 1e-19

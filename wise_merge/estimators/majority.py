@@ -86,7 +86,7 @@ def majority_curves(problems: Iterable[tuple[Sequence[Hashable | None], Sequence
     sizes = sorted({vote.n for vote in votes})
     if len(sizes) != 1:
         raise WiseMergeError(f"all problems must have the same number of samples; got {sizes or 'no problem'}")
-    # Votes repeat: on easy problems, and wherever n is small.
+    # Many problems have the same votes: easy ones, and all where n is small.
     curves = {vote: vote_curve(vote) for vote in set(votes)}
     return np.stack([curves[vote] for vote in votes])
 

@@ -86,7 +86,7 @@ def mean_interval(
     mean = values.mean(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         trials = problems * mean * (1 - mean) / values.var(axis=0)
-    # All 0 or all 1: as many tosses as problems.
+    # All problems 0 or all 1: the interval is that of a binomial with one toss per problem.
     trials = np.where((mean <= 0) | (mean >= 1), problems, trials)
     return _wilson(mean, np.minimum(trials, most), level)
 
@@ -162,7 +162,7 @@ def paired_difference(
     if len(differences) < 2 or differences.any():
         low, high = _known_spread(differences, (low, high))
     observed = abs(differences.sum())
-    # Rounding must not decide whether a toss with the same sum counts as far.
+    # Rounding must not decide whether a permutation with the same sum counts as at least as far.
     threshold = observed - 1e-9 * np.abs(differences).sum()
     as_far = sum(
         int((np.abs((2.0 * rng.integers(0, 2, (block, len(differences))) - 1) @ differences) >= threshold).sum())

@@ -1,1 +1,1 @@
-"""How the pictures of score, report, card and fit look: one style, and what matplotlib needs to be told."""
+"""How the pictures of score, report, card and fit look: one style and the settings of matplotlib for it."""

@@ -1,4 +1,4 @@
-"""What all pictures share: their look, panels side by side, one legend below them, and files that do not change."""
+"""What all pictures share: their style, panels side by side, one legend below, and files equal from run to run."""
 
 import io
 import textwrap
@@ -8,13 +8,13 @@ from typing import Any
 
 from wise_merge.results.export import write_whole
 
-# Okabe and Ito's palette without its yellow, which is too pale for lines on white; told apart by colour-blind
-# readers too, and markers and dashes differ as well.
+# Okabe and Ito's palette without its yellow, which is too pale for lines on white. Colour-blind readers can
+# distinguish its colours, and markers and dashes differ as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 INK = "#444444"
-#: By suffix; with these the same figures give the same file.
+#: Metadata by suffix, without dates, so that the same figures give the same file.
 _FORMATS: dict[str, dict[str, Any]] = {
     "png": {"dpi": 180, "metadata": {"Software": None}},
     "svg": {"metadata": {"Date": None}},
@@ -26,7 +26,7 @@ def drawing_style() -> Any:
     """Return the context in which a picture is made and encoded."""
     from matplotlib import rc_context
 
-    # Text stays text in the SVG and the PDF.
+    # Text in SVG and PDF is written as text, not as outlines.
     texts = {"svg.fonttype": "none", "svg.hashsalt": "wise-merge", "pdf.fonttype": 42}
     return rc_context({**texts, "font.size": 10, "axes.titlesize": 11})
 
@@ -58,7 +58,7 @@ def make_panels(
     sharey: bool = False,
 ) -> tuple[Any, list[Any]]:
     """Return a figure and so many panels of it, each `width` x `height` inches, at most `across` in a row."""
-    # The object interface: no global state of pyplot, and no display is looked for.
+    # Without pyplot, which has global state and looks for a display.
     from matplotlib.figure import Figure
 
     across = 2 if count == 4 else min(count, across)
@@ -77,7 +77,7 @@ def look(style: int, linewidth: float) -> dict[str, Any]:
     return {
         "color": COLOURS[style % len(COLOURS)],
         "linestyle": DASHES[style % len(DASHES)],
-        # Shifted after each round, as there are as many markers as colours.
+        # Shifted after each round, as the number of markers is that of colours.
         "marker": MARKERS[(style + style // len(MARKERS)) % len(MARKERS)],
         "markersize": 4.5,
         "linewidth": linewidth,
@@ -93,16 +93,16 @@ def frame(panel: Any) -> None:
 
 def add_legend(figure: Any, panels: Sequence[Any], title: str) -> None:
     """Put one legend for all panels below them, where no data is."""
-    found: dict[str, Any] = {}
+    by_label: dict[str, Any] = {}
     for panel in panels:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
+            by_label.setdefault(label, handle)
     # About 0.07 inches per character at this size, and a handle before each text.
-    columns = max(1, min(len(found), int(figure.get_figwidth() / (0.07 * max(map(len, found)) + 0.6))))
+    columns = max(1, min(len(by_label), int(figure.get_figwidth() / (0.07 * max(map(len, by_label)) + 0.6))))
     title = textwrap.fill(title, int(figure.get_figwidth() / 0.08))
     # Matplotlib fills column by column, and people read row by row.
-    labels = [label for column in range(columns) for label in list(found)[column::columns]]
-    handles = [found[label] for label in labels]
+    labels = [label for column in range(columns) for label in list(by_label)[column::columns]]
+    handles = [by_label[label] for label in labels]
     below = figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, title=title, fontsize=9
     )

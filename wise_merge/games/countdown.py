@@ -20,7 +20,7 @@ MAX_CHARACTERS = 200
 #: Most brackets that are read: the parser recurses into them.
 MAX_BRACKETS = 30
 
-#: Draws without a single problem after which the settings are taken to have none.
+#: After so many draws without a problem, the settings are taken to have none.
 MAX_FRUITLESS_DRAWS = 100_000
 
 _TOKEN = re.compile(r"\s*(\d+|[-+*/()]|\\frac)")
@@ -54,7 +54,7 @@ class Problem:
 
     @property
     def key(self) -> tuple[tuple[int, ...], int]:
-        """What makes two problems the same one: the order of the numbers does not matter."""
+        """A key that is equal for equal problems; the order of the numbers does not matter."""
         return (tuple(sorted(self.numbers)), self.target)
 
 
@@ -95,7 +95,7 @@ def read_answer(text: str) -> Answer | None:
     ).strip()
     if len(spelled) > MAX_CHARACTERS:
         return None
-    # What is no sign becomes a space, never nothing: digits must not grow together.
+    # Unknown characters become spaces, as digits on both sides must not become one number.
     spelled = _LATEX.sub(lambda command: _LATEX_SIGNS.get(command[1], " "), spelled)
     spelled = spelled.translate(_WRITTEN_OTHERWISE).strip().rstrip(".")
     if spelled.count("(") > MAX_BRACKETS:
@@ -144,14 +144,14 @@ def generate_problems(count: int, *, numbers: int, largest: int, seed: int, oper
         raise WiseMergeError(f"largest and count must be positive; got largest={largest}, count={count}")
     if not operations or set(operations) - set("+-*/"):
         raise WiseMergeError(f"operations must be some of + - * /, as in '+-*'; got {operations!r}")
-    found: dict[tuple[tuple[int, ...], int], Problem] = {}
+    problems: dict[tuple[tuple[int, ...], int], Problem] = {}
     rng = random.Random(f"countdown {numbers} {largest} {seed}")
     draws = random_problems(rng, numbers=numbers, largest=largest, operations=operations)
     for _ in range(100 * count):
         problem = next(draws)
-        found.setdefault(problem.key, problem)
-        if len(found) == count:
-            return list(found.values())
+        problems.setdefault(problem.key, problem)
+        if len(problems) == count:
+            return list(problems.values())
     raise WiseMergeError(
         f"there are fewer than {count} different problems of {numbers} numbers up to {largest}; "
         "ask for fewer, or raise largest"

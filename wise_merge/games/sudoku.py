@@ -21,7 +21,7 @@ MOST_BLANKS = {4: 11, 9: 54}
 #: Cells that a search fills, right or wrong, before it gives up: a few seconds. Ordinary puzzles take hundreds.
 MAX_STEPS = 300_000
 
-#: Complete grids without a new puzzle after which there are taken to be no more.
+#: After so many complete grids in a row without a new puzzle, there are taken to be no more.
 MAX_FRUITLESS_GRIDS = 200
 
 
@@ -71,7 +71,7 @@ def is_solution(puzzle: str, grid: str) -> bool:
 
 
 def solutions(puzzle: str, limit: int = 2) -> list[str]:
-    """Return the solutions of a puzzle, at most `limit` of them; two are enough to know that it has not one.
+    """Return the solutions of a puzzle, at most `limit` of them; two are enough to know that it has more than one.
 
     Depth-first search that goes on at the cell with the fewest possible digits, or with a
     digit that has one place left in a row, column or box. A puzzle made to be hostile to
@@ -100,21 +100,21 @@ def generate_puzzles(count: int, *, size: int, blanks: int, seed: int) -> list[P
     if count < 1:
         raise WiseMergeError(f"count must be positive; got count={count}")
     rng = random.Random(f"sudoku {size} {blanks} {seed}")
-    found: dict[str, Puzzle] = {}
+    puzzles: dict[str, Puzzle] = {}
     fruitless = 0
-    while len(found) < count:
+    while len(puzzles) < count:
         if fruitless == MAX_FRUITLESS_GRIDS:
             raise WiseMergeError(
-                f"only {len(found)} different puzzles of {size}x{size} with {blanks} blanks were found, "
+                f"only {len(puzzles)} different puzzles of {size}x{size} with {blanks} blanks were found, "
                 f"{count} wanted; ask for fewer"
             )
         solution = next(_search("0" * size**2, rng))
         puzzle = _with_blanks(solution, blanks, rng)
         fruitless += 1
-        if puzzle is not None and puzzle not in found:
-            found[puzzle] = Puzzle(puzzle, solution)
+        if puzzle is not None and puzzle not in puzzles:
+            puzzles[puzzle] = Puzzle(puzzle, solution)
             fruitless = 0
-    return list(found.values())
+    return list(puzzles.values())
 
 
 def _with_blanks(solution: str, blanks: int, rng: random.Random) -> str | None:
@@ -124,7 +124,7 @@ def _with_blanks(solution: str, blanks: int, rng: random.Random) -> str | None:
     rng.shuffle(cells)
     for cell in cells:
         grid[cell] = "0"
-        # The rest had one solution, so another one has another digit in this cell.
+        # The grid before had one solution, so any other one has another digit in this cell.
         if next(_search("".join(grid), barred=(cell, solution[cell])), None):
             grid[cell] = solution[cell]
         elif grid.count("0") == blanks:
@@ -147,6 +147,47 @@ def _units_of(cell: int, size: int) -> tuple[int, int, int]:
     return row, size + column, 2 * size + row // box * box + column // box
 
 
+@dataclass
+class _Board:
+    """A grid that a search is filling. Sets of digits are bit masks: 1 << 0 is digit 1.
+
+    Attributes:
+        grid: as it was given, for messages.
+        values: digit of every cell, 0 = blank.
+        units_of: positions in `_units` of every cell's row, column and box.
+        missing: digits that each unit still lacks.
+        allowed: digits that may stand in each cell, whatever its units lack.
+        blank: the cells to be filled.
+        steps: digits that have been tried.
+    """
+
+    grid: str
+    values: list[int]
+    units_of: list[tuple[int, int, int]]
+    missing: list[int]
+    allowed: list[int]
+    blank: list[int]
+    steps: int = 0
+
+
+def _board(grid: str, barred: tuple[int, str] | None) -> _Board:
+    size = {16: 4, 81: 9}[len(grid)]
+    units_of = [_units_of(cell, size) for cell in range(size**2)]
+    every_digit = (1 << size) - 1
+    missing = [every_digit] * (3 * size)
+    allowed = [every_digit] * size**2
+    values = [int(digit) for digit in grid]
+    for cell, value in enumerate(values):
+        if value:
+            allowed[cell] = 1 << value - 1
+            for unit in units_of[cell]:
+                missing[unit] &= ~allowed[cell]
+    if barred is not None:
+        cell, digit = barred
+        allowed[cell] &= ~(1 << int(digit) - 1)
+    return _Board(grid, values, units_of, missing, allowed, [cell for cell, value in enumerate(values) if not value])
+
+
 def _search(grid: str, rng: random.Random | None = None, barred: tuple[int, str] | None = None) -> Iterator[str]:
     """Yield the solutions of a grid whose givens keep to the rules.
 
@@ -155,71 +196,56 @@ def _search(grid: str, rng: random.Random | None = None, barred: tuple[int, str]
         rng: to try digits in a random order; otherwise smaller ones come first.
         barred: a cell and a digit that must not stand there.
     """
-    size = {16: 4, 81: 9}[len(grid)]
-    units = _units(size)
-    units_of = [_units_of(cell, size) for cell in range(size**2)]
-    # Sets of digits are bit masks: 1 << 0 is digit 1.
-    every = (1 << size) - 1
-    missing = [every] * len(units)
-    allowed = [every] * size**2
-    values = [int(digit) for digit in grid]
-    for cell, value in enumerate(values):
-        if value:
-            allowed[cell] = 1 << value - 1
-            for unit in units_of[cell]:
-                missing[unit] &= ~allowed[cell]
-    if barred is not None:
-        allowed[barred[0]] &= ~(1 << int(barred[1]) - 1)
-    steps = 0
-    blank = [cell for cell, value in enumerate(values) if not value]
+    return _fill(_board(grid, barred), rng)
 
-    def next_choice() -> tuple[int, int]:
-        """Return the blank cell to fill next and the digits that may go there."""
-        fewest, chosen, choice = size + 1, -1, 0
-        possible = [0] * size**2
-        for cell in blank:
-            row, column, box = units_of[cell]
-            possible[cell] = digits = missing[row] & missing[column] & missing[box] & allowed[cell]
-            count = digits.bit_count()
-            if count < 2:
-                return cell, digits
-            if count < fewest:
-                fewest, chosen, choice = count, cell, digits
-        # No cell is settled, but a digit may have only one place left in a unit, or none.
-        for unit, cells in enumerate(units):
-            once = twice = 0
-            for cell in cells:
-                twice |= once & possible[cell]
-                once |= possible[cell]
-            if missing[unit] & ~once:
-                return cells[0], 0
-            if single := once & ~twice:
-                digit = single & -single
-                return next(cell for cell in cells if possible[cell] & digit), digit
-        return chosen, choice
 
-    def fill() -> Iterator[str]:
-        nonlocal steps
-        if not blank:
-            yield "".join(map(str, values))
-            return
-        cell, choice = next_choice()
-        digits = [digit for digit in range(1, size + 1) if choice >> digit - 1 & 1]
-        if not digits:
-            return
-        if rng is not None:
-            rng.shuffle(digits)
-        blank.remove(cell)
-        for digit in digits:
-            steps += 1
-            if steps > MAX_STEPS:
-                raise WiseMergeError(f"no end after {MAX_STEPS} steps; give the puzzle {grid} more givens")
-            values[cell] = digit
-            for unit in units_of[cell]:
-                missing[unit] ^= 1 << digit - 1
-            yield from fill()
-            for unit in units_of[cell]:
-                missing[unit] ^= 1 << digit - 1
-        blank.append(cell)
+def _fill(board: _Board, rng: random.Random | None) -> Iterator[str]:
+    """Yield every way to fill the blank cells; the board is afterwards as it was."""
+    if not board.blank:
+        yield "".join(map(str, board.values))
+        return
+    cell, choice = _next_choice(board)
+    digits = [digit for digit in range(1, choice.bit_length() + 1) if choice >> digit - 1 & 1]
+    if not digits:
+        return
+    if rng is not None:
+        rng.shuffle(digits)
+    board.blank.remove(cell)
+    for digit in digits:
+        board.steps += 1
+        if board.steps > MAX_STEPS:
+            raise WiseMergeError(f"no end after {MAX_STEPS} steps; give the puzzle {board.grid} more givens")
+        board.values[cell] = digit
+        for unit in board.units_of[cell]:
+            board.missing[unit] ^= 1 << digit - 1
+        yield from _fill(board, rng)
+        for unit in board.units_of[cell]:
+            board.missing[unit] ^= 1 << digit - 1
+    board.blank.append(cell)
 
-    return fill()
+
+def _next_choice(board: _Board) -> tuple[int, int]:
+    """Return the blank cell to fill next and the digits that may go there."""
+    missing, allowed, units_of = board.missing, board.allowed, board.units_of
+    fewest, chosen, choice = 10, -1, 0
+    possible = [0] * len(allowed)
+    for cell in board.blank:
+        row, column, box = units_of[cell]
+        possible[cell] = digits = missing[row] & missing[column] & missing[box] & allowed[cell]
+        count = digits.bit_count()
+        if count < 2:
+            return cell, digits
+        if count < fewest:
+            fewest, chosen, choice = count, cell, digits
+    # Every cell has several digits left, but a digit may have only one place left in a unit, or none.
+    for unit, cells in enumerate(_units(len(missing) // 3)):
+        once = twice = 0
+        for cell in cells:
+            twice |= once & possible[cell]
+            once |= possible[cell]
+        if missing[unit] & ~once:
+            return cells[0], 0
+        if single := once & ~twice:
+            digit = single & -single
+            return next(cell for cell in cells if possible[cell] & digit), digit
+    return chosen, choice

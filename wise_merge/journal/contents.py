@@ -5,46 +5,39 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from wise_merge import text
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal import records
-from wise_merge.journal.book import journal_files, lines_of
+from wise_merge.journal import lines
 from wise_merge.journal.evaluations import Asked, Rows, joined
+from wise_merge.journal.files import journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
 _FILE = re.compile(r"(?P<task>.*?)-?(?P<run>[0-9a-f]{16})(?![0-9a-f]).*\.jsonl")
-#: The settings that a line has room for, in lm-eval's and in vLLM's words.
-_SHOWN = (
-    *("do_sample", "temperature", "top_p", "top_k", "min_p", "seed"),
-    *("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"),
-)
-_LEFT = ("run", "task", "model", "settings")
-_UNKNOWN = "?"
-#: Seconds in which a process that writes goes on with the line that it is in.
+#: Stands for a task or a model whose line is damaged.
+UNKNOWN = "?"
+#: Seconds after which a process that is writing has finished its line.
 _SHORTLY = 0.2
 
 
 @dataclass
-class Kept:
+class KeptRun:
     """What a folder of journals holds of one run.
 
     Attributes:
         fingerprint: of the run.
-        task: its name; where the line that says so is damaged, what the file is called after.
+        task: its name; if the line with it is damaged, that in the file's name.
         run: None if that line is damaged.
         problems: what evaluations ask for -> problem; those whose line is damaged are missing.
         asked: what each process asked for in each evaluation.
         samples: problem id -> index -> sample.
-        files: that are called after it, in the order in which they count.
+        files: whose names have its fingerprint, in the order in which they count.
         bytes: of these files.
         changed: when its records were last written, in seconds since 1970.
         damaged: lines of these files that hold something that could not be used.
     """
 
     fingerprint: str
-    task: str = _UNKNOWN
+    task: str = UNKNOWN
     run: Run | None = None
     problems: dict[Ask, Problem] = field(default_factory=dict)
     asked: list[Evaluation] = field(default_factory=list)
@@ -57,27 +50,27 @@ class Kept:
     @property
     def model(self) -> str:
         """The name of the model, for people."""
-        return str((self.run.model if self.run else {}).get("name") or _UNKNOWN)
+        return str((self.run.model if self.run else {}).get("name") or UNKNOWN)
 
-    def take(self, record: records.Record) -> None:
+    def take(self, record: lines.Record) -> None:
         """Add what a record holds; of two of one kind and name the first counts."""
-        found = records.content(record)
-        if isinstance(found, Sample):
-            self.samples.setdefault(found.problem, {}).setdefault(found.index, found)
-        elif isinstance(found, Problem):
-            self.problems.setdefault(found.ask, found)
-        elif isinstance(found, Evaluation):
-            self.asked.append(found)
-        elif found is not None and self.run is None:
-            self.run, self.task = found, found.task
+        content = lines.content_of(record)
+        if isinstance(content, Sample):
+            self.samples.setdefault(content.problem, {}).setdefault(content.index, content)
+        elif isinstance(content, Problem):
+            self.problems.setdefault(content.ask, content)
+        elif isinstance(content, Evaluation):
+            self.asked.append(content)
+        elif content is not None and self.run is None:
+            self.run, self.task = content, content.task
 
 
 def holds_samples(directory: Path) -> bool:
     """Return whether a folder of journals holds any sample; reads no further than to the first."""
     return any(
-        isinstance(records.content(record), Sample)
+        isinstance(lines.content_of(record), Sample)
         for path in journal_files(directory)
-        for record in records.records(lines_of(path), lambda line: None)
+        for record in lines.whole_records(lines_of(path), lambda line: None)
     )
 
 
@@ -87,10 +80,10 @@ class Contents:
 
     Attributes:
         runs: by task and name of the model.
-        strange: files that are called after no run -> how many of their lines hold something that could not be used.
+        strange: files whose names have no fingerprint -> how many of their lines could not be used.
     """
 
-    runs: Sequence[Kept]
+    runs: Sequence[KeptRun]
     strange: dict[Path, int]
 
 
@@ -101,16 +94,16 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
         directory: of journals.
         texts: False leaves the completions empty, to save memory.
     """
-    runs: dict[str, Kept] = {}
+    runs: dict[str, KeptRun] = {}
     strange: dict[Path, int] = {}
-    # A run itself reads the files called after it only: they count first here, too.
-    elsewhere: list[tuple[float, records.Record]] = []
+    # A run reads only the files named after it; records in other files count after those.
+    elsewhere: list[tuple[float, lines.Record]] = []
     for path in _files(directory):
         name = _FILE.fullmatch(path.name)
-        own = runs.setdefault(name["run"], Kept(name["run"], name["task"] or _UNKNOWN)) if name else None
+        own = runs.setdefault(name["run"], KeptRun(name["run"], name["task"] or UNKNOWN)) if name else None
         damaged: list[bytes] = []
         status = path.stat()
-        for record in records.records(lines_of(path), damaged.append):
+        for record in lines.whole_records(lines_of(path), damaged.append):
             if not texts and "text" in record:
                 record["text"] = ""
             if own is not None and record["run"] == own.fingerprint:
@@ -127,93 +120,16 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
         own.changed = max(own.changed, status.st_mtime)
         own.damaged += len(damaged)
     for changed, record in elsewhere:
-        kept = runs.setdefault(record["run"], Kept(record["run"]))
+        kept = runs.setdefault(record["run"], KeptRun(record["run"]))
         kept.take(record)
         kept.changed = max(kept.changed, changed)
     ordered = sorted(runs.values(), key=lambda kept: (kept.task, kept.model, kept.fingerprint))
     return Contents(ordered, strange)
 
 
-def table(contents: Contents) -> str:
-    """Return the runs for people and pipes: a line each, aligned, without blanks within a cell."""
-    head = [*_LEFT, "problems", "samples", "n", "truncated", "tokens", "bytes", "damaged"]
-    return "\n".join(text.table([head, *map(_row, contents.runs)], "<" * len(_LEFT) + ">"))
-
-
-def remarks(contents: Contents) -> list[str]:
-    """Return what the reader of the table should know, in sentences."""
-    found: list[str] = []
-    for kept in contents.runs:
-        if kept.damaged:
-            files = ", ".join(path.name for path in kept.files)
-            found.append(f"{files}: {_lines(kept.damaged)} damaged and left out, such as of a run that was killed")
-        if kept.run is None:
-            found.append(
-                f"run {kept.fingerprint}: what it was drawn with stands in no line; the command that wrote it, run "
-                "again, writes it anew"
-            )
-        count = sum(any(problem in kept.samples for problem, _ in rows) for rows in evaluations(kept))
-        if count > 1:
-            found.append(
-                f"run {kept.fingerprint}: {count} evaluations with different problems, prompts or data; "
-                "--out parts them"
-            )
-    for path, damaged in contents.strange.items():
-        found.append(
-            f"{path.name}: its name has no run's fingerprint, so no run goes on there; {_lines(damaged)} damaged"
-        )
-    return found
-
-
-def _lines(count: int) -> str:
-    return "1 line is" if count == 1 else f"{count} lines are"
-
-
-def short_settings(kept: Kept) -> str:
-    """Return the settings of a run that matter most, such as temperature=1,top_p=0.95,seed=1234."""
-    settings = kept.run.settings if kept.run else {}
-    shown = [
-        f"{name}={_one_word(settings[name])}"
-        for name in _SHOWN
-        # Sampling is what is expected.
-        if settings.get(name) is not None and (name, settings[name]) != ("do_sample", True)
-    ]
-    return ",".join(shown) or _UNKNOWN
-
-
-def _row(kept: Kept) -> list[str]:
-    samples = [sample for found in kept.samples.values() for sample in found.values()]
-    truncated = sum(sample.finish_reason == "length" for sample in samples)
-    problems = {ask.problem for ask in kept.problems} | kept.samples.keys()
-    return [
-        kept.fingerprint,
-        _one_word(kept.task),
-        _one_word(kept.model),
-        short_settings(kept),
-        str(len(problems)),
-        str(len(samples)),
-        _range([len(kept.samples.get(problem, ())) for problem in problems]),
-        f"{100 * truncated / len(samples):.1f}%" if samples else "-",
-        str(sum(sample.tokens for sample in samples)),
-        str(kept.bytes),
-        str(kept.damaged),
-    ]
-
-
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return str(low) if low == high else f"{low}-{high}"
-
-
-def _one_word(value: Any) -> str:
-    """Return the value without blanks and what a terminal would obey."""
-    text = "_".join(str(value).split())
-    return "".join(letter if letter.isprintable() else "_" for letter in text) or _UNKNOWN
-
-
 def _is_written(path: Path, end: bytes) -> bool:
-    """Return whether a process is just writing the line at the end of a file."""
-    # Whoever asked by taking the lock might keep a run from it.
+    """Return whether a process is still writing the last line of a file."""
+    # The lock is not taken to find out, as that could keep a run from taking it.
     if Path(f"{path}.lock").exists():
         time.sleep(_SHORTLY)
     last = b""
@@ -232,11 +148,11 @@ def _files(directory: Path) -> list[Path]:
     return files
 
 
-def evaluations(kept: Kept) -> list[Rows]:
-    """Return the rows of lm-eval's samples in each evaluation of a run, those first that were asked for first.
+def evaluations(kept: KeptRun) -> list[Rows]:
+    """Return the rows of lm-eval's samples in each evaluation of a run, oldest first.
 
-    An evaluation that asks for nothing that another does not ask for as well is part of that one: so a run
-    that was taken up again, or with another --limit, is one. Of two that ask for the same the newer counts.
+    An evaluation whose rows are all in another one is part of that one: so a run that was resumed, or
+    repeated with a larger --limit, is one evaluation. Of two with the same rows the newer counts.
     """
     best: dict[frozenset[tuple[str, int | None]], Asked] = {}
     first: dict[frozenset[tuple[str, int | None]], int] = {}
@@ -245,24 +161,24 @@ def evaluations(kept: Kept) -> list[Rows]:
         best[pairs] = one
         first.setdefault(pairs, one.opened)
     whole = [pairs for pairs in best if not any(pairs < other for other in best)]
-    # Where the first part of it stood: then a folder keeps its name when its evaluation grows.
+    # In the order of their first parts, so that a folder keeps its name when its evaluation grows.
     whole.sort(key=lambda pairs: min(opened for part, opened in first.items() if part <= pairs))
     return [best[pairs].rows for pairs in whole]
 
 
-def _with_unasked(kept: Kept) -> list[Asked]:
-    """Return the evaluations of a run, oldest first, with the problems that none asks for as its line is damaged."""
-    found = joined(kept.asked)
+def _with_unasked(kept: KeptRun) -> list[Asked]:
+    """Return the evaluations of a run, oldest first, with the problems whose evaluation is in a damaged line."""
+    known = joined(kept.asked)
     asked = {ask for share in kept.asked for ask in share.asks}
     unasked: dict[str, Asked] = {}
     for problem in kept.problems.values():
         if problem.ask in asked:
             continue
-        # Those that were written down together belong together.
-        homes = [one for one in found if one.id == problem.evaluation]
+        # Problems that were written by one evaluation belong together.
+        homes = [one for one in known if one.id == problem.evaluation]
         if len(homes) == 1 and all(problem.doc_id != doc_id for _, doc_id in homes[0].rows):
             home = homes[0]
         else:
             home = unasked.setdefault(problem.evaluation, Asked(problem.evaluation, problem.opened, {}))
         home.rows[problem.id, problem.doc_id] = problem.facts
-    return sorted([*found, *unasked.values()], key=lambda one: one.opened)
+    return sorted([*known, *unasked.values()], key=lambda one: one.opened)

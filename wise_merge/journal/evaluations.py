@@ -25,12 +25,12 @@ class Asked:
 
 
 def rows(evaluation: Evaluation) -> Rows:
-    """Return the rows that the share of one process has."""
+    """Return the rows that one process asked for."""
     return {(ask.problem, ask.doc_id): ask.facts for ask in evaluation.asks}
 
 
 def joined(lines: Iterable[Evaluation]) -> list[Asked]:
-    """Return the evaluations that lines tell of, oldest first; lines may be doubled and in any order.
+    """Return the evaluations of the lines, oldest first; lines may be repeated and in any order.
 
     If a launch evaluates several times, the n-th times of its processes belong together.
     """
@@ -41,7 +41,7 @@ def joined(lines: Iterable[Evaluation]) -> list[Asked]:
     for (identity, _), times in sorted(shares.items()):
         for number, (_, line) in enumerate(sorted(times.items())):
             together.setdefault((identity, number), []).append(line)
-    found = [
+    evaluations = [
         Asked(
             identity,
             min(line.opened for line in parts),
@@ -49,4 +49,4 @@ def joined(lines: Iterable[Evaluation]) -> list[Asked]:
         )
         for (identity, _), parts in together.items()
     ]
-    return sorted(found, key=lambda one: one.opened)
+    return sorted(evaluations, key=lambda one: one.opened)

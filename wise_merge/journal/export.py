@@ -1,4 +1,4 @@
-"""From a folder of journals to files that `wise-merge score` reads, laid out and called as lm-eval does it.
+"""From a folder of journals to files that `wise-merge score` reads, with lm-eval's layout and names.
 
 OUT/<model>-<run>/samples_<task>_<date>.jsonl, one row per problem as of `--log_samples`, with what only the
 journal knows in parallel lists.
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal.contents import Contents, Kept, evaluations
+from wise_merge.journal.contents import Contents, KeptRun, evaluations
 from wise_merge.journal.evaluations import Rows
 from wise_merge.journal.records import Ask, Problem
 
@@ -80,7 +80,7 @@ def sentence(exported: Exported) -> str:
     return "\n".join(lines)
 
 
-def _path(out: Path, kept: Kept, number: int) -> Path:
+def _path(out: Path, kept: KeptRun, number: int) -> Path:
     date = datetime.fromtimestamp(kept.changed).isoformat(timespec="microseconds").replace(":", "-")
     again = f"-{number}" if number > 1 else ""
     folder = f"{_file_name(Path(kept.model).name)}-{kept.fingerprint}{again}"
@@ -91,25 +91,25 @@ def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")[-_LONGEST_NAME:] or "_"
 
 
-def _known(kept: Kept, rows: Rows) -> list[Problem]:
+def _known(kept: KeptRun, rows: Rows) -> list[Problem]:
     """Return the problems of an evaluation whose lines are whole."""
     asks = [Ask(problem, doc_id, facts) for (problem, doc_id), facts in rows.items()]
     return [kept.problems[ask] for ask in asks if ask in kept.problems]
 
 
-def _write(kept: Kept, rows: Rows, path: Path) -> Exported:
+def _write(kept: KeptRun, rows: Rows, path: Path) -> Exported:
     problems = _known(kept, rows)
     counts = {problem.id: len(kept.samples.get(problem.id, ())) for problem in problems}
     most = max(counts.values())
-    # By number, as lm-eval has them; those without one come last and are called by their id.
+    # By number, as in lm-eval's files; problems without one come last, by their id.
     ordered = sorted(problems, key=lambda problem: (problem.doc_id is None, problem.doc_id or 0, problem.id))
     written = [problem for problem in ordered if counts[problem.id]]
     known = all(sample.logprob is not None for problem in written for sample in kept.samples[problem.id].values())
     asked = {ask.problem for share in kept.asked for ask in share.asks}
-    # Samples of whose problem no line tells may be of any evaluation.
+    # Samples whose problem is in no line may be of any evaluation.
     stray = kept.samples.keys() - {ask.problem for ask in kept.problems} - asked
     lost = ({problem for problem, _ in rows} | stray) - {problem.id for problem in problems}
-    _write_whole(path, (_row(kept, problem, with_logprob=known) for problem in written))
+    _write_rows(path, (_row(kept, problem, with_logprob=known) for problem in written))
     return Exported(
         path,
         len(written),
@@ -123,7 +123,7 @@ def _number(problem: Problem) -> str:
     return problem.id if problem.doc_id is None else str(problem.doc_id)
 
 
-def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
+def _row(kept: KeptRun, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
     samples = [sample for _, sample in sorted(kept.samples[problem.id].items())]
     settings = dict(kept.run.settings) if kept.run else {}
     return {
@@ -136,14 +136,14 @@ def _row(kept: Kept, problem: Problem, *, with_logprob: bool) -> dict[str, Any]:
         "index": [sample.index for sample in samples],
         "finish_reason": [sample.finish_reason for sample in samples],
         "tokens": [sample.tokens for sample in samples],
-        # Scores with gaps could rank no problem.
+        # A score that is missing for some samples could not rank a problem.
         **({"logprob": [sample.logprob for sample in samples]} if with_logprob else {}),
         "seed": [sample.seed for sample in samples],
     }
 
 
-def _write_whole(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write beside and rename, so that nobody finds half a file."""
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows under another name and rename the file, so that no half file is ever seen."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

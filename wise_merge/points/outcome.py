@@ -8,8 +8,8 @@ from wise_merge.answers.benchmarks import Judged
 from wise_merge.estimators.diversity import operations
 from wise_merge.journal.records import finite
 from wise_merge.points.point import Point
-from wise_merge.results.problem import Problem
-from wise_merge.results.verdicts import Facts, facts_of
+from wise_merge.results.reading.problem import Problem
+from wise_merge.results.verdicts import JudgedProblem, judged_problem
 from wise_merge.tasks.completion import Completion
 
 #: The scorer whose scores are the mean log-probabilities of the samples under the model itself.
@@ -77,7 +77,7 @@ class Outcome:
         """The fewest samples of a problem."""
         return min((problem.n for problem in self.problems), default=0)
 
-    def facts(self) -> tuple[Facts, ...]:
+    def facts(self) -> tuple[JudgedProblem, ...]:
         """Return what all figures are made of (`wise_merge.results.summary`), in the order of the problems."""
         # With gaps the scores cannot rank, so they are dropped, as in the journal's export.
         known = all(logprob is not None for problem in self.problems for logprob in problem.logprobs)
@@ -107,7 +107,7 @@ def _counts(items: Sequence[str]) -> tuple[int, ...]:
     return tuple(sorted((items.count(item) for item in set(items)), reverse=True))
 
 
-def _facts(problem: ProblemOutcome, *, ranked: bool) -> Facts:
+def _facts(problem: ProblemOutcome, *, ranked: bool) -> JudgedProblem:
     scores: dict[str, tuple[float, ...]] = {}
     if ranked:
         scores[OWN_LOGPROB] = tuple(logprob for logprob in problem.logprobs if logprob is not None)
@@ -124,7 +124,7 @@ def _facts(problem: ProblemOutcome, *, ranked: bool) -> Facts:
         problem.operations,
         problem.cut_off,
     )
-    return facts_of(as_read, problem.answers, problem.correct)
+    return judged_problem(as_read, problem.answers, problem.correct)
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from wise_merge.points import Outcome, Point, Results, read_results
 from wise_merge.publish.merged import Merged, same_recipe
 from wise_merge.recipes.models import ingredients
 from wise_merge.recipes.reading import load_yaml
-from wise_merge.results.summary import Summary, check_k, metrics, summarize
+from wise_merge.results.metrics import check_k, metrics
+from wise_merge.results.summary import Summary, summarize
 
 #: The roles, in the order in which they are shown.
 SHOWN = ("early", "this model", "late")

@@ -17,8 +17,9 @@ from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Checkpoint, Coordinate, Point
+from wise_merge.results.metrics import check_k, metrics
 from wise_merge.results.names import cut
-from wise_merge.results.summary import Curve, Summary, check_k, metrics, summarize
+from wise_merge.results.summary import Curve, Summary, summarize
 
 #: What the points of a group share: checkpoints, method and dtypes.
 _Key = tuple[tuple[Checkpoint, ...], str, str | None, str | None]

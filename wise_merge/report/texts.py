@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wise_merge.journal import records
-from wise_merge.journal.book import journal_files, lines_of
+from wise_merge.journal import lines, records
+from wise_merge.journal.files import journal_files, lines_of
 from wise_merge.points.outcome import Outcome
 
 #: Limit of characters of all completions together; compressed, they take at most half as much of the page.
@@ -143,10 +143,10 @@ def _read(journal: Path, runs: Collection[str], samples: int, longest: int, watc
     if not journal.is_dir() or not samples:
         return found
     for path in watch(journal_files(journal)):
-        for record in records.records(lines_of(path), lambda line: None):
+        for record in lines.whole_records(lines_of(path), lambda line: None):
             if record["run"] not in runs:
                 continue
-            content = records.content(record)
+            content = lines.content_of(record)
             if isinstance(content, records.Sample) and content.index < samples:
                 kept = found.samples.setdefault((record["run"], content.problem), {})
                 # If an index occurs twice, the first counts, as in the sweep.

@@ -1,6 +1,7 @@
-"""The shape in which facts travel: samples read from files, the figures made of them, and both written down.
+"""The one shape in which facts travel: samples read from files, judged, summarised and written down.
 
-`rows` knows files and their lines, `columns` what a column holds, `samples` the samples of a
-problem, `summary` the figures, `export` JSON and CSV. The judging is that of `answers`, the
-formulas are those of `estimators`.
+`reading` turns files into problems with their samples; `verdicts` judges these; `metrics` computes
+each figure for each problem, `summary` the means with their intervals and `comparison` the paired
+differences of two files; `export` writes JSON and CSV, `cells` and `names` the parts of tables.
+The judging is that of `answers`, the formulas are those of `estimators`.
 """

@@ -1,4 +1,4 @@
-"""How a figure stands in a table with its standard error and its interval; a dash is what is not known."""
+"""The cells of tables: a figure with its standard error and its interval; a dash stands for NaN."""
 
 import math
 
@@ -7,7 +7,7 @@ from wise_merge.results.summary import Estimate
 
 
 def with_error(value: float, standard_error: float) -> str:
-    """Return 0.412 ± 0.011, or 0.412 ±   -   of a single problem, as wide.
+    """Return 0.412 ± 0.011, or 0.412 ±   -   if the error is NaN, in the same width.
 
     >>> with_error(0.5, float("nan"))
     '0.500 ±   -  '

@@ -12,29 +12,20 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.problem import Samples
-from wise_merge.results.summary import LEVEL, Compared, Summary
-from wise_merge.results.verdicts import Facts, Verdicts
+from wise_merge.results.comparison import Comparison
+from wise_merge.results.reading.problem import Samples
+from wise_merge.results.summary import LEVEL, Summary
+from wise_merge.results.verdicts import JudgedProblem, Verdicts
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A file of samples with everything that was made of it; `name` tells it from the other files."""
+    """A file of samples with its verdicts and figures, under a name that no other file has."""
 
     name: str
     samples: Samples
     verdicts: Verdicts
     summary: Summary
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two files on the same problems: the names, how many problems, and the differences, second minus first."""
-
-    first: str
-    second: str
-    problems: int
-    compared: Sequence[Compared]
 
 
 def write_json(path: Path, scored: Sequence[Scored], comparisons: Sequence[Comparison], *, seed: int) -> None:
@@ -70,13 +61,13 @@ def write_csv(path: Path, scored: Sequence[Scored]) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that nobody finds half a file; into a pipe or a device directly."""
+    """Write a file under another name and rename it, so that no half file is ever seen; write to pipes directly."""
     try:
         if _is_stream(path):
             with path.open("ab") as stream:
                 stream.write(content)
             return
-        # A link stays one.
+        # A symbolic link stays one.
         whole = path.resolve()
         whole.parent.mkdir(parents=True, exist_ok=True)
         partial = whole.with_name(whole.name + ".partial")
@@ -108,7 +99,7 @@ def _file(one: Scored) -> dict[str, Any]:
     }
 
 
-def _problem(problem: Facts) -> dict[str, Any]:
+def _problem(problem: JudgedProblem) -> dict[str, Any]:
     """Return the facts of a problem: verdicts by answer; by sample only where scores tell samples apart."""
     facts: dict[str, Any] = {"id": problem.id, "gold": problem.gold, "n": problem.n, "c": problem.c}
     answers = problem.answers or (None,) * problem.n

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.majority import count_votes
-from wise_merge.results.problem import Problem, Samples
+from wise_merge.results.reading.problem import Problem, Samples
 from wise_merge.text import counted
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What all figures are made of: the n judged samples of one problem, in an order that says nothing.
+class JudgedProblem:
+    """The n judged samples of one problem, from which all figures are computed, in an order that says nothing.
 
     Attributes:
         id: of the problem.
@@ -59,15 +59,15 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """The facts of every problem, and how far the verdicts agree with those of the file, if it has any."""
+    """Every problem, judged, and how far our verdicts agree with those of the file, if it has any."""
 
-    problems: tuple[Facts, ...]
+    problems: tuple[JudgedProblem, ...]
     agreement: Agreement | None
     notes: tuple[str, ...]
 
 
 def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | None = None) -> Verdicts:
-    """Return the facts of all problems of a file.
+    """Return all problems of a file, judged.
 
     Args:
         samples: as read; with its own verdicts if `file_verdicts`.
@@ -84,16 +84,14 @@ def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | Non
         processes=processes,
     )
     tally: Counter[tuple[bool, bool]] = Counter()
-    facts = []
-    for problem, (answers, correct) in zip(
-        samples.problems, ((verdict.answers, verdict.correct) for verdict in judged), strict=True
-    ):
-        facts.append(facts_of(problem, answers, correct))
+    problems = []
+    for problem, verdict in zip(samples.problems, judged, strict=True):
+        problems.append(judged_problem(problem, verdict.answers, verdict.correct))
         if problem.labels is not None:
-            pairs = zip(correct, problem.labels, strict=True)
+            pairs = zip(verdict.correct, problem.labels, strict=True)
             tally.update((ours, theirs) for ours, theirs in pairs if theirs is not None)
     agreement = Agreement(tally.total(), tally[True, True], tally[False, False], tally[True, False], tally[False, True])
-    return Verdicts(tuple(facts), agreement if tally else None, ())
+    return Verdicts(tuple(problems), agreement if tally else None, ())
 
 
 def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
@@ -109,15 +107,15 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
             processes=processes,
         )
         votes.update((problem.id, verdict.answers) for problem, verdict in zip(by_benchmark, judged, strict=True))
-    facts = []
+    problems = []
     conflicts = 0
     for problem in samples.problems:
         if problem.labels is None:
             raise WiseMergeError(f"{samples.path}: problem {problem.id} has no verdicts")
         labels = [bool(label) for label in problem.labels]
-        made = facts_of(problem, votes[problem.id], labels)
-        conflicts += bool(made.answers and count_votes(made.answers, made.correct).mixed)
-        facts.append(made)
+        judged_one = judged_problem(problem, votes[problem.id], labels)
+        conflicts += bool(judged_one.answers and count_votes(judged_one.answers, judged_one.correct).mixed)
+        problems.append(judged_one)
     notes = []
     if conflicts:
         notes.append(
@@ -126,13 +124,13 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
         )
     if votes and all(vote is None for vote in votes.values()):
         notes.append("the file has neither completions nor answers, so there is no vote")
-    return Verdicts(tuple(facts), None, tuple(notes))
+    return Verdicts(tuple(problems), None, tuple(notes))
 
 
-def facts_of(
+def judged_problem(
     problem: Problem, answers: tuple[str | None, ...] | None, correct: "list[bool] | tuple[bool, ...]"
-) -> Facts:
-    """Return the facts of a problem whose samples have been judged."""
+) -> JudgedProblem:
+    """Return a problem with the verdicts on its samples."""
     votes = answers if answers is not None else (None,) * problem.n
     scorers = sorted(problem.scores)
     samples = sorted(
@@ -141,7 +139,7 @@ def facts_of(
         key=lambda sample: (sample[0] is None, sample[0] or "", *sample[1:]),
     )
     votes, correct, *scores = zip(*samples, strict=True)
-    return Facts(
+    return JudgedProblem(
         problem.id,
         None if problem.gold is None else str(problem.gold),
         tuple(correct),

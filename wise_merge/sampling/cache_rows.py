@@ -1,7 +1,7 @@
-"""Rows of what a model has kept of its prompts: repeated for their samples, dropped when they are finished.
+"""Rows of a model's key-value cache: repeated for the samples of a prompt, dropped when they are finished.
 
 transformers can pick rows of a cache (`reorder_cache`), for beam search; here a prompt's row becomes the
-K rows of its samples. What cannot be picked is refused, never guessed at.
+K rows of its samples. A cache whose rows cannot be picked is refused.
 """
 
 import functools
@@ -22,11 +22,11 @@ class _Absent:
     """Stands for a class that this transformers does not have."""
 
 
-# `transformers_parts` asks for both before they are used.
+# `transformers_parts` checks that both exist before they are used.
 DynamicLayer: Any = getattr(cache_utils, "DynamicLayer", _Absent)
 StaticLayer: Any = getattr(cache_utils, "StaticLayer", _Absent)
 
-#: Tokens for which a cache has room beyond those that it holds.
+#: A cache is enlarged by room for so many tokens at a time.
 _ROOM = 128
 
 
@@ -35,12 +35,12 @@ class NotShareableError(Exception):
 
 
 def check(model_kwargs: Mapping[str, Any]) -> None:
-    """Raise unless the rows of all that a model has kept of the prompts can be picked."""
+    """Raise unless rows can be picked from all that the model keeps between steps."""
     caches = [value for value in model_kwargs.values() if isinstance(value, Cache)]
     if not caches:
         raise NotShareableError("it keeps no cache of transformers' kind")
     for cache in caches:
-        # One of its own kind may keep more than its layers, such as MiniMax's.
+        # A subclass may keep more than its layers, such as MiniMax's.
         if type(cache) is not DynamicCache or any(isinstance(layer, StaticLayer) for layer in cache.layers):
             raise NotShareableError(f"its cache, a {type(cache).__name__}, cannot be expanded")
     for name, value in model_kwargs.items():
@@ -49,7 +49,7 @@ def check(model_kwargs: Mapping[str, Any]) -> None:
 
 
 def pick(model_kwargs: Mapping[str, Any], index: Tensor, rows: int) -> dict[str, Any]:
-    """Return what the next step needs of the rows `index` out of so many; rows may be repeated."""
+    """Return `model_kwargs` for the rows `index` out of `rows` rows; rows may be repeated."""
     return {name: _picked(name, value, index, rows) for name, value in model_kwargs.items()}
 
 
@@ -85,7 +85,7 @@ class _RoomyLayer(DynamicLayer):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        # All of its fields, whichever this transformers has: dtype is one until 5.23, not from 5.24 on.
+        # All fields of the layer, which differ between versions: dtype is one until 5.23, not from 5.24 on.
         self.__dict__.update(layer.__dict__)
         # [rows, heads, tokens and room, channels]; what is in use are views of them.
         self._room = self.keys, self.values
@@ -102,7 +102,7 @@ class _RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Keep the rows `beam_idx`, each of which is in its place or comes from beyond those that are kept."""
+        """Keep the rows `beam_idx`: each stays in its place or comes from behind the rows that are kept."""
         tokens, rows = self.keys.shape[-2], len(beam_idx)
         for place, origin in enumerate(beam_idx.tolist()):
             if place != origin:

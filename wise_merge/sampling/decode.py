@@ -1,12 +1,13 @@
 """The loop over tokens: each distinct prompt is read once, and every row draws from random numbers of its own.
 
 transformers prepares everything (logits processors, stopping criteria, cache) and hands it to `_Loop`
-as its `custom_generate`, so what is drawn from is what `generate` itself would draw from. Two things
+as its `custom_generate`, so the distribution of each token is that of `generate` itself. Two things
 are different: rows of one prompt share its prefill, and a row that is finished leaves the batch.
 
 What it uses of transformers beyond its public interface is listed in `hosts.transformers_parts`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,17 +21,17 @@ from wise_merge.sampling import cache_rows, seeds
 
 #: Random numbers made at a time for a row.
 _BLOCK = 64
-#: Steps between two looks for stop strings in tokens that a tokenizer would not have made of them.
+#: Steps between two searches for stop strings that are made of unusually many tokens.
 _WIDE_EVERY = 32
 
 
-#: Logits processors that look at scores and lengths only, so that padding on the left is nothing to them.
+#: Logits processors that use scores and lengths only, so that padding on the left does not matter to them.
 _BLIND = {
     *("TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper", "MinPLogitsWarper", "TopHLogitsWarper"),
     *("TypicalLogitsWarper", "EpsilonLogitsWarper", "EtaLogitsWarper", "LogitNormalization"),
     *("InfNanRemoveLogitsProcessor", "SuppressTokensLogitsProcessor", "MinNewTokensLengthLogitsProcessor"),
 }
-#: Those that look at the tokens of a row, padding included, but remember nothing of it.
+#: Logits processors that use the tokens of a row, padding included, but keep no state.
 _LOOKING = {
     *("RepetitionPenaltyLogitsProcessor", "NoRepeatNGramLogitsProcessor", "NoBadWordsLogitsProcessor"),
     *("SequenceBiasLogitsProcessor", "MinLengthLogitsProcessor", "ExponentialDecayLengthPenalty"),
@@ -55,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What came of a row.
+    """A row that has been drawn.
 
     Attributes:
-        tokens: the new ones, with that which ended the row.
+        tokens: the new ones, including the one that ended the row.
         logprob: mean log-probability of these under the model's own distribution, in nats.
         stopped: whether an end-of-sequence token or a stop string ended it, rather than the limit.
     """
@@ -69,22 +70,22 @@ class Drawn:
 
 
 class StopStrings:
-    """Tells which rows end with one of some strings, as lm-eval's criterion does, but of each row by itself.
+    """Finds which rows end with one of some strings, as lm-eval's criterion does, but for each row by itself.
 
-    Empty strings, at which that ends everything after a token, are passed over.
+    Empty strings are ignored; lm-eval's criterion ends every row at them after one token.
     """
 
     def __init__(self, tokenizer: Any, strings: Sequence[str]) -> None:
         self._tokenizer, self._strings = tokenizer, [string for string in strings if string]
-        # As many tokens as lm-eval looks at; a few more than the string has, for it may be spelt otherwise.
+        # As many tokens as lm-eval looks at: a few more than the string has, as it may be tokenized otherwise.
         spelt = [len(tokenizer.encode(string, add_special_tokens=False)) for string in self._strings]
         self._narrow = max(spelt, default=0) + 2
-        # A token stands for a byte at least.
+        # Every token stands for at least one byte.
         longest = max((len(string.encode("utf-8", "replace")) for string in self._strings), default=0)
         self._wide = max(self._narrow, longest + 2) + _WIDE_EVERY
 
-    def found(self, rows: Sequence[list[int]]) -> list[bool]:
-        """Return for each row of new tokens, all of one length, whether it has just come to an end."""
+    def reached(self, rows: Sequence[list[int]]) -> list[bool]:
+        """Return for each row of new tokens, all of one length, whether a stop string has just ended it."""
         if not self._strings or not rows:
             return [False] * len(rows)
         window = self._wide if len(rows[0]) % _WIDE_EVERY == 0 else self._narrow
@@ -103,7 +104,7 @@ def draw(
     share: bool = True,
     encoder_decoder: bool = False,
 ) -> None:
-    """Draw all rows in one batch and call `finished` with each as soon as it is.
+    """Draw all rows in one batch, and call `finished` with each row as soon as it has ended.
 
     Args:
         generate: `model.generate` with whatever settings; called with input_ids, attention_mask,
@@ -156,11 +157,11 @@ def draw(
 
 
 class _PaddingSeenError(Exception):
-    """What is drawn would depend on how far a prompt was padded."""
+    """The samples would depend on how far a prompt is padded."""
 
 
 class _Loop:
-    """What `generate` calls in place of its own loop."""
+    """The loop that `generate` calls in place of its own."""
 
     def __init__(
         self,
@@ -172,10 +173,11 @@ class _Loop:
         padded: bool,
         share: bool,
     ) -> None:
-        # What belongs to the rows that are still there, in their order.
+        # Of the rows that are still in the batch, in their order.
         self._rows, self._tokens = list(rows), [[] for _ in rows]  # type: list[Row], list[list[int]]
         self._origin, self._finished, self._stops = origin, finished, stops
         self._padded, self._share = padded, share
+        self._done = [False] * len(rows)
         self.begun = False
 
     def __call__(
@@ -197,27 +199,16 @@ class _Loop:
             raise cache_rows.NotShareableError("it is an encoder-decoder model")
         sampled = bool(generation_config.do_sample)
         ends = {token for criterion in stopping_criteria for token in _end_tokens(criterion)}
-        logits, model_kwargs = _read(
-            model, model._prefill(input_ids, generation_config, model_kwargs), model_kwargs, input_ids.device
-        )
-        if self._share:
-            cache_rows.check(model_kwargs)
-            if list(self._origin) != list(range(len(input_ids))):
-                index = torch.tensor(self._origin, device=input_ids.device)
-                prompts = len(input_ids)
-                input_ids, logits = input_ids[index], logits[index]
-                model_kwargs = cache_rows.pick(model_kwargs, index, prompts)
-                cache_rows.check_expanded(model_kwargs, prompts, len(index))
-            cache_rows.make_room(model_kwargs)
-        # float64 is not to be had on Apple's GPUs.
-        wide = torch.float32 if input_ids.device.type == "mps" else torch.float64
-        total = torch.zeros(len(input_ids), dtype=wide, device=input_ids.device)
-        done = [False] * len(self._rows)
+        input_ids, logits, model_kwargs = self._prefill(model, input_ids, generation_config, model_kwargs)
+        device = input_ids.device
+        # Apple's GPUs have no float64.
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        total = torch.zeros(len(input_ids), dtype=wide, device=device)
         step = 0
         with model._optimize_model_for_decode():
             while True:
                 if sampled and step % _BLOCK == 0:
-                    numbers = self._numbers(step).to(input_ids.device, wide)
+                    numbers = self._numbers(step).to(device, wide)
                 scores = logits_processor(input_ids, logits)
                 if sampled:
                     new = _invert(torch.softmax(scores, dim=-1), numbers[:, step % _BLOCK], wide)
@@ -226,43 +217,80 @@ class _Loop:
                 total += logits.gather(1, new[:, None])[:, 0] - torch.logsumexp(logits, dim=-1)
                 input_ids = torch.cat([input_ids, new[:, None]], dim=-1)
                 step += 1
-                new_tokens, ended = torch.stack([new, stopping_criteria(input_ids, None).to(new.dtype)]).tolist()
-                for tokens, token in zip(self._tokens, new_tokens, strict=True):
-                    tokens.append(token)
-                stopped = [
-                    found or token in ends
-                    for found, token in zip(self._stops.found(self._tokens), new_tokens, strict=True)
-                ]
-                leaving = [
-                    place
-                    for place, row in enumerate(self._rows)
-                    if not done[place] and (stopped[place] or ended[place] or step >= row.limit)
-                ]
-                if leaving:
-                    sums = total.tolist()
-                    for place in leaving:
-                        done[place] = True
-                        if sampled and sums[place] != sums[place]:
-                            raise WiseMergeError(
-                                "the model's scores are not numbers (NaN), so nothing can be drawn; its weights are "
-                                "broken, or another dtype is needed (--model_args dtype=float32)"
-                            )
-                        drawn = Drawn(list(self._tokens[place]), sums[place] / step, stopped[place])
-                        self._finished(self._rows[place], drawn)
-                    if all(done):
+                if self._finish_rows(new, stopping_criteria(input_ids, None), ends, total, step, sampled=sampled):
+                    if all(self._done):
                         return input_ids
                     if self._share:
-                        stay = cache_rows.filled(done)
-                        index = torch.tensor(stay, device=input_ids.device)
+                        stay = cache_rows.filled(self._done)
+                        index = torch.tensor(stay, device=device)
                         model_kwargs = cache_rows.pick(model_kwargs, index, len(input_ids))
                         input_ids, total = input_ids[index], total[index]
                         if sampled:
                             numbers = numbers[index]
-                        self._rows = [self._rows[place] for place in stay]
-                        self._tokens = [self._tokens[place] for place in stay]
-                        done = [False] * len(stay)
+                        self._keep(stay)
                 inputs = model.prepare_inputs_for_generation(input_ids, next_sequence_length=1, **model_kwargs)
-                logits, model_kwargs = _read(model, model(**inputs, return_dict=True), model_kwargs, input_ids.device)
+                logits, model_kwargs = _read(model, model(**inputs, return_dict=True), model_kwargs, device)
+
+    def _prefill(
+        self, model: Any, input_ids: Tensor, generation_config: Any, model_kwargs: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Any]]:
+        """Read the prompts; return ids, scores of the next token, a row per sample, and the model's cache."""
+        outputs = model._prefill(input_ids, generation_config, model_kwargs)
+        logits, model_kwargs = _read(model, outputs, model_kwargs, input_ids.device)
+        if not self._share:
+            return input_ids, logits, model_kwargs
+        cache_rows.check(model_kwargs)
+        prompts = len(input_ids)
+        if list(self._origin) != list(range(prompts)):
+            index = torch.tensor(self._origin, device=input_ids.device)
+            input_ids, logits = input_ids[index], logits[index]
+            model_kwargs = cache_rows.pick(model_kwargs, index, prompts)
+            cache_rows.check_expanded(model_kwargs, prompts, len(index))
+        cache_rows.make_room(model_kwargs)
+        return input_ids, logits, model_kwargs
+
+    def _finish_rows(
+        self, new: Tensor, ended: Tensor, ends: set[int], total: Tensor, step: int, *, sampled: bool
+    ) -> bool:
+        """Add a token to each row and hand over the rows that are finished by it; return whether there are any.
+
+        Args:
+            new: the tokens, [rows].
+            ended: whether transformers' criteria end each row, [rows].
+            ends: end-of-sequence tokens.
+            total: sum of the log-probabilities of each row's tokens, [rows].
+            step: how many tokens each row has.
+            sampled: whether tokens are drawn, rather than the most probable ones taken.
+        """
+        new_tokens, has_ended = torch.stack([new, ended.to(new.dtype)]).tolist()
+        for tokens, token in zip(self._tokens, new_tokens, strict=True):
+            tokens.append(token)
+        stopped = [
+            at_stop_string or token in ends
+            for at_stop_string, token in zip(self._stops.reached(self._tokens), new_tokens, strict=True)
+        ]
+        finished = [
+            place
+            for place, row in enumerate(self._rows)
+            if not self._done[place] and (stopped[place] or has_ended[place] or step >= row.limit)
+        ]
+        sums = total.tolist() if finished else []
+        for place in finished:
+            self._done[place] = True
+            if sampled and math.isnan(sums[place]):
+                raise WiseMergeError(
+                    "the model's scores are not numbers (NaN), so nothing can be drawn; its weights are "
+                    "broken, or another dtype is needed (--model_args dtype=float32)"
+                )
+            drawn = Drawn(list(self._tokens[place]), sums[place] / step, stopped[place])
+            self._finished(self._rows[place], drawn)
+        return bool(finished)
+
+    def _keep(self, stay: Sequence[int]) -> None:
+        """Drop all rows but those at these places."""
+        self._rows = [self._rows[place] for place in stay]
+        self._tokens = [self._tokens[place] for place in stay]
+        self._done = [False] * len(stay)
 
     def _check_processors(self, names: Sequence[str]) -> None:
         unknown = [name for name in names if name not in _BLIND | _LOOKING]
@@ -272,7 +300,7 @@ class _Loop:
             raise _PaddingSeenError
 
     def _numbers(self, step: int) -> Tensor:
-        """Return the next random numbers of every row that is there, [rows, _BLOCK]."""
+        """Return the next random numbers of every row in the batch, [rows, _BLOCK]."""
         return torch.from_numpy(np.stack([seeds.uniforms(row.seed, step, _BLOCK) for row in self._rows]))
 
 
@@ -298,7 +326,7 @@ def _read(
     model_kwargs = model._update_model_kwargs_for_generation(
         outputs, model_kwargs, is_encoder_decoder=model.config.is_encoder_decoder
     )
-    # A copy, or the scores of the whole prompt would be kept.
+    # A copy, so that the scores of the whole prompt can be freed.
     return outputs.logits[:, -1].to(copy=True, dtype=torch.float32, device=device), model_kwargs
 
 
@@ -306,8 +334,8 @@ def _invert(probabilities: Tensor, numbers: Tensor, wide: torch.dtype) -> Tensor
     """Return the token that each row's random number in [0, 1) falls on, [rows]; never one of probability 0."""
     cumulative = probabilities.cumsum(dim=-1, dtype=wide)
     whole = cumulative[:, -1:]
-    # The product may be rounded up to the whole, beyond which there is no token.
+    # Rounding may lift the product to the total, at which there is no token.
     targets = torch.minimum(numbers[:, None] * whole, torch.nextafter(whole, torch.zeros_like(whole)))
-    found = torch.searchsorted(cumulative, targets, right=True)[:, 0]
-    # Only scores that are not numbers lead beyond; these are found out later.
-    return found.clamp_(max=probabilities.shape[-1] - 1)
+    tokens = torch.searchsorted(cumulative, targets, right=True)[:, 0]
+    # Only NaN leads beyond the vocabulary; `_finish_rows` refuses it.
+    return tokens.clamp_(max=probabilities.shape[-1] - 1)

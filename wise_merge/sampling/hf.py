@@ -24,10 +24,11 @@ from wise_merge.hosts.part import first_fault
 from wise_merge.kernels import threads
 from wise_merge.sampling import decode, seeds
 from wise_merge.sampling.cache_rows import NotShareableError
-from wise_merge.sampling.sampler import Deliver, Pending, Sampler
+from wise_merge.sampling.problems import Deliver, Pending
+from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion
 
-#: Of a model's configuration: where it comes from, and how it is computed rather than what.
+#: Entries of a model's configuration that do not change what is computed.
 _NOT_OF_THE_SAMPLES = {"_name_or_path", "name_or_path", "transformers_version", "_attn_implementation", "use_cache"}
 
 #: Prompts share a batch if they differ by at most so many tokens, or a quarter of the longest.
@@ -37,7 +38,7 @@ _PROMPT_TOKENS = 8192
 
 
 class HFPassK(Sampler, HFLM):
-    """lm-eval's `hf` that reads each prompt once for its K samples and has every sample as soon as it is finished.
+    """lm-eval's `hf` that reads each prompt once for its K samples and keeps every sample as soon as it is finished.
 
     `--model_args` takes whatever `hf` takes, and
 
@@ -55,21 +56,21 @@ class HFPassK(Sampler, HFLM):
     def __init__(
         self, *args: Any, journal: str | Path | None = None, seed: int | str | None = None, **kwargs: Any
     ) -> None:
-        self._note(journal, seed)
+        self._set_journal_and_seed(journal, seed)
         super().__init__(*args, **kwargs)
         self._spread_over_ranks(kwargs.get("tp_plan"))
         rows = self.batch_size_per_gpu
         self._modest = not (isinstance(rows, int) and rows > 1)
         self._rows = max(1, int(self.max_batch_size or 64)) if self._modest else rows
         self._padding_is_nothing: bool | None = None
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
 
     def _spread_over_ranks(self, tp_plan: Any) -> None:
         """Have every process that `accelerate launch` started draw a share of the problems."""
         accelerator = getattr(self, "accelerator", None)
         if accelerator is None or tp_plan is not None:
             return
-        # The parent spreads them over several GPUs of a machine only, and counts each machine's processes from 0.
+        # The parent class spreads problems over the GPUs of one machine only, and counts its processes from 0.
         self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
         leave_process_group_at_exit()
 
@@ -80,7 +81,7 @@ class HFPassK(Sampler, HFLM):
         return values[0]
 
     def _fault(self) -> str | None:
-        """Return what of the hosts is not as the loop over tokens needs it, None = all is."""
+        """Return what the hosts lack of what the loop over tokens needs, None = nothing."""
         return first_fault((*lm_eval_parts.HF, *transformers_parts.LOOP))
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
@@ -111,7 +112,7 @@ class HFPassK(Sampler, HFLM):
         fault = first_fault(transformers_parts.SHARED_PREFILL)
         share = fault is None
         if fault is not None:
-            self._tell_once(f"{versions.described('transformers')}: a prompt is read once per sample, for {fault}")
+            self._warn_once(f"{versions.described('transformers')}: a prompt is read once per sample, for {fault}")
         waiting = sorted(asked, key=lambda row: (-len(row.prompt), asked[row][0].prompt))
         while waiting:
             batch = self._batch(waiting)
@@ -120,14 +121,14 @@ class HFPassK(Sampler, HFLM):
                 out_of_memory = False
             except NotShareableError as reason:
                 share, out_of_memory = False, False
-                self._tell_once(
+                self._warn_once(
                     f"{self.tokenizer_name}: a prompt is read once per sample, as by --model hf, for {reason}"
                 )
             except RuntimeError as error:
                 out_of_memory = isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
                 if not out_of_memory or len(batch) == 1:
                     raise
-            # Not within the except clause: the error holds on to what the batch had in memory.
+            # Outside the except clause, as the error keeps the batch in memory.
             if out_of_memory:
                 clear_device_cache(garbage_collection=True)
                 self._rows = (len(batch) + 1) // 2
@@ -160,14 +161,14 @@ class HFPassK(Sampler, HFLM):
         )
 
     def _batch(self, waiting: Sequence[decode.Row]) -> list[decode.Row]:
-        """Return the rows to draw next: as many as fit, of prompts of about one length, for shorter ones are padded."""
+        """Return the rows to draw next: as many as fit, of prompts of similar length, as shorter ones are padded."""
         longest = len(waiting[0].prompt)
         shortest = longest - max(_SLACK, longest // 4)
         batch: list[decode.Row] = []
         prompts = 0
         for row in waiting[: self._rows]:
             prompts += not batch or row.prompt is not batch[-1].prompt
-            # Whoever sets no batch size gets none that takes up the memory with prompts.
+            # Without a batch size from the user, prompts must not fill the memory.
             if len(row.prompt) < shortest or (batch and self._modest and prompts * longest > _PROMPT_TOKENS):
                 break
             batch.append(row)
@@ -176,9 +177,9 @@ class HFPassK(Sampler, HFLM):
         return batch
 
     def _pads(self, longer: tuple[int, ...], shorter: tuple[int, ...]) -> bool:
-        """Return whether a prompt may be padded: the model gives the same completion of one that is, masks and all.
+        """Return whether a prompt may be padded: whether the model gives the same completion with masked padding.
 
-        Found out once, by the first two prompts that would share a batch.
+        Tried once, with the first two prompts that would share a batch.
         """
         if self._padding_is_nothing is None:
             if self.backend != "causal" or _one_table_for_all(_described(self.model.config)):
@@ -186,11 +187,11 @@ class HFPassK(Sampler, HFLM):
                 return False
             row = decode.Row(shorter, seed=0, limit=2)
             greedy, stops = {"do_sample": False, "temperature": 0.0}, decode.StopStrings(self.tokenizer, [])
-            found: list[dict[decode.Row, decode.Drawn]] = [{}, {}]
-            for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), found, strict=True):
+            results: list[dict[decode.Row, decode.Drawn]] = [{}, {}]
+            for rows, drawn in zip(([row], [decode.Row(longer, seed=0, limit=2), row]), results, strict=True):
                 self._decode(rows, drawn.__setitem__, greedy, stops, share=False)
-            alone, padded = (drawn[row] for drawn in found)
-            # Rounding apart, which is some 1e-6 in float32.
+            alone, padded = (drawn[row] for drawn in results)
+            # Up to rounding, which is some 1e-6 in float32.
             tolerance = 1e-4 if self.model.dtype in (torch.float32, torch.float64) else 0.1
             self._padding_is_nothing = (
                 alone.tokens == padded.tokens and abs(alone.logprob - padded.logprob) <= tolerance
@@ -217,7 +218,7 @@ class HFPassK(Sampler, HFLM):
                 f"task {one.task}: completions of up to max_gen_toks={longest} tokens leave no room for the prompt in "
                 f"the model's {self.max_length}; lower it, or raise max_length in --model_args"
             )
-        # By itself: in a batch, whether a start token is put before a prompt depends on the first of them.
+        # Encoded alone: in a batch, the first prompt decides whether a start token is put before all of them.
         tokens, _ = self.tok_batch_encode([one.prompt], left_truncate_len=room, truncation=self.truncation)
         if not tokens.numel():
             raise TaskInputError(
@@ -227,13 +228,13 @@ class HFPassK(Sampler, HFLM):
         return tuple(tokens[0].long().tolist())
 
     def _limit(self, one: Pending, prompt: int, longest: int, whole: Any) -> int:
-        """Return the most new tokens after a prompt of so many."""
+        """Return the most new tokens after a prompt of so many tokens."""
         if whole is not None:
-            self._tell_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
+            self._warn_once("`max_length` in generation kwargs. Please use `max_gen_toks` instead.")
         if whole is None and longest <= 0:
             raise TaskInputError(f"task {one.task}: max_gen_toks must be at least 1; got {longest}")
         total = prompt + longest if whole is None else int(whole)
-        # As the parent counts: of an encoder-decoder model, the completion has its start token and no prompt.
+        # As the parent class counts: the sequence of an encoder-decoder model has a start token and no prompt.
         limit = total - (1 if self.backend == "seq2seq" else prompt)
         if limit <= 0:
             raise TaskInputError(
@@ -242,13 +243,13 @@ class HFPassK(Sampler, HFLM):
             )
         return limit
 
-    def _tell_once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
+    def _warn_once(self, line: str) -> None:
+        if line not in self._warned:
+            self._warned.add(line)
             log.warning(line)
 
     def _completion(self, row: decode.Row, drawn: decode.Drawn, until: Sequence[str]) -> Completion:
-        """Return what the parent makes of these tokens."""
+        """Return the completion that the parent class makes of these tokens."""
         tokens = drawn.tokens
         if isinstance(self.think_end_token, int) and self.think_end_token in tokens:
             tokens = tokens[len(tokens) - tokens[::-1].index(self.think_end_token) :]
@@ -296,7 +297,7 @@ def _described(config: Any) -> dict[str, Any]:
 
 
 def _adapters(model: Any) -> dict[str, Any]:
-    """Return what adapters do beside their weights: the scale of LoRA's is in none of them."""
+    """Return the configurations of adapters, as the scale of LoRA is not in its weights."""
     adapters = getattr(model, "peft_config", None)
     if not isinstance(adapters, Mapping):
         return {}
@@ -308,7 +309,7 @@ def _adapters(model: Any) -> dict[str, Any]:
 
 
 def _one_table_for_all(config: Any) -> bool:
-    """Return whether positions of all rows of a batch depend on the longest, as with these two kinds of RoPE."""
+    """Return whether the positions of all rows depend on the longest row of a batch, as in two kinds of RoPE."""
     if isinstance(config, Mapping):
         kinds = [config.get("rope_type"), config.get("type")]
         return "longrope" in kinds or "dynamic" in kinds or any(map(_one_table_for_all, config.values()))
@@ -322,7 +323,7 @@ def _tokenization(tokenizer: Any) -> dict[str, Any]:
         rules = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
     else:
         rules = json.loads(backend.to_str())
-        # Left there by the last call.
+        # These two are left by the last call.
         rules = {name: value for name, value in rules.items() if name not in ("truncation", "padding")}
     return {
         "rules": rules,
@@ -338,5 +339,5 @@ def _digest(described: Mapping[str, Any]) -> str:
 
 
 def _in_order(value: Any) -> Any:
-    # The order of a set is another in each process.
+    # The order of a set differs between processes.
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)

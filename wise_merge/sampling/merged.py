@@ -1,6 +1,6 @@
 """`hf-passk` whose weights are replaced while it runs: by any elementwise merge of checkpoints.
 
-No merged model is written. What stands in the module after `replace_weights` equals, bit for bit, what
+No merged model is written. The weights of the module after `replace_weights` equal, bit for bit, what
 `mergekit-yaml` writes for the recipe and transformers loads from there.
 """
 
@@ -26,7 +26,7 @@ class MergedHF(HFPassK):
     _bar_stays = False
 
     def __init__(self, first: Path, **model_args: Any) -> None:
-        """Load the first checkpoint; `model_args` are those of `hf-passk` but for `pretrained`."""
+        """Load the first checkpoint; `model_args` are those of `hf-passk` except `pretrained`."""
         self._merged: tuple[str, str] | None = None
         self._unchanging: dict[str, Any] | None = None
         self._models: dict[tuple[Path, ...], OpenModels] = {}
@@ -65,7 +65,7 @@ class MergedHF(HFPassK):
         if models.has_separate_head:
             self._untie()
         absent = {name for name in models.names() - self._places.keys() if not COMPUTED.search(name)}
-        # A tied LM head may be stored nowhere, or in one of the files.
+        # A tied LM head may be stored in some of the checkpoints or in none.
         missing = {name for name in self._places.keys() - models.names() if not self._is_tied(name, models.names())}
         if not absent and not missing:
             return models
@@ -87,7 +87,7 @@ class MergedHF(HFPassK):
         head.weight = torch.nn.Parameter(embeddings.weight.detach().clone(), requires_grad=False)
         self.model.config.tie_word_embeddings = False
         self._places = in_memory(self.model.state_dict())
-        # Those of tied checkpoints leave the head out, which is no longer written with the embeddings.
+        # Opened again: for tied checkpoints the head was left out, and now it has its own memory to be written.
         self._models.clear()
 
     def _is_tied(self, name: str, stored: set[str]) -> bool:
@@ -98,8 +98,8 @@ class MergedHF(HFPassK):
 
     def _state(self, folder: Path) -> dict[str, torch.Tensor]:
         """Return the tensors of a checkpoint as transformers converts them, in the widest dtype of its files."""
-        found = {header.dtype for header in read_headers(folder).values()}
-        stored = [getattr(torch, name) for code, name in FLOATING.items() if code in found]
+        codes = {header.dtype for header in read_headers(folder).values()}
+        stored = [getattr(torch, name) for code, name in FLOATING.items() if code in codes]
         dtype = max(stored, key=lambda dtype: dtype.itemsize, default=torch.float32)
         model = type(self.model).from_pretrained(folder, dtype=dtype)
         return in_memory(model.state_dict())
@@ -118,14 +118,14 @@ class MergedHF(HFPassK):
     def _identity(self) -> dict[str, Any]:
         weights = self._weights()
         if self._unchanging is None:
-            # The vocabulary of a tokenizer takes as long to write down as many merges to compute.
+            # Kept, as serialising a tokenizer's vocabulary takes as long as many merges.
             self._unchanging = super()._identity()
         assert self._merged is not None
         return {**json.loads(json.dumps(self._unchanging)), "name": self._merged[0], "weights": weights}
 
 
 def model_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments of a model after refusing those under which its weights are no plain tensors of a checkpoint."""
+    """Return model arguments after refusing those under which the weights are not the tensors of a checkpoint."""
     for name in ("pretrained", "peft", "delta", "gguf_file", "autogptq", "gptqmodel", "load_in_4bit", "load_in_8bit"):
         if given.get(name):
             raise WiseMergeError(

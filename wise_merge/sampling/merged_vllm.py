@@ -16,9 +16,9 @@ from wise_merge.hosts.part import first_fault
 from wise_merge.recipes.models import Ingredients
 from wise_merge.recipes.schema import Recipe
 from wise_merge.sampling import vllm, vllm_engine, vllm_worker
-from wise_merge.sampling.sampler import Deliver, Pending
+from wise_merge.sampling.problems import Deliver, Pending
 
-#: Model arguments under which the weights of the engine, or what it keeps of prompts, are not all replaced.
+#: Model arguments under which some weights, or cached keys and values, would not be replaced.
 _REFUSED = {
     **dict.fromkeys(("pretrained", "worker_extension_cls"), "the sweep sets it"),
     **dict.fromkeys(("lora_local_path", "enable_lora"), "the weights are those of whole checkpoints"),
@@ -34,7 +34,7 @@ class MergedVLLM(vllm.VLLMPassK):
     _bar_stays = False
 
     def __init__(self, first: Path, **model_args: Any) -> None:
-        """Start the engine on the first checkpoint; `model_args` are those of `vllm-passk` but for `pretrained`."""
+        """Start the engine on the first checkpoint; `model_args` are those of `vllm-passk` except `pretrained`."""
         for name, why in _REFUSED.items():
             if model_args.get(name):
                 raise WiseMergeError(f"model_args {name} cannot be used in a sweep ({why}); leave it out")
@@ -78,7 +78,7 @@ class MergedVLLM(vllm.VLLMPassK):
         )
         with self._death_explained(), vllm_engine.death_noticed(self.model.llm_engine):
             failures = self.model.collective_rpc("wise_merge_replace", args=arguments)
-            # Otherwise the keys and values of prompts seen before would go on to be those of other weights.
+            # Cached keys and values of earlier prompts belong to the former weights.
             forgotten = self.model.reset_prefix_cache(reset_running_requests=True)
         for failure in failures:
             if failure is not None:
@@ -93,7 +93,7 @@ class MergedVLLM(vllm.VLLMPassK):
         return self._merged
 
     def _weights(self) -> str | None:
-        # Not of the checkpoint that was loaded: `_identity` says which merge has taken its place.
+        # No digest of the checkpoint that was loaded: `_identity` names the merge that replaced it.
         return None
 
     def _draw(self, pending: Sequence[Pending], deliver: Deliver) -> None:
@@ -101,7 +101,7 @@ class MergedVLLM(vllm.VLLMPassK):
         super()._draw(pending, deliver)
 
     def _model_generate(self, *args: Any, **kwargs: Any) -> Any:
-        # lm-eval's other questions, such as log-likelihoods.
+        # lm-eval's other kinds of requests, such as log-likelihoods.
         self._current()
         return super()._model_generate(*args, **kwargs)
 

@@ -34,7 +34,7 @@ def uniforms(seed: int, start: int, count: int) -> np.ndarray:
     seed: a counter-based generator, whose streams of different keys are independent.
     """
     block, offset = divmod(start, 4)
-    # The raw words are the same in every version of numpy, which is not promised of its floats.
+    # numpy promises the same raw words in every version, but not the same floats.
     words: np.ndarray = np.random.Philox(key=seed, counter=block).random_raw(offset + count)[offset:]
     numbers: np.ndarray = (words >> np.uint64(11)) * 2.0**-53
     return numbers

@@ -20,7 +20,8 @@ from wise_merge.hosts.lm_eval import parts as lm_eval_parts
 from wise_merge.hosts.lm_eval.registration import TaskInputError, log
 from wise_merge.hosts.part import first_fault
 from wise_merge.sampling import seeds
-from wise_merge.sampling.sampler import Deliver, Pending, Sampler
+from wise_merge.sampling.problems import Deliver, Pending
+from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion
 
 try:
@@ -39,7 +40,7 @@ except ImportError as cause:
 #: The most samples of one request: VLLM_MAX_N_SEQUENCES is 16384 unless set.
 LARGEST_REQUEST = 8192
 
-#: Model arguments that say where and how fast, not what is drawn. Any other one starts a journal of its own.
+#: Model arguments that do not change what is drawn. A run with any other one has a fingerprint of its own.
 _NOT_OF_THE_SAMPLES = {
     *("model", "revision", "tokenizer", "tokenizer_revision", "dtype", "quantization", "max_model_len", "enable_lora"),
     *("max_lora_rank", "seed", "trust_remote_code", "download_dir", "disable_log_stats", "max_logprobs"),
@@ -67,7 +68,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
     """
 
     _host, _parent = "vllm", "vllm"
-    _parents_share = 1024
+    _parent_draws_at_once = 1024
 
     def __init__(
         self,
@@ -78,7 +79,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         data_parallel_size: int | str = 1,
         **kwargs: Any,
     ) -> None:
-        self._note(journal, seed)
+        self._set_journal_and_seed(journal, seed)
         fault = first_fault(vllm_parts.REPLICAS) if int(data_parallel_size) > 1 else None
         if fault is not None:
             raise TaskInputError(
@@ -97,7 +98,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
             kwargs["enable_chunked_prefill"] = False
         places = [*args[:1], *(kwargs.get(name) for name in ("pretrained", "tokenizer", "lora_local_path"))]
         before = {place: _state(place) for place in places if place}
-        # An engine within this process seeds torch, from whose seed lm-eval's --seed is known.
+        # An engine within this process seeds torch, and lm-eval's --seed is read from torch's seed.
         with torch.random.fork_rng(devices=[]), _replicas(int(data_parallel_size)):
             super().__init__(*args, **kwargs)
         mode = getattr(self.model.llm_engine.model_config, "logprobs_mode", "raw_logprobs")
@@ -105,7 +106,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         if logprobs and not self._logprobs:
             log.warning("log-probabilities are those of the model only with logprobs_mode=raw_logprobs; left out")
 
-        # Now, since the files may be those of another merge when samples are drawn.
+        # Digested now, as the files may be those of another merge by the time samples are drawn.
         self._files = self._digests() if self._journal is not None else {}
         for place, state in before.items():
             if self._journal is not None and _state(place) != state:
@@ -126,10 +127,10 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         return _digest(self.model_args["model"], self.model_args["revision"])
 
     def _fault(self) -> str | None:
-        """Return what of the hosts is not as drawing sample by sample needs it, None = all is."""
+        """Return what the hosts lack of what drawing sample by sample needs, None = nothing."""
         return first_fault((*lm_eval_parts.VLLM, *vllm_parts.ENGINE))
 
-    def _parents_settings(self, one: Pending, index: int) -> dict[str, Any]:
+    def _settings_for_parent(self, one: Pending, index: int) -> dict[str, Any]:
         """Return the generation settings with which the parent draws a sample: with the seed that it has anyway."""
         return {**one.settings, "seed": seeds.sample_seed(one.seed, index)}
 
@@ -184,7 +185,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
             tokens, max_tokens = maybe_truncate(
                 encoded, max_gen_toks=max_tokens, max_model_len=self.max_length, side=self.truncation_side, verbose=True
             )
-            # Within thoughts a stop string of the task means nothing.
+            # The task's stop strings must not end a thinking model within its thoughts.
             stop = [string for string in until if string == eos] if self.think_end_token else until
             for first, count in _runs(one.missing):
                 # At temperature 0, vLLM draws nothing.
@@ -198,14 +199,14 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
                 }
                 try:
                     params = SamplingParams(**{**settings, **ours})
-                # What it raises has been of several classes.
+                # The class of the error differs between versions of vLLM.
                 except Exception as error:
                     raise TaskInputError(f"generation settings of task {one.task}: {error}") from error
                 requests.append(vllm_engine.Request(one, first, tokens, until, params))
         return sorted(requests, key=lambda request: (-len(request.tokens), request.pending.prompt))
 
     def _completion(self, request: vllm_engine.Request, index: int, parts: Sequence[Any]) -> Completion:
-        """Return a finished sample from what the engine said of it, in order."""
+        """Return a finished sample from the engine's outputs for it, in order."""
         reason = str(parts[-1].finish_reason)
         if reason in ("abort", "error"):
             raise WiseMergeError(
@@ -218,7 +219,7 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         total = parts[-1].cumulative_logprob
         return Completion(
             text,
-            # A thinking model is not stopped by the strings of the task, which end its answer all the same.
+            # The answer of a thinking model ends at the task's stop strings, though generation does not.
             finish_reason="length" if reason == "length" and text == whole else "stop",
             tokens=tokens,
             logprob=None if total is None or not tokens else total / tokens,
@@ -284,7 +285,7 @@ def _digest(model: str, revision: str | None) -> str:
 
             path = Path(snapshot_download(model, revision=revision, local_files_only=True))
         return fingerprint.of_folder(path)
-    # Whatever the Hub's library or the folder has against it.
+    # The Hub's library and the file system raise errors of many classes.
     except Exception as error:
         reason = first_line(error)
         raise TaskInputError(
@@ -294,7 +295,7 @@ def _digest(model: str, revision: str | None) -> str:
 
 
 def _state(place: str) -> list[tuple[str, int, int]]:
-    """Return names, sizes and times of the files of a local checkpoint; nothing of one that is somewhere else."""
+    """Return names, sizes and times of the files of a local checkpoint; an empty list if it is not local."""
     path = Path(place)
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

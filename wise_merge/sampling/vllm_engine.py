@@ -1,7 +1,7 @@
-"""vLLM's engine, asked for samples one request per problem and listened to sample by sample.
+"""Drives vLLM's engine: one request per problem, and each sample handed over when it is finished.
 
 `drive` steps an engine of one process, `Replicas` has several copies of a model behind vLLM's own
-balancer. Either hands over a sample when it is finished, not when the last of its request is.
+balancer. Both hand over a sample when it is finished, not when its whole request is.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from vllm import SamplingParams
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineDeadError
 
-from wise_merge.sampling.sampler import Pending
+from wise_merge.sampling.problems import Pending
 
 try:
     from vllm.inputs import tokens_input
 except ImportError:
-    # Before its engines took prompts that need nothing done to them.
+    # Older engines take a `TokensPrompt`, which they still process.
     from vllm import TokensPrompt as tokens_input
 
 
@@ -46,7 +46,7 @@ class Request:
     params: SamplingParams
 
 
-#: Called with what came of a request: one sample, or the first token or all the rest of it.
+#: Called with each output of a request: a whole sample, or its first token, or the rest of it.
 Receive = Callable[[Request, Any], None]
 
 
@@ -54,11 +54,11 @@ def reporting(*, logprobs: bool) -> dict[str, Any]:
     """Return the sampling parameters that say what comes back, and when: a sample's first token, then its rest.
 
     Args:
-        logprobs: whether log-probabilities of the tokens are wanted.
+        logprobs: whether to return log-probabilities of the tokens.
     """
     chosen: dict[str, Any] = {"output_kind": RequestOutputKind.DELTA, "logprobs": 0 if logprobs else None}
     fields = SamplingParams.__struct_fields__
-    # Without it, as before 0.32, there is an output per token: slower, but the same in the end.
+    # Without this setting, as before 0.32, there is one output per token: slower, with the same result.
     if "stream_interval" in fields:
         chosen["stream_interval"] = 1 << 30
     if "flat_logprobs" in fields:
@@ -69,7 +69,7 @@ def reporting(*, logprobs: bool) -> dict[str, Any]:
 def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_request: Any) -> None:
     """Hand all requests to the engine, a window of samples at a time, and what comes of them to `receive`.
 
-    Those who ask for a hundred thousand samples have not the memory for as many requests.
+    A window, as the requests of a hundred thousand samples would not fit into memory.
     """
     waiting, window = deque(requests), _window(engine.vllm_config)
     running: dict[str, Request] = {}
@@ -96,7 +96,7 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
         running.clear()
         raise
     finally:
-        # The engine may go on to be used, and must not come back with these.
+        # The engine may be used again, and must not return outputs of these requests then.
         if running:
             engine.abort_request(list(running))
 
@@ -105,7 +105,7 @@ def drive(engine: Any, requests: Iterable[Request], receive: Receive, lora_reque
 def death_noticed(engine: Any) -> Iterator[None]:
     """Have `step` and `collective_rpc` raise `EngineDeadError` when the process of the engine was killed.
 
-    As where memory ran out. vLLM (0.32) notices, and goes on to wait for output that never comes.
+    This happens when memory runs out. vLLM (0.32) notices, but keeps waiting for output that never comes.
     """
     client: Any = getattr(engine, "engine_core", None)
     over = threading.Event()
@@ -135,14 +135,14 @@ def _settle(done: Iterable["asyncio.Task[Any]"], following: "set[asyncio.Task[An
 
 
 def _window(config: Any) -> int:
-    """Return how many samples keep an engine busy: as many again as it runs at a time."""
+    """Return how many samples keep an engine busy: twice as many as it runs at a time."""
     return 2 * int(config.scheduler_config.max_num_seqs)
 
 
 def _spare_token_texts(engine: Any) -> None:
-    """Keep vLLM from making a text of every single token beside its log-probability, which took half of their time.
+    """Keep vLLM from decoding every single token for its log-probability, which took half of that time.
 
-    Where its insides are others, it just takes that time.
+    Where its internals differ, nothing is changed.
     """
     states = getattr(getattr(engine, "output_processor", None), "request_states", {})
     for state in states.values():
@@ -166,7 +166,7 @@ class Replicas:
         # As `vllm.LLM` has it.
         arguments = {"disable_log_stats": True, **arguments, "data_parallel_size": replicas}
         self.llm_engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-        # Once the interpreter is on its way down, it could not end its processes.
+        # When the interpreter shuts down, the engine can no longer end its processes.
         weakref.finalize(self, self.llm_engine.shutdown)
         # The engine's tasks belong to the loop in which it is first used.
         self._loop = asyncio.new_event_loop()
@@ -188,7 +188,7 @@ class Replicas:
 
     def collective_rpc(self, method: str, args: tuple[Any, ...]) -> list[Any]:
         """Call a method of every worker of every copy, and return what each returns."""
-        # vLLM's own asks all copies, and returns what the first one says.
+        # vLLM's method calls all copies and returns the result of the first.
         every = getattr(self.llm_engine.engine_core, "call_utility_all_async", None)
 
         async def call() -> list[Any]:
@@ -226,7 +226,7 @@ class Replicas:
             nonlocal running
             prompt = tokens_input(prompt_token_ids=request.tokens)
             stream = self.llm_engine.generate(prompt, request.params, self._name(), lora_request=lora_request)
-            # Closed, a stream has the engine forget its request.
+            # Closing a stream makes the engine drop its request.
             async with aclosing(stream):
                 async for output in stream:
                     _spare_token_texts(self.llm_engine)

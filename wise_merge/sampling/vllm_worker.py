@@ -1,6 +1,6 @@
 """What a sweep adds to each of vLLM's workers: its weights are replaced by a merge of checkpoints, in place.
 
-Every worker reads the checkpoints and computes the merge itself; between processes go names and numbers, no
+Every worker reads the checkpoints and computes the merge itself; processes exchange names and numbers, no
 weights. From there on vLLM's own `reload_weights` does what it does when it loads a checkpoint: it finds the
 parameter, fused or not, takes the worker's share of it, and packs it for the processor.
 """
@@ -22,7 +22,7 @@ from wise_merge.tensors.deferred import DeferredMerge
 from wise_merge.tensors.in_memory import OpenModels, merge_of
 from wise_merge.tensors.layout import PlannedTensor
 
-#: The checkpoints that this process opened last, by their folders and names: one set has many recipes.
+#: The checkpoints that this process opened last, by folders and names, as many merges are made of one set.
 _open: dict[tuple[str | None, ...], OpenModels] = {}
 
 
@@ -64,10 +64,10 @@ class MergingWorker:
 
 
 class _Merge:
-    """The weights of a merge as vLLM wants them: names and tensors, without an error on the way.
+    """Yields the weights of a merge to vLLM as names and tensors, and raises no error while it does.
 
-    After one, vLLM would keep what it has read of the current layer and count it as a part of the next model's. So
-    weights of the first checkpoint follow then.
+    After an error, vLLM would keep the part of the current layer that it has read, and add it to the next model's. So
+    the weights of the first checkpoint follow instead.
 
     Attributes:
         error: what was wrong, None = nothing so far.
@@ -86,7 +86,7 @@ class _Merge:
             elif any(other.stride() != inputs[0].stride() for other in inputs):
                 yield tensor.name, self._merged(tensor, inputs)
             else:
-                # The worker's share alone is computed, once, where it is written; of a tied LM head nothing.
+                # Only this worker's shard is computed, as it is written; a tied LM head is not computed at all.
                 dtype = getattr(torch, tensor.out_dtype)
                 yield tensor.name, DeferredMerge(inputs, dtype, partial(self._merged, tensor))
 

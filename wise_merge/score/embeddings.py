@@ -55,7 +55,7 @@ def semantic_diversity(
     return np.array(diversities)
 
 
-#: From texts to their embeddings, and from texts to how many of them are too long to be read to the end.
+#: From texts to their embeddings; and from texts to how many of them are cut because they are too long.
 _Embedder = tuple[Callable[[Sequence[str]], np.ndarray], Callable[[Sequence[str]], int]]
 
 

@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import parse_fields
-from wise_merge.results.export import Comparison, Scored, write_csv, write_json
+from wise_merge.results.export import Scored, write_csv, write_json
+from wise_merge.results.metrics import Metric, check_k, metrics
 from wise_merge.results.names import names
-from wise_merge.results.problem import Samples
-from wise_merge.results.rows import sample_files
-from wise_merge.results.samples import choose_benchmarks, read_samples
-from wise_merge.results.summary import Metric, check_k, compare, metrics, summarize
+from wise_merge.results.reading.benchmark_choice import choose_benchmarks
+from wise_merge.results.reading.columns import parse_fields
+from wise_merge.results.reading.problem import Samples
+from wise_merge.results.reading.rows import sample_files
+from wise_merge.results.reading.samples import read_samples
+from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import judge
 from wise_merge.score import table
+from wise_merge.score.comparisons import compare_files, not_compared
 from wise_merge.text import bar, counted, printable, shortened
 
 #: Rejected rows that are shown one by one.
@@ -27,7 +30,7 @@ _SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class ScoreSettings:
     """What the command line says: see `wise-merge score --help`."""
 
     k: Sequence[int] | None = None
@@ -48,9 +51,9 @@ class Settings:
     processes: int | None = None
 
 
-def run(
+def score_files(
     paths: Sequence[Path],
-    settings: Settings,
+    settings: ScoreSettings,
     *,
     json: Path | None = None,
     csv: Path | None = None,
@@ -76,16 +79,16 @@ def run(
     for (name, path), choice in zip(named[:1] if settings.pool else named, chosen, strict=False):
         further = files[1:] if settings.pool else []
         name = f"{name} and {len(further)} more" if further else name
-        one, found = _score(path, further, name, settings, *choice)
+        one, file_metrics = _score(path, further, name, settings, *choice)
         say(("\n" if scored else "") + table.of_file(one))
         scored.append(one)
-        values[name] = found
+        values[name] = file_metrics
     if len(scored) > 1:
         say("\n" + table.overview(scored))
-    comparisons, refused = _compare(scored, values, settings)
+    comparisons, refused = compare_files(scored, values, common=settings.common, seed=settings.seed)
     for comparison in comparisons:
         say("\n" + table.of_comparison(comparison))
-    apart = _apart(scored)
+    apart = not_compared(scored)
     if apart:
         say("\n" + "\n".join(apart))
     if json is not None:
@@ -98,7 +101,7 @@ def run(
         draw([(one.name, one.summary) for one in scored], figures)
     rejected = sum(_report_rejected(one.samples, settings.skip_bad) for one in scored)
     if refused:
-        # Only now: the figures of each file are right, whatever they may be compared with.
+        # Raised last, as the figures of each file are right even if two files cannot be compared.
         raise WiseMergeError(refused)
     return not rejected or settings.skip_bad
 
@@ -127,7 +130,7 @@ def _check_outputs(files: Sequence[Path], outputs: Mapping[str, Path | None]) ->
         taken[path.resolve()] = f"also the file of {option}"
 
 
-def _benchmarks(files: Sequence[Path], settings: Settings) -> list[tuple[str | None, str]]:
+def _benchmarks(files: Sequence[Path], settings: ScoreSettings) -> list[tuple[str | None, str]]:
     """Return by which benchmark each file is read, and why."""
     if settings.benchmark is not None:
         return [(settings.benchmark, "as asked")] * len(files)
@@ -136,7 +139,7 @@ def _benchmarks(files: Sequence[Path], settings: Settings) -> list[tuple[str | N
 
 
 def _score(
-    path: Path, more: Sequence[Path], name: str, settings: Settings, benchmark: str | None, why: str
+    path: Path, more: Sequence[Path], name: str, settings: ScoreSettings, benchmark: str | None, why: str
 ) -> tuple[Scored, list[Metric]]:
     keep_texts = bool(settings.scorers or settings.embeddings)
     samples = read_samples(
@@ -165,19 +168,19 @@ def _score(
         k, n = max(settings.k or [0]), [problem.n for problem in verdicts.problems]
         mend = f", or leave out problems with fewer samples by --min-n {k}" if min(n) < k <= max(n) else ""
         raise WiseMergeError(f"{path}: {error}{mend}") from error
-    found, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=partial(bar, unit="problem"))
+    file_metrics, notes = metrics(verdicts.problems, reported, seed=settings.seed, watch=partial(bar, unit="problem"))
     if settings.embeddings and min(problem.n for problem in samples.problems) < 2:
         notes.append("no semantic diversity: a problem with one sample has no pair of completions")
     elif settings.embeddings:
-        found.append(_semantic(samples, settings, reported[-1]))
-    summary = summarize(verdicts.problems, found, reported, seed=settings.seed, notes=notes)
-    # The texts have been used; of a large file they are most of the memory.
+        file_metrics.append(_semantic(samples, settings, reported[-1]))
+    summary = summarize(verdicts.problems, file_metrics, reported, seed=settings.seed, notes=notes)
+    # The texts are not needed any more, and are most of the memory of a large file.
     problems = tuple(dataclasses.replace(problem, completions=None) for problem in samples.problems)
-    return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), found
+    return Scored(name, dataclasses.replace(samples, problems=problems), verdicts, summary), file_metrics
 
 
 def _with_enough(samples: Samples, fewest: int) -> Samples:
-    """Return the samples without the problems that have fewer samples than that."""
+    """Return the samples without the problems that have fewer samples than `fewest`."""
     kept = tuple(problem for problem in samples.problems if problem.n >= fewest)
     if not kept:
         most = max(problem.n for problem in samples.problems)
@@ -187,7 +190,7 @@ def _with_enough(samples: Samples, fewest: int) -> Samples:
     return dataclasses.replace(samples, problems=kept, notes=(*samples.notes, note))
 
 
-def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
+def _with_scores(samples: Samples, scorer: str, settings: ScoreSettings) -> Samples:
     """Return the samples with the scores of a scorer beside those of the file."""
     from wise_merge.verifiers import cache_path, score_samples
 
@@ -215,13 +218,13 @@ def _with_scores(samples: Samples, scorer: str, settings: Settings) -> Samples:
     )
 
 
-def _semantic(samples: Samples, settings: Settings, k: int) -> Metric:
+def _semantic(samples: Samples, settings: ScoreSettings, k: int) -> Metric:
     from wise_merge.score.embeddings import semantic_diversity
 
     name = settings.embeddings or ""
     completions = (problem.completions or () for problem in samples.problems)
     values = semantic_diversity(name, completions, batch_size=settings.batch_size, device=settings.device)
-    # A mean over pairs: the same for any k, so it stands at the largest.
+    # A mean over pairs is the same for any k; it is shown at the largest.
     return Metric("semantic diversity", name, (k,), np.asarray(values, dtype=np.float64)[:, None])
 
 
@@ -236,80 +239,3 @@ def _report_rejected(samples: Samples, skip_bad: bool) -> int:
         mend = "" if skip_bad else "; --skip-bad makes this exit code 0"
         print(printable(f"{samples.path}: {rows} rejected and the figures are without them{mend}"), file=sys.stderr)
     return len(samples.rejected)
-
-
-def _compare(
-    scored: Sequence[Scored], values: Mapping[str, list[Metric]], settings: Settings
-) -> tuple[list[Comparison], str]:
-    """Return each file against the first of its task, and why others are not compared."""
-    comparisons: list[Comparison] = []
-    refused: list[str] = []
-    for index, second in enumerate(scored):
-        first = next((other for other in scored[:index] if _of_one_task(other, second)), None)
-        if first is not None:
-            try:
-                comparisons.append(_compare_two(first, second, values, settings))
-            except WiseMergeError as error:
-                refused.append(f"{second.name} is not compared with {first.name}: {error}")
-    return comparisons, "; ".join(refused)
-
-
-def _apart(scored: Sequence[Scored]) -> list[str]:
-    """Return why files of other tasks are not compared with those of the first."""
-    told = []
-    for index, one in enumerate(scored[1:], start=1):
-        if not any(_of_one_task(other, one) for other in scored[:index]):
-            tasks = [of.samples.task or of.name for of in (scored[0], one)]
-            read = [
-                of.samples.benchmark.name if of.samples.benchmark else "its answers stand" for of in (scored[0], one)
-            ]
-            why = (
-                f"the tasks are {tasks[0]} and {tasks[1]}"
-                if read[0] == read[1]
-                else f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
-            )
-            told.append(f"{one.name} is not compared with {scored[0].name}: {why}")
-    return told
-
-
-def _of_one_task(one: Scored, other: Scored) -> bool:
-    tasks = {one.samples.task, other.samples.task} - {None}
-    return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
-
-
-def _compare_two(first: Scored, second: Scored, values: Mapping[str, list[Metric]], settings: Settings) -> Comparison:
-    one, other = ({problem.id: i for i, problem in enumerate(of.verdicts.problems)} for of in (first, second))
-    shared = [identity for identity in one if identity in other]
-    both = set(shared)
-    alone = [(of.name, [id_ for id_ in ids if id_ not in both]) for of, ids in ((first, one), (second, other))]
-    if not shared:
-        raise WiseMergeError(
-            f"they share no problem (ids such as {shortened(next(iter(one)))} and {shortened(next(iter(other)))}); "
-            "name a column that does with --field id=COLUMN"
-        )
-    if any(ids for _, ids in alone) and not settings.common:
-        sets = " and ".join(f"{len(ids)} only in {name} ({_some(ids)})" for name, ids in alone if ids)
-        raise WiseMergeError(f"the problems differ: {sets}; --common compares the {len(shared)} they share")
-    golds = [
-        (identity, first.verdicts.problems[one[identity]].gold, second.verdicts.problems[other[identity]].gold)
-        for identity in shared
-    ]
-    differing = [gold for gold in golds if None not in gold and gold[1] != gold[2]]
-    if 2 * len(differing) > len(golds):
-        identity, here, there = differing[0]
-        raise WiseMergeError(
-            f"ids are the same, but the problems are not: that of {shortened(identity)} has the gold {here} in one "
-            f"and {there} in the other"
-        )
-    reported = [k for k in first.summary.reported if k in second.summary.reported]
-    rows = ([one[identity] for identity in shared], [other[identity] for identity in shared])
-    restricted = [
-        [dataclasses.replace(metric, values=metric.values[of]) for metric in values[name]]
-        for name, of in zip((first.name, second.name), rows, strict=True)
-    ]
-    compared = compare(restricted[0], restricted[1], reported, seed=settings.seed)
-    return Comparison(first.name, second.name, len(shared), compared)
-
-
-def _some(ids: Sequence[str]) -> str:
-    return ", ".join([*(id_[:30] for id_ in ids[:3]), *(["..."] if len(ids) > 3 else [])])

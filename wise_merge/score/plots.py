@@ -45,7 +45,7 @@ def _curves(files: Sequence[Named]) -> Any:
     drawn = [[curve for curve in summary.curves if curve.name in _CURVES] for _, summary in files]
     titles = {curve.title: _title(curve, "\n") for curves in drawn for curve in curves}
     longest = max((summary.reported for _, summary in files), key=max)
-    # Where n differs, what all samples give stands apart from the curves.
+    # Where n differs between problems, the values from all samples are marks beside the curves.
     beyond = 2 * longest[-1]
     count = len(files) if len(files) > 1 else len(drawn[0])
     # Side by side, as bars would cover each other.
@@ -82,7 +82,7 @@ def _title(curve: Curve, between: str) -> str:
 
 
 def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label: str, of_all: float) -> None:
-    """Draw a curve with its band, and at `of_all` what all samples of each problem give, if n differs."""
+    """Draw a curve with its band and, if n differs between problems, at `of_all` the value from all samples."""
     colour = COLOURS[style % len(COLOURS)]
     known = not math.isnan(curve.standard_error[0])
     if known:
@@ -97,10 +97,10 @@ def _curve(panel: Any, curve: Curve, reported: Sequence[int], style: int, label:
 
 
 def _k_axis(panel: Any, reported: Sequence[int], beyond: float | None) -> None:
-    """Scale k by its logarithm, with at most seven numbers written out, and `all` beyond them if there is."""
+    """Give the k axis a logarithmic scale with at most seven labels, and `all` behind them if there is such a value."""
     panel.set_xscale("log", base=2)
     ticks = list(reported)
-    # A last n that is no power of two would be written over its neighbour.
+    # The label of a last n that is no power of two would overlap its neighbour's.
     ticks = [k for k in ticks if k == ticks[-1] or k * 1.5 <= ticks[-1]]
     ticks = ticks[:: -(-len(ticks) // 7)]
     named = [(k, f"{k:,}") for k in ticks] + ([] if beyond is None else [(beyond, "all")])
@@ -125,7 +125,7 @@ def _plane(files: Sequence[_Styled]) -> Any:
             capsize=2.5,
             fmt="none",
         )
-        # By itself, so that the legend shows the mark without its bars.
+        # Drawn apart from the bars, so that the legend shows the mark alone.
         panel.plot(*point, label=name, **{**look(style, _LINE), "markersize": 7.5, "linestyle": "none"})
     panel.set_xlabel("Pass@1")
     panel.set_ylabel(f"Pass@{last:,}")

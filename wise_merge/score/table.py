@@ -5,9 +5,10 @@ import textwrap
 from collections.abc import Sequence
 
 from wise_merge.results.cells import difference, number, with_error, with_interval
-from wise_merge.results.export import Comparison, Scored
+from wise_merge.results.comparison import Comparison, MetricDifference
+from wise_merge.results.export import Scored
 from wise_merge.results.names import cut, middle_cut
-from wise_merge.results.summary import Compared, Curve, Estimate, Summary
+from wise_merge.results.summary import Curve, Estimate, Summary
 from wise_merge.text import counted, printable, table
 
 _WIDTH = 100
@@ -39,11 +40,11 @@ def overview(scored: Sequence[Scored]) -> str:
     """Return several files side by side, at the k that all of them have."""
     shared = [k for k in scored[0].summary.reported if all(k in one.summary.reported for one in scored)]
     last = max((k for k in shared if k > 1), default=None)
-    wanted = [("pass@k", 1)] + ([("pass@k", last), ("maj@k", last)] if last else [])
+    shown = [("pass@k", 1)] + ([("pass@k", last), ("maj@k", last)] if last else [])
     names = cut([one.name for one in scored], 36)
-    rows = [["", "problems", *(name.replace("@k", f"@{k}") for name, k in wanted)]]
+    rows = [["", "problems", *(name.replace("@k", f"@{k}") for name, k in shown)]]
     for name, one in zip(names, scored, strict=True):
-        cells = [_estimate(one.summary.curve(metric), k) for metric, k in wanted]
+        cells = [_estimate(one.summary.curve(metric), k) for metric, k in shown]
         rows.append([name, str(one.summary.problems), *cells])
     return "\n".join(table(rows, "<><"))
 
@@ -70,7 +71,7 @@ def of_comparison(comparison: Comparison) -> str:
 
 
 def _wrapped(line: str) -> list[str]:
-    """Return a line of prose in lines of bearable length; those of the table are not longer."""
+    """Return a sentence in lines that are no longer than those of the table."""
     return textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False) if len(line) > _WIDTH else [line]
 
 
@@ -91,7 +92,7 @@ def _columns(one: Scored) -> list[str]:
 def _curves(summary: Summary) -> list[str]:
     shown = [curve for curve in summary.curves if curve.name not in _DIVERSITIES]
     if summary.n_high == 1:
-        # From one sample all of them are the share of correct samples.
+        # At n = 1 all of them are the share of correct samples.
         shown = shown[:1]
     lines = []
     for start in range(0, len(shown), _BLOCKS):
@@ -178,8 +179,8 @@ def _cell(of: Estimate | None) -> str:
     return " " * _CELL if of is None else with_interval(of)
 
 
-def _compared(one: Compared) -> str:
+def _compared(one: MetricDifference) -> str:
     p = f"p={one.difference.p_value:.3f}" if one.difference.p_value >= 0.001 else "p<0.001"
-    # Where the differences have no spread, none that could be detected follows from it.
+    # Without spread there is no standard error, so no detectable difference.
     detectable = math.nan if math.isnan(one.difference.low) else one.detectable
     return f"{difference(one.difference)} {p} {number(detectable, '5.3f', 5)}"

@@ -1,33 +1,35 @@
-"""What could make the figures of an evaluation worth less than they look, and what completions say of themselves.
+"""What could make the figures of an evaluation worth less than they look, and how completions were drawn.
 
 Copies instead of samples, completions without an answer, completions and prompts that
-were cut. Facts are gathered per problem, so that those of several processes add up.
+were cut. Counts are made per problem, so that those of several processes add up.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from wise_merge.hosts.lm_eval.registration import TaskInputError, log
 from wise_merge.tasks.completion import Completion
 
-Facts = dict[str, int | None]
+#: The counts of one problem, see `counts_of`.
+Counts = dict[str, int | None]
 #: From a completion to its number of tokens, or None where that cannot be known.
 TokenCount = Callable[[str], int | None]
 
 
-def telling(completions: Sequence[str]) -> list[Completion] | None:
-    """Return the completions if each of them tells how it was drawn, None if one is but a text."""
-    found = [completion for completion in completions if isinstance(completion, Completion)]
-    return found if len(found) == len(completions) else None
+def with_details(completions: Sequence[str]) -> list[Completion] | None:
+    """Return the completions if each of them knows how it was drawn, None if one is only a text."""
+    detailed = [completion for completion in completions if isinstance(completion, Completion)]
+    return detailed if len(detailed) == len(completions) else None
 
 
-def told(completions: Sequence[str]) -> dict[str, list[Any]]:
-    """Return what completions tell of themselves as it is logged: parallel lists, none at all from plain texts.
+def sampling_details(completions: Sequence[str]) -> dict[str, list[Any]]:
+    """Return how completions were drawn, as it is logged: parallel lists, none at all from plain texts.
 
     Returns:
         `finish_reason`, `tokens` and `logprob`, the mean log-probability of these tokens (None = unknown).
     """
-    known = telling(completions)
+    known = with_details(completions)
     if not known:
         return {}
     # NaN and infinity are not JSON.
@@ -39,7 +41,7 @@ def told(completions: Sequence[str]) -> dict[str, list[Any]]:
     }
 
 
-def facts(
+def counts_of(
     completions: Sequence[str],
     *,
     answered: int,
@@ -47,7 +49,7 @@ def facts(
     prompt_cut: bool | None,
     max_tokens: int,
     token_count: TokenCount,
-) -> Facts:
+) -> Counts:
     """Return the counts of one problem.
 
     Args:
@@ -60,28 +62,62 @@ def facts(
             generated can be written in fewer tokens than it took, never in more, so `cut_off` is
             a lower bound then.
     """
-    known = telling(completions)
+    known = with_details(completions)
     return {
         "n": len(completions),
         "received": received,
         "distinct": len(set(completions)),
         "answered": answered,
         "prompt_cut": prompt_cut,
-        "cut_off": _counted(completions, max_tokens, token_count)
+        "cut_off": _reached_the_limit(completions, max_tokens, token_count)
         if known is None
         else sum(completion.finish_reason == "length" for completion in known),
         "cut_off_exact": known is not None,
     }
 
 
-def _counted(completions: Sequence[str], max_tokens: int, token_count: TokenCount) -> int | None:
+def _reached_the_limit(completions: Sequence[str], max_tokens: int, token_count: TokenCount) -> int | None:
     counts = {text: token_count(text) for text in set(completions)}
     if None in counts.values():
         return None
     return sum((counts[text] or 0) >= max_tokens for text in completions)
 
 
-def summary(problems: Sequence[Facts]) -> dict[str, int | float | None]:
+def warn_of_copies(completions: Sequence[Sequence[str]], *, task: str, temperature: Any, from_server: bool) -> None:
+    """Warn if all completions of some problem are identical; end the run if a server gave nothing else.
+
+    Args:
+        completions: of each problem.
+        task: its name, for messages.
+        temperature: of the sampling, for messages.
+        from_server: whether a server behind an API gave them, which may have a cache.
+    """
+    identical = sum(len(texts) > 1 and len(set(texts)) == 1 for texts in completions)
+    if not identical:
+        return
+    n = len(completions[0])
+    if from_server and identical == len(completions) > 1:
+        raise TaskInputError(
+            f"{task}: the server gave {n} identical completions for each of {identical} "
+            f"problems, at temperature {temperature}: these are copies, not samples. Turn off its cache and any "
+            "seed or greedy decoding that it is set to, or raise the temperature"
+        )
+    log.warning(
+        "%s\n%s: ALL %d COMPLETIONS ARE IDENTICAL in %d of %d problems, at temperature %s.\n"
+        "Pass@k of such a problem is that of a single completion. Either the model has collapsed onto one "
+        "completion, or the backend returned copies, as a server with a seed or a cache of its own does. "
+        "--model hf-passk and --model vllm-passk give each sample a seed of its own.\n%s",
+        "!" * 80,
+        task,
+        n,
+        identical,
+        len(completions),
+        temperature,
+        "!" * 80,
+    )
+
+
+def summary(problems: Sequence[Counts]) -> dict[str, int | float | None]:
     """Return the audit of all problems.
 
     Returns:

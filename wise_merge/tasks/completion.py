@@ -1,4 +1,4 @@
-"""A completion together with how it ended, in a form that every reader of plain texts takes as one."""
+"""A completion together with how it was drawn, as a subclass of `str` that lm-eval takes for a text."""
 
 from typing import Any
 
@@ -26,13 +26,13 @@ class Completion(str):
     def __new__(
         cls, text: object = "", *, finish_reason: str = "", tokens: int = 0, logprob: float | None = None, seed: int = 0
     ) -> "Completion":
-        """Return `text` as one that knows the rest; see the class."""
+        """Return `text` with the details of its sampling; see the class."""
         self = super().__new__(cls, text)
         self.finish_reason, self.tokens, self.logprob, self.seed = finish_reason, tokens, logprob, seed
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what it knows when it goes from one process to another."""
+        """Keep the details when it is pickled, as between processes."""
         facts = (self.finish_reason, self.tokens, self.logprob, self.seed)
         return _restore, (str(self), *facts)
 

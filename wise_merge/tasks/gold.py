@@ -17,9 +17,9 @@ from wise_merge.tasks.problems import variables
 from wise_merge.tasks.task import PassKTask
 from wise_merge.text import shortened
 
-#: What `lm_eval` draws few-shot examples with unless told otherwise.
+#: `lm_eval`'s default seed for choosing few-shot examples.
 _FEWSHOT_SEED = 1234
-#: Between two settings of one text; other commas are of values, such as lists and names of files.
+#: A comma between two settings; other commas belong to values, such as lists and names of files.
 _NEXT_NAME = re.compile(r",(?=\s*\w+\s*=)")
 
 
@@ -64,12 +64,12 @@ def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None
     if num_fewshot is not None:
         task.set_config("num_fewshot", num_fewshot)
     if ours:
-        task._choose_prompt(has_chat_template=False)
+        task.choose_prompt(has_chat_template=False)
     task.set_fewshot_seed(_FEWSHOT_SEED)
     chat = ours and task.config.metadata["prompt"] == "instruct"
-    found: list[GoldSolution] = []
+    solutions: list[GoldSolution] = []
     for number, document in enumerate(task.eval_docs, start=1):
-        if limit is not None and len(found) == limit:
+        if limit is not None and len(solutions) == limit:
             break
         solution = _written_solution(task, document) if ours else task.doc_to_target(document)
         if not isinstance(solution, str):
@@ -79,8 +79,8 @@ def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None
             )
         prompt = task.fewshot_context(document, task.config.num_fewshot or 0)
         delimiter = "" if chat else task.config.target_delimiter
-        found.append(GoldSolution(f"problem {number}", prompt, delimiter + solution, chat))
-    return found
+        solutions.append(GoldSolution(f"problem {number}", prompt, delimiter + solution, chat))
+    return solutions
 
 
 def parse_metadata(settings: Sequence[str]) -> dict[str, Any]:
@@ -88,17 +88,17 @@ def parse_metadata(settings: Sequence[str]) -> dict[str, Any]:
 
     One text may name several, as in `problem_seed=1,problems=20`.
     """
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for setting in settings:
         if not setting.lstrip().startswith("{") and "=" in setting:
             pairs = [pair.partition("=") for pair in _NEXT_NAME.split(setting)]
-            found |= {name.strip(): _literal(value) for name, _, value in pairs}
+            metadata |= {name.strip(): _literal(value) for name, _, value in pairs}
             continue
         mapping = _literal(setting)
         if not isinstance(mapping, dict):
             raise WiseMergeError(f'--metadata takes name=value or {{"name": value}}; got {shortened(setting)}')
-        found |= mapping
-    return found
+        metadata |= mapping
+    return metadata
 
 
 def _literal(text: str) -> Any:
@@ -112,7 +112,7 @@ def _literal(text: str) -> Any:
 
 def _load(name: str, metadata: dict[str, Any]) -> Any:
     directory = tasks_directory()
-    # Without lm-eval's own 14,000, which take seconds to index, where they are not asked for.
+    # For one of our tasks, lm-eval's own 14,000 are left out, as indexing them takes seconds.
     ours = (Path(directory) / f"{name}.yaml").is_file()
     manager = TaskManager(include_defaults=not ours, include_path=directory, metadata=metadata)
     if name not in manager.all_tasks:

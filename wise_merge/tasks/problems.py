@@ -13,12 +13,12 @@ from wise_merge.answers.benchmarks import Gold
 from wise_merge.errors import WiseMergeError
 from wise_merge.games import countdown, sudoku
 from wise_merge.hosts.lm_eval.registration import TaskInputError, tasks_directory
-from wise_merge.results.rows import read_rows
+from wise_merge.results.reading.rows import read_rows
 
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16
 
-#: Other names that data sets have for our columns; capitals do not matter anyway.
+#: Other names that data sets have for our columns; case does not matter.
 ALSO_CALLED = {"numbers": "nums", "question": "puzzle"}
 
 
@@ -105,7 +105,7 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
     def refuse(place: str, reason: str) -> None:
         raise TaskInputError(f"{task}: {path} is not a JSON Lines file; {place}: {reason}")
 
-    # `datasets` would name neither the file nor the line.
+    # Read here first, as the errors of `datasets` name neither the file nor the line.
     try:
         count = sum(1 for _ in read_rows(path, refuse))
     except TaskInputError:
@@ -121,7 +121,7 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal: scores depend on the copy of the text."""
+    """Return the SHA-256 of a file, in hexadecimal, by which results say which copy of the data they are from."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

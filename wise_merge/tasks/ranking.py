@@ -1,9 +1,9 @@
-"""Best@k within an evaluation: a scorer over all completions, after they were sampled and before they are lost.
+"""Best@k within an evaluation: a scorer ranks all completions after the sampling.
 
-A scorer with a model stands beside the one that sampled, so both must fit. Where they do not, or
+A scorer with a model is loaded beside the model that sampled, so both must fit into memory. Where they do not, or
 anything else fails, the run goes on without best@k, and `wise-merge score --scorer` computes it
-from the samples. The scorer `logprob` costs nothing: it takes what the sampling model itself thought of
-its completion, where that is known.
+from the samples. The scorer `logprob` costs nothing: it takes the sampling model's own log-probabilities,
+where these are known.
 """
 
 import math
@@ -26,7 +26,7 @@ class Ranking:
 
     def __init__(self, spec: str, task: str) -> None:
         self._spec, self._task = spec, task
-        #: Whether the completions bring their scores.
+        #: Whether the scores are the completions' own log-probabilities.
         self.own = spec == OWN
         self._scores: dict[tuple[str, tuple[str, ...]], list[float]] = {}
 
@@ -61,7 +61,7 @@ class Ranking:
         after_prompt = self._spec.startswith("logprob:")
         try:
             with tempfile.TemporaryDirectory() as folder:
-                found = scorers.score_samples(
+                scores = scorers.score_samples(
                     self._spec,
                     (
                         (str(i), prompt if after_prompt else problem, completions)
@@ -70,7 +70,7 @@ class Ranking:
                     cache=Path(folder) / "scores.jsonl",
                 )
         except Exception as error:
-            # Out of memory, no such model, a bug in somebody's function: hours of sampling must not end by it.
+            # Out of memory, no such model, a bug in a user's function: none of these may end hours of sampling.
             prompts = " --field problem=arguments.gen_args_0.arg_0" if after_prompt else ""
             log.error(
                 "%s: best@k is left out, because %s failed (%s: %s); the samples are whole: with --log_samples, "
@@ -79,7 +79,7 @@ class Ranking:
             )
             return
         for i, (problem, _, completions) in enumerate(known):
-            self._scores[problem, completions] = found[str(i)]
+            self._scores[problem, completions] = scores[str(i)]
 
     def scores(self, problem: str, completions: Sequence[str]) -> list[float] | None:
         """Return the scores of a problem's completions, higher is better; None if the scorer failed."""
@@ -90,7 +90,7 @@ class Ranking:
 
 def _own_scores(completions: Sequence[str]) -> list[float] | None:
     """Return the mean log-probability of each completion, -inf where it alone is unknown; None if all are."""
-    logprobs = audit.told(completions).get("logprob", [])
+    logprobs = audit.sampling_details(completions).get("logprob", [])
     if not any(logprob is not None for logprob in logprobs):
         return None
     return [-math.inf if logprob is None else logprob for logprob in logprobs]

@@ -1,4 +1,4 @@
-"""What lm-eval asks of a model in our tasks, built once and asked again and again, and the verdicts on the answers.
+"""The requests of our tasks, built once and used for every model of a sweep, and the verdicts on the answers.
 
 Prompts, settings and checks are those of `lm_eval --tasks ...`, for the same code of lm-eval makes them; only its loop
 around one model and one temperature is left out.
@@ -18,9 +18,9 @@ from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
 from wise_merge.tasks.task import PassKTask
 from wise_merge.text import near
 
-#: lm-eval's, of the examples in a few-shot prompt.
+#: lm-eval's default seed for choosing the examples of a few-shot prompt.
 _FEWSHOT_SEED = 1234
-#: Kinds of entries in lm-eval's index that are several tasks.
+#: Kinds of entries in lm-eval's index that stand for several tasks.
 _MANY = ("GROUP", "TAG")
 
 
@@ -99,16 +99,16 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
             f"there is no task {name} with K samples per problem; "
             + (f"near it are {', '.join(likely)}" if likely else f"there are {', '.join(known)}")
         )
-    found = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
-    for name in found:
-        # Ours come with a class of their own; a task of lm-eval's class scores one answer per problem.
+    tasks = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+    for name in tasks:
+        # Our tasks have a class of their own; those of lm-eval's class score one answer per problem.
         if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
             raise _no_verdicts(name)
-    return found
+    return tasks
 
 
 def _within(name: str, index: Mapping[str, Any]) -> list[str]:
-    """Return the names of the tasks of a group or tag, without reading their problems; a task is but itself."""
+    """Return the names of the tasks of a group or tag, without reading their problems; of a task its own name."""
     kind = index[name].kind.name if name in index else "TASK"
     if kind == "TAG":
         return [other for other, entry in index.items() if entry.kind.name not in _MANY and name in entry.tags]
@@ -122,19 +122,17 @@ def _no_verdicts(name: str) -> WiseMergeError:
     return WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
 
 
-def build(
-    model: Any, names: Sequence[str], samples: int, temperature: float, settings: TaskSettings
-) -> list[TaskRequests]:
+def build(model: Any, names: Sequence[str], n: int, temperature: float, settings: TaskSettings) -> list[TaskRequests]:
     """Return the tasks of these names with their requests, as `lm_eval` asks them of a model.
 
     Args:
         model: of lm-eval; its tokenizer and context length are consulted.
         names: of tasks or groups of tasks.
-        samples: K.
+        n: K, how many samples of each problem.
         temperature: of sampling; requests at any other can be had (`TaskRequests.at`).
         settings: see there.
     """
-    manager = _manager({**settings.metadata, "repeats": samples}, settings.include_path)
+    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path)
     built: dict[str, TaskRequests] = {}
     for name, task in _named(manager.load(list(names))["tasks"]):
         if name in built:
@@ -146,7 +144,7 @@ def build(
 
 
 def _manager(metadata: Mapping[str, Any], include_path: str | None) -> Any:
-    # Without lm-eval's own tasks, of which none has K samples: to look through their files takes ten seconds.
+    # Without lm-eval's own tasks: none of them draws K samples, and indexing their files takes ten seconds.
     paths = [tasks_directory(), *([include_path] if include_path else [])]
     return TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
 
@@ -160,7 +158,7 @@ def _build(model: Any, name: str, task: Any, temperature: float, settings: TaskS
     if settings.num_fewshot is not None:
         task.set_config("num_fewshot", settings.num_fewshot)
     task.set_fewshot_seed(seed=_FEWSHOT_SEED)
-    task.meet(model)
+    task.set_model(model)
     templated = settings.apply_chat_template
     multiturn = {} if settings.fewshot_as_multiturn is None else {"fewshot_as_multiturn": settings.fewshot_as_multiturn}
     if templated:

@@ -1,4 +1,4 @@
-"""What was sampled, written to a file where lm-eval ends by an error and would keep nothing of it.
+"""Writes the samples to a file where lm-eval ends by an error and would lose them.
 
 Hours of sampling come before the first figure, and lm-eval writes its files after the last one.
 """

@@ -7,13 +7,13 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.threads import fitting
 from wise_merge.verifiers import models
-from wise_merge.verifiers.models import Place, Scorer
+from wise_merge.verifiers.models import ModelOptions, Scorer
 
 #: Logits held at once: 1 GB in float32; 1,700 tokens of a batch for a vocabulary of 152,000.
 _LOGITS = 2**28
 
 
-def scorer(name: str, place: Place, *, chat: bool, logits_at_once: int = _LOGITS) -> Scorer:
+def scorer(name: str, options: ModelOptions, *, chat: bool, logits_at_once: int = _LOGITS) -> Scorer:
     """Return the scorer that gives each completion its mean log-probability per token, in nats, at most 0.
 
     log p(completion | problem) / number of the completion's tokens; the end-of-text token is not
@@ -23,7 +23,7 @@ def scorer(name: str, place: Place, *, chat: bool, logits_at_once: int = _LOGITS
 
     Args:
         name: folder or Hub id of the model.
-        place: device, dtype and batch size.
+        options: device, dtype and batch size.
         chat: whether the problem is a user's turn in the tokenizer's chat template; otherwise the
             completion follows the problem's text as it stands.
         logits_at_once: bounds the memory; longer batches are read in pieces that share a cache.
@@ -31,12 +31,12 @@ def scorer(name: str, place: Place, *, chat: bool, logits_at_once: int = _LOGITS
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
+    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=options.trust_remote_code)
     if not tokenizer.is_fast:
         raise WiseMergeError(f"the tokenizer of {name!r} does not tell which characters a token holds (it is not fast)")
     if chat and tokenizer.chat_template is None:
         raise WiseMergeError(f"the tokenizer of {name!r} has no chat template; use logprob:{name}")
-    model = models.load_weights(AutoModelForCausalLM.from_pretrained, name, place)
+    model = models.load_weights(AutoModelForCausalLM.from_pretrained, name, options)
     limit = models.longest_sequence(model.config, tokenizer)
     vocabulary = model.config.get_text_config().vocab_size
 
@@ -51,13 +51,13 @@ def scorer(name: str, place: Place, *, chat: bool, logits_at_once: int = _LOGITS
         readable = [i for i, (ids, first) in enumerate(tokens) if first < len(ids) <= limit]
         scores = [-math.inf] * len(completions)
         sequences = [tokens[i][0] for i in readable]
-        for batch in models.batches(sequences, size=place.batch_size, padding=0, device=model.device):
+        for batch in models.batches(sequences, size=options.batch_size, padding=0, device=model.device):
             piece = max(logits_at_once // (len(batch.rows) * vocabulary), 1)
             with fitting(model), torch.inference_mode():
                 log_probabilities = _of_next_tokens(model, batch, piece)
-            for row, place_in_all in enumerate(batch.rows):
-                ids, first = tokens[readable[place_in_all]]
-                scores[readable[place_in_all]] = log_probabilities[row, first - 1 : len(ids) - 1].mean().item()
+            for row, sequence in enumerate(batch.rows):
+                ids, first = tokens[readable[sequence]]
+                scores[readable[sequence]] = log_probabilities[row, first - 1 : len(ids) - 1].mean().item()
         return scores
 
     return score
@@ -68,7 +68,7 @@ def _split(tokenizer: Any, prompt: str, completion: str, *, special: bool) -> tu
     encoded = tokenizer(
         prompt + completion, add_special_tokens=special, return_offsets_mapping=True, return_special_tokens_mask=True
     )
-    # What the tokenizer adds behind the text (an end-of-text) is not the completion's.
+    # A token that the tokenizer adds behind the text (end-of-text) is not part of the completion.
     length = max((i + 1 for i, added in enumerate(encoded["special_tokens_mask"]) if not added), default=0)
     ids, offsets = encoded["input_ids"][:length], encoded["offset_mapping"][:length]
     first = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), length)

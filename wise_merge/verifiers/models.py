@@ -1,4 +1,4 @@
-"""How the models behind scorers are loaded and fed: one place for devices, padding and errors.
+"""How the models of scorers are loaded and fed: devices, padding and errors.
 
 Sequences are padded on the right and masked, longest first, so that a batch that does not fit
 fails at once and not after an hour.
@@ -17,7 +17,7 @@ Scorer = Callable[[str, Sequence[str]], Sequence[float]]
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelOptions:
     """Where and how a model runs; the fields are the arguments of `wise_merge.verifiers.find`."""
 
     device: str | None
@@ -31,7 +31,7 @@ class Batch:
     """Some of the sequences, as (batch, tokens) int64 tensors on the model's device.
 
     Attributes:
-        rows: the places of the sequences in the list they came from.
+        rows: the indices of the sequences in the list they came from.
         ids: token ids, padded on the right.
         mask: 1 at tokens, 0 at padding.
     """
@@ -60,23 +60,23 @@ def load(loader: Callable[..., Any], name: str, **settings: Any) -> Any:
         raise WiseMergeError(f"cannot load {name!r}; it must be {searched}: {said[:300]}") from error
 
 
-def load_weights(loader: Callable[..., Any], name: str, place: Place, **settings: Any) -> Any:
+def load_weights(loader: Callable[..., Any], name: str, options: ModelOptions, **settings: Any) -> Any:
     """Return the model for inference on its device; weights that the checkpoint lacks are an error."""
     import torch
 
-    if place.dtype != "auto" and not isinstance(getattr(torch, place.dtype, None), torch.dtype):
-        raise WiseMergeError(f"dtype must be auto, float32, bfloat16, float16 or float64; got {place.dtype!r}")
-    device = place.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if options.dtype != "auto" and not isinstance(getattr(torch, options.dtype, None), torch.dtype):
+        raise WiseMergeError(f"dtype must be auto, float32, bfloat16, float16 or float64; got {options.dtype!r}")
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model, info = load(
         loader,
         name,
-        dtype=place.dtype,
+        dtype=options.dtype,
         device_map=device,
-        trust_remote_code=place.trust_remote_code,
+        trust_remote_code=options.trust_remote_code,
         output_loading_info=True,
         **settings,
     )
-    # Transformers fills them with random numbers and a warning; scores from them would look like any other.
+    # transformers fills them with random numbers and only warns; the scores would look like any others.
     if info["missing_keys"]:
         raise WiseMergeError(
             f"{name!r} lacks the weights {', '.join(sorted(info['missing_keys'])[:3])} of a "

@@ -11,7 +11,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.verifiers import models
-from wise_merge.verifiers.models import Place, Scorer
+from wise_merge.verifiers.models import ModelOptions, Scorer
 
 #: Architectures with Qwen's head: labels per token. The configurations' own num_labels are not used by Qwen's code.
 _QWEN_OUTCOME, _QWEN_PROCESS = "Qwen2ForRewardModel", "Qwen2ForProcessRewardModel"
@@ -20,36 +20,22 @@ _QWEN_SYSTEM = {"role": "system", "content": "Please reason step by step, and pu
 _STEP_END = "<extra_0>"
 
 
-def outcome_scorer(name: str, place: Place) -> Scorer:
+def outcome_scorer(name: str, options: ModelOptions) -> Scorer:
     """Return the scorer that gives each completion the logit of a reward model with one label.
 
     The tokenizer's chat template, if it has one, makes a user's turn of the problem and an
     assistant's turn of the completion; without one they are the two texts of a pair.
     """
-    import torch
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    config, architecture = _config(name, place)
+    config, architecture = _config(name, options)
     if architecture == _QWEN_PROCESS:
         raise WiseMergeError(
             f"{name!r} rewards single steps; say how they are taken together: "
             f"prm-product:{name}, prm-min:{name} or prm-last:{name}"
         )
-    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
-    code = getattr(config, "auto_map", None) or {}
-    size = place.batch_size
-    if architecture == _QWEN_OUTCOME:
-        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
-    elif place.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
-        model = models.load_weights(AutoModel.from_pretrained, name, place)
-        size = 1  # Nothing is known about what that code makes of padding.
-    else:
-        if getattr(config, "num_labels", None) != 1:
-            raise WiseMergeError(
-                f"{name!r} is not a reward model: that has 1 label, and its configuration says {config.num_labels} "
-                f"({architecture})"
-            )
-        model = models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, place)
+    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=options.trust_remote_code)
+    model, batch_size = _outcome_model(name, options, config, architecture)
     limit = models.longest_sequence(config, tokenizer)
     text_config = model.config.get_text_config()
     padding_unnamed = text_config.pad_token_id is None
@@ -61,35 +47,74 @@ def outcome_scorer(name: str, place: Place) -> Scorer:
         readable = [i for i, sequence in enumerate(sequences) if len(sequence["input_ids"]) <= limit]
         ids = [sequences[i]["input_ids"] for i in readable]
         if padding_unnamed:
-            # Such a model pools at the last token of a single sequence, and refuses a batch. It does
-            # the same in a batch if it takes for padding what occurs in none of the sequences.
+            # Without a padding token, such a model uses the last token of a single sequence and refuses a batch.
+            # With a padding token that occurs in none of the sequences, it does the same in a batch.
             text_config.pad_token_id = _unused_token(text_config, ids)
-        for batch in models.batches(ids, size=size, padding=text_config.pad_token_id, device=model.device):
-            extra = {}
-            if "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in sequences[0]:
-                extra["token_type_ids"] = torch.zeros_like(batch.ids)
-                for row, place_in_all in enumerate(batch.rows):
-                    types = sequences[readable[place_in_all]]["token_type_ids"]
-                    extra["token_type_ids"][row, : len(types)] = torch.tensor(types)
-            with torch.inference_mode():
-                output = model(input_ids=batch.ids, attention_mask=batch.mask, **extra)
-            logits = output if isinstance(output, torch.Tensor) else output[0]
-            if architecture == _QWEN_OUTCOME:
-                last = batch.mask.sum(dim=1) - 1
-                logits = logits[torch.arange(len(last), device=logits.device), last.to(logits.device)]
-            if logits.numel() != len(batch.rows):
-                raise WiseMergeError(
-                    f"{name!r} is not a reward model: expected one number per completion, "
-                    f"got the shape {tuple(logits.shape)} for {len(batch.rows)}"
-                )
-            for place_in_all, value in zip(batch.rows, logits.double().flatten().tolist(), strict=True):
-                scores[readable[place_in_all]] = value
+        with_types = "token_type_ids" in tokenizer.model_input_names
+        for batch in models.batches(ids, size=batch_size, padding=text_config.pad_token_id, device=model.device):
+            types = [sequences[readable[row]].get("token_type_ids") for row in batch.rows] if with_types else []
+            rewards = _rewards(model, batch, types, at_last_token=architecture == _QWEN_OUTCOME, name=name)
+            for row, reward in zip(batch.rows, rewards, strict=True):
+                scores[readable[row]] = reward
         return scores
 
     return score
 
 
-def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
+def _outcome_model(name: str, options: ModelOptions, config: Any, architecture: str) -> tuple[Any, int]:
+    """Return the reward model with one label, and how many completions it reads at once."""
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    code = getattr(config, "auto_map", None) or {}
+    if architecture == _QWEN_OUTCOME:
+        model = models.load_weights(_qwen_class(architecture).from_pretrained, name, options, config=config)
+        return model, options.batch_size
+    if options.trust_remote_code and "AutoModel" in code and "AutoModelForSequenceClassification" not in code:
+        # One at a time, as that code may not mask padding.
+        return models.load_weights(AutoModel.from_pretrained, name, options), 1
+    if getattr(config, "num_labels", None) != 1:
+        raise WiseMergeError(
+            f"{name!r} is not a reward model: that has 1 label, and its configuration says {config.num_labels} "
+            f"({architecture})"
+        )
+    return models.load_weights(AutoModelForSequenceClassification.from_pretrained, name, options), options.batch_size
+
+
+def _rewards(
+    model: Any, batch: models.Batch, types: Sequence[Sequence[int] | None], *, at_last_token: bool, name: str
+) -> list[float]:
+    """Return the reward of each sequence of a batch.
+
+    Args:
+        model: gives one number per sequence, or one per token.
+        batch: of sequences.
+        types: token types of each sequence, if the tokenizer gives any.
+        at_last_token: whether the reward is that of the last token.
+        name: of the model, for messages.
+    """
+    import torch
+
+    extra = {}
+    if types and types[0] is not None:
+        extra["token_type_ids"] = torch.zeros_like(batch.ids)
+        for row, of_sequence in enumerate(types):
+            extra["token_type_ids"][row, : len(of_sequence or ())] = torch.tensor(of_sequence)
+    with torch.inference_mode():
+        output = model(input_ids=batch.ids, attention_mask=batch.mask, **extra)
+    logits = output if isinstance(output, torch.Tensor) else output[0]
+    if at_last_token:
+        last = batch.mask.sum(dim=1) - 1
+        logits = logits[torch.arange(len(last), device=logits.device), last.to(logits.device)]
+    if logits.numel() != len(batch.rows):
+        raise WiseMergeError(
+            f"{name!r} is not a reward model: expected one number per completion, "
+            f"got the shape {tuple(logits.shape)} for {len(batch.rows)}"
+        )
+    rewards: list[float] = logits.double().flatten().tolist()
+    return rewards
+
+
+def process_scorer(name: str, options: ModelOptions, *, aggregate: str) -> Scorer:
     """Return the scorer that takes the step rewards of a Qwen2.5-Math-PRM together.
 
     As on its card: steps are separated by empty lines, each ends in <extra_0>, and its reward
@@ -98,16 +123,16 @@ def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
     import torch
     from transformers import AutoTokenizer
 
-    config, architecture = _config(name, place)
+    config, architecture = _config(name, options)
     if architecture != _QWEN_PROCESS:
         raise WiseMergeError(
             f"{name!r} is a {architecture}; step rewards are read from a {_QWEN_PROCESS} (Qwen2.5-Math-PRM) only"
         )
-    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=place.trust_remote_code)
+    tokenizer = models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=options.trust_remote_code)
     end_of_step = tokenizer.convert_tokens_to_ids(_STEP_END)
     if end_of_step is None or end_of_step == tokenizer.unk_token_id:
         raise WiseMergeError(f"the tokenizer of {name!r} has no token {_STEP_END}, which ends a step")
-    model = models.load_weights(_qwen_class(architecture).from_pretrained, name, place, config=config)
+    model = models.load_weights(_qwen_class(architecture).from_pretrained, name, options, config=config)
     limit = models.longest_sequence(config, tokenizer)
 
     def score(problem: str, completions: Sequence[str]) -> list[float]:
@@ -118,23 +143,23 @@ def process_scorer(name: str, place: Place, *, aggregate: str) -> Scorer:
         scores = [-math.inf] * len(completions)
         readable = [i for i, sequence in enumerate(ids) if len(sequence) <= limit]
         sequences = [ids[i] for i in readable]
-        for batch in models.batches(sequences, size=place.batch_size, padding=0, device=model.device):
+        for batch in models.batches(sequences, size=options.batch_size, padding=0, device=model.device):
             with torch.inference_mode():
                 log_rewards = model(input_ids=batch.ids, attention_mask=batch.mask).double().log_softmax(-1)[..., 1]
-            for row, place_in_all in enumerate(batch.rows):
+            for row, index in enumerate(batch.rows):
                 of_steps = log_rewards[row, (batch.ids[row] == end_of_step) & (batch.mask[row] == 1)]
-                scores[readable[place_in_all]] = _aggregated(of_steps.tolist(), aggregate)
+                scores[readable[index]] = _aggregated(of_steps.tolist(), aggregate)
         return scores
 
     return score
 
 
-def _config(name: str, place: Place) -> tuple[Any, str]:
+def _config(name: str, options: ModelOptions) -> tuple[Any, str]:
     from transformers import AutoConfig, PretrainedConfig
 
     written, _ = models.load(PretrainedConfig.get_config_dict, name)
     architecture = (written.get("architectures") or ["model of an unnamed architecture"])[0]
-    code = place.trust_remote_code and architecture not in _QWEN_LABELS
+    code = options.trust_remote_code and architecture not in _QWEN_LABELS
     return models.load(AutoConfig.from_pretrained, name, trust_remote_code=code), architecture
 
 

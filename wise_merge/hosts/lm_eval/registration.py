@@ -135,9 +135,9 @@ def for_the_table(results: Any) -> Any:
 
 
 def watch_evaluation(ours: type[Any]) -> None:
-    """Make lm-eval's `evaluate` call `meet(model)` of our tasks first, `report(results)` last, `rescue()` if it fails.
+    """Make lm-eval's `evaluate` call our tasks: `set_model` first, `report` last, `rescue` if it fails.
 
-    No task is told otherwise which model answers it. `simple_evaluate`, and so the command
+    lm-eval tells a task in no other way which model completes its prompts. `simple_evaluate`, and so the command
     line, looks `evaluate` up when it has loaded the tasks, which is soon enough.
     """
     evaluator: Any = importlib.import_module("lm_eval.evaluator")
@@ -150,7 +150,7 @@ def watch_evaluation(ours: type[Any]) -> None:
         given = dict(zip(("lm", "task_dict"), args, strict=False)) | kwargs
         tasks: list[Any] = [task for task in leaves(given.get("task_dict") or {}) if isinstance(task, ours)]
         for task in tasks:
-            task.meet(given.get("lm"))
+            task.set_model(given.get("lm"))
         leave_process_group_at_exit()
         try:
             results = original(*args, **kwargs)

@@ -11,7 +11,7 @@ import numpy as np
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Outcome, Point, Results
 from wise_merge.points.outcome import OWN_LOGPROB
-from wise_merge.results.verdicts import Facts
+from wise_merge.results.verdicts import JudgedProblem
 from wise_merge.search.best.figures import figure_of_problems
 from wise_merge.search.best.objective import ENDS, Figure, Objective
 
@@ -190,7 +190,7 @@ def _too_few(outcomes: Sequence[Outcome], figures: Sequence[Figure]) -> str | No
     return None if min(outcome.n for outcome in outcomes) >= needed else f"fewer than {needed} samples"
 
 
-def _in_order(outcome: Outcome) -> list[Facts]:
+def _in_order(outcome: Outcome) -> list[JudgedProblem]:
     return sorted(outcome.facts(), key=lambda fact: fact.id)
 
 

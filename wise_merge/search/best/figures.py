@@ -10,11 +10,11 @@ from wise_merge.estimators.best_at_k import best_at_k_curves
 from wise_merge.estimators.majority import Votes, count_votes, vote_curve
 from wise_merge.estimators.pass_at_k import pass_at_k_curves
 from wise_merge.points.outcome import OWN_LOGPROB
-from wise_merge.results.verdicts import Facts
+from wise_merge.results.verdicts import JudgedProblem
 from wise_merge.search.best.objective import Figure
 
 
-def figure_of_problems(facts: Sequence[Facts], figure: Figure) -> np.ndarray:
+def figure_of_problems(facts: Sequence[JudgedProblem], figure: Figure) -> np.ndarray:
     """Return (problems,) float64: the figure of each problem, without bias and from all its samples.
 
     Args:
@@ -31,11 +31,11 @@ def figure_of_problems(facts: Sequence[Facts], figure: Figure) -> np.ndarray:
     return found
 
 
-def _pass(facts: Sequence[Facts]) -> np.ndarray:
+def _pass(facts: Sequence[JudgedProblem]) -> np.ndarray:
     return pass_at_k_curves(facts[0].n, np.array([problem.c for problem in facts]))
 
 
-def _majority(facts: Sequence[Facts]) -> np.ndarray:
+def _majority(facts: Sequence[JudgedProblem]) -> np.ndarray:
     return np.stack([_vote(count_votes(problem.answers or (None,) * problem.n, problem.correct)) for problem in facts])
 
 
@@ -46,10 +46,14 @@ def _vote(votes: Votes) -> np.ndarray:
     return np.asarray(np.round(vote_curve(votes), 10))
 
 
-def _best(facts: Sequence[Facts]) -> np.ndarray:
+def _best(facts: Sequence[JudgedProblem]) -> np.ndarray:
     scores = np.array([problem.scores[OWN_LOGPROB] for problem in facts])
     return best_at_k_curves(scores, np.array([problem.correct for problem in facts]))
 
 
 #: From a figure's name to its curves (problems, n) of problems with equal n.
-_CURVES: Mapping[str, Callable[[Sequence[Facts]], np.ndarray]] = {"pass": _pass, "maj": _majority, "best": _best}
+_CURVES: Mapping[str, Callable[[Sequence[JudgedProblem]], np.ndarray]] = {
+    "pass": _pass,
+    "maj": _majority,
+    "best": _best,
+}

@@ -1,7 +1,6 @@
-"""What is not there in a file of samples, counted, and what became of it in sentences.
+"""What is missing in a file of samples: counts, and sentences that say what was done about it.
 
-A sample without a completion is an answer that the model did not give: wrong, as to leave it out would flatter the
-model.
+A sample without a completion counts as wrong: to leave it out would raise the model's figures.
 """
 
 from collections import Counter
@@ -13,11 +12,11 @@ from wise_merge.text import counted
 
 @dataclass
 class Missing:
-    """How much is not there so far.
+    """How much is missing so far.
 
     Attributes:
         samples: how many lack a `completion`, a `verdict`, or a score: `score in COLUMN`.
-        problems: ids of those that had a row of which nothing was left.
+        problems: ids of those that had a row with no usable sample.
     """
 
     samples: Counter[str] = field(default_factory=Counter)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.answers.benchmarks import Benchmark, Gold
-from wise_merge.results.columns import Columns
+from wise_merge.results.reading.columns import Columns
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Located(NamedTuple):
 #: How lm-eval calls the samples of a task: samples_<task>_<date>.jsonl.
 _LM_EVAL_NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl(\.gz)?")
 _GZIP, _BOM = b"\x1f\x8b", b"\xef\xbb\xbf"
-#: How a file begins whose rows stand in one list: [..., or {"model": "x", "data": [...
+#: The beginning of a file whose rows stand in one list: [..., or {"model": "x", "data": [...
 _LIST = re.compile(
     rb'(\xef\xbb\xbf)?\s*(\{\s*("[^"\\]*"\s*:\s*("([^"\\]|\\.)*"|[\w.+-]+)\s*,\s*)*'
     rb'"(data|rows|records|items|examples|problems)"\s*:\s*)?\['
@@ -37,9 +37,9 @@ _LIST = re.compile(
 #: How the lines of a journal begin.
 _JOURNAL = b'{"crc":"'
 _SEPARATOR = re.compile(r"[\s,]*")
-#: Bytes by which a file is told to be a list.
+#: So many bytes decide whether a file is a list.
 _PEEKED = 512
-#: Bytes of a list that are read at once.
+#: Bytes of a list that are read at a time.
 _CHUNK = 1 << 20
 
 
@@ -50,7 +50,7 @@ def task_of(path: Path) -> str | None:
 
 
 def sample_files(path: Path) -> list[Path]:
-    """Return the file itself, or of a folder the lm-eval samples within: per sub-folder the newest of each task."""
+    """Return the file itself, or the lm-eval samples in a folder: of each sub-folder the newest of each task."""
     if path.is_file():
         return [path]
     if path == Path("-") or (path.exists() and not path.is_dir()):
@@ -58,16 +58,16 @@ def sample_files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise WiseMergeError(f"{path} does not exist; give a file of samples or the folder of an lm-eval run")
     newest: dict[tuple[Path, str], tuple[str, Path]] = {}
-    for found in sorted(path.rglob("samples_*.jsonl*")):
-        match = _LM_EVAL_NAME.fullmatch(found.name)
+    for file in sorted(path.rglob("samples_*.jsonl*")):
+        match = _LM_EVAL_NAME.fullmatch(file.name)
         if match:
-            key = (found.parent, match["task"])
-            newest[key] = max(newest.get(key, ("", found)), (match["date"], found))
+            key = (file.parent, match["task"])
+            newest[key] = max(newest.get(key, ("", file)), (match["date"], file))
     if not newest:
-        for found in path.glob("*.jsonl"):
-            refuse_journal(found)
+        for file in path.glob("*.jsonl"):
+            refuse_journal(file)
         raise WiseMergeError(f"{path} is a folder without samples_<task>_<date>.jsonl; run lm_eval with --log_samples")
-    return [found for _, found in newest.values()]
+    return [file for _, file in newest.values()]
 
 
 def refuse_journal(path: Path) -> None:
@@ -142,7 +142,7 @@ def _lines(text: Iterable[bytes], reject: Callable[[str, str], None]) -> Iterato
 
 
 def _list(text: IO[bytes], opening: int, reject: Callable[[str, str], None]) -> Iterator[Located]:
-    """Yield the entries of a JSON list that begins after some bytes; no more is held than the entry that is read.
+    """Yield the entries of a JSON list that begins after `opening` bytes; only the current entry is held in memory.
 
     What follows a damaged entry cannot be read.
     """
@@ -171,7 +171,7 @@ def _list(text: IO[bytes], opening: int, reject: Callable[[str, str], None]) -> 
             reject(f"entry {number}", "the list ends without a closing bracket")
             return
         held = held[at:]
-        # Twice as much each time: what is held is parsed from its beginning.
+        # Twice as much each time, as an entry that is longer than what is held is parsed again from its beginning.
         more = text.read(max(_CHUNK, len(held)))
         ended = not more
 

@@ -1,6 +1,6 @@
 """The samples of a row as parallel lists, with an entry for each sample, in whatever shape the row holds them.
 
-An entry that is not there is None, and so is each entry of a list that is not there as a whole.
+A missing entry is None, and so is each entry of a list that is missing as a whole.
 """
 
 import math
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.columns import STEPS, Columns, dig
-from wise_merge.results.rows import Row
-from wise_merge.results.texts import as_texts, is_missing
+from wise_merge.results.reading.columns import STEPS, Columns, dig
+from wise_merge.results.reading.rows import Row
+from wise_merge.results.reading.texts import as_texts, is_missing
 from wise_merge.text import shortened
 
 #: From a role, or from a column of scores, to an entry per sample.
@@ -25,38 +25,38 @@ def lists_of(row: Row, columns: Columns, roles: Sequence[str], steps: str | None
     Args:
         row: of a file.
         columns: of the file.
-        roles: that are wanted, the one that says how many samples there are first.
-        steps: which of `columns.STEPS` makes one score of a list.
+        roles: to be read; the first one says how many samples there are.
+        steps: which of `columns.STEPS` makes one score of a list; None leaves such scores out.
     """
-    found: dict[str, list[Any] | None] = {}
+    lists: dict[str, list[Any] | None] = {}
     for role in roles:
-        found[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
-    completions = found.get("completions")
+        lists[role] = _values(columns, columns[role] or "", row, chats=role == "completions")
+    completions = lists.get("completions")
     if columns.lm_eval and completions:
-        found["completions"] = completions[: _drawn(row, columns)]
-    ranks = {column: _scores(columns, column, row, steps) for column in columns.scores}
+        lists["completions"] = completions[: _count_without_repetitions(row, columns)]
+    scores = {column: _scores(columns, column, row, steps) for column in columns.scores}
     main = columns[roles[0]]
-    first = next((values for values in (*found.values(), *ranks.values()) if values is not None), None)
-    n = _beside(row, columns, main) if first is None else len(first)
+    first = next((values for values in (*lists.values(), *scores.values()) if values is not None), None)
+    n = _count_from_other_lists(row, columns, main) if first is None else len(first)
     if not n:
         raise WiseMergeError(f"{main} is empty: there must be at least one sample")
-    return n, _filled(found, n, main, columns.roles), _filled(ranks, n, main, {})
+    return n, _filled(lists, n, main, columns.roles), _filled(scores, n, main, {})
 
 
-def _filled(found: Mapping[str, list[Any] | None], n: int, main: str | None, names: Mapping[str, str]) -> Lists:
+def _filled(lists: Mapping[str, list[Any] | None], n: int, main: str | None, names: Mapping[str, str]) -> Lists:
     """Return lists that all have n entries; raises a `WiseMergeError` with the name of one that has not."""
-    lists = {}
-    for key, values in found.items():
+    filled = {}
+    for key, values in lists.items():
         if values is None:
             values = [None] * n
         elif len(values) != n:
-            raise WiseMergeError(f"{names.get(key, key)} has {_entries(len(values))} for {n} {main}")
-        lists[key] = values
-    return lists
+            raise WiseMergeError(f"{names.get(key, key)} has {entries(len(values))} for {n} {main}")
+        filled[key] = values
+    return filled
 
 
-def _beside(row: Row, columns: Columns, main: str | None) -> int:
-    """Return how many samples a row has by the lists that stand beside those that are not there."""
+def _count_from_other_lists(row: Row, columns: Columns, main: str | None) -> int:
+    """Return how many samples a row has by its other lists, where those of its samples are missing."""
     for role in ("labels", "finish_reason"):
         values = dig(row, columns[role] or "")
         if isinstance(values, list):
@@ -68,7 +68,7 @@ def _beside(row: Row, columns: Columns, main: str | None) -> int:
 
 
 def missing_texts(completions: Sequence[Any]) -> set[int]:
-    """Return which completions are not there; raises a `WiseMergeError` for one that is no text."""
+    """Return which completions are missing; raises a `WiseMergeError` for one that is no text."""
     missing = set()
     for number, text in enumerate(completions):
         if text is None:
@@ -82,21 +82,21 @@ def missing_texts(completions: Sequence[Any]) -> set[int]:
 
 
 def numbers(column: str, scores: Sequence[Any]) -> tuple[list[float], set[int]]:
-    """Return scores as numbers, true being 1, and which are not there: these are -inf, which ranks last.
+    """Return scores as numbers, true being 1, and which are missing: these are -inf, which ranks last.
 
-    Raises a `WiseMergeError` for one that is there and no finite number.
+    Raises a `WiseMergeError` for any other score that is no finite number.
     """
-    found, missing = list(map(_number, scores)), set()
-    if None in found:
+    as_numbers, missing = list(map(_number, scores)), set()
+    if None in as_numbers:
         for number, score in enumerate(scores):
             if is_missing(score):
                 missing.add(number)
-            elif found[number] is None:
+            elif as_numbers[number] is None:
                 raise WiseMergeError(
                     f"{column} must be finite numbers; entry {number + 1} is {shortened(score)}; "
                     "--field scores= goes without scores"
                 )
-    return [-math.inf if number is None else number for number in found], missing
+    return [-math.inf if number is None else number for number in as_numbers], missing
 
 
 def _values(columns: Columns, column: str, row: Row, *, chats: bool = False) -> list[Any] | None:
@@ -116,7 +116,7 @@ def _values(columns: Columns, column: str, row: Row, *, chats: bool = False) -> 
 
 
 def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[Any] | None:
-    """Return one score per sample, made of those of its steps where there are some; None if there is no list."""
+    """Return one score per sample, reduced from those of its steps if there are any; None if there is no list."""
     if steps is None or column not in columns.of_steps:
         return _values(columns, column, row)
     reduce = STEPS[steps]
@@ -133,10 +133,10 @@ def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[
     return None if values is None else list(map(reduced, values))
 
 
-def _drawn(row: Row, columns: Columns) -> int | None:
-    """Return how many samples of lm-eval's row are not there twice, None if all.
+def _count_without_repetitions(row: Row, columns: Columns) -> int | None:
+    """Return how many samples of lm-eval's row are no repetitions, None if all.
 
-    Where it hands the last problem of a process out again, to keep others busy, our models give the same ones.
+    In a data-parallel run lm-eval may repeat the last problem of a process; our models return the same samples.
     """
     reasons = dig(row, columns["finish_reason"] or "")
     return len(reasons) if isinstance(reasons, list) and reasons else None
@@ -151,5 +151,6 @@ def _number(score: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _entries(count: int) -> str:
+def entries(count: int) -> str:
+    """Return `1 entry` or `2 entries`."""
     return "1 entry" if count == 1 else f"{count:,} entries"

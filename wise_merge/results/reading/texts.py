@@ -7,9 +7,9 @@ content, a chat in which the assistant has not spoken.
 import math
 from typing import Any
 
-#: Those of a chat who ask; whoever else speaks may be the model under another name.
+#: Roles in a chat that are not the model's; any other role may be the model under another name.
 _ASKING = {"system", "developer", "user", "tool"}
-#: By which a message is known: a model that calls a tool or refuses may have no content.
+#: Keys by which a message is recognised; one that calls a tool or refuses may have no content.
 _CONTENTS = frozenset({"content", "tool_calls", "refusal"})
 
 

@@ -7,11 +7,10 @@ can lose it; it is on the disk itself about a second later.
 
 import errno
 import os
-import re
 import stat
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,23 +20,23 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal import evaluations, records
+from wise_merge.journal import evaluations, lines, records
+from wise_merge.journal.files import ends_with_a_whole_line, file_name, journal_files, lines_of
 from wise_merge.journal.records import Ask, Evaluation, Problem, Run, Sample
 
-#: Seconds between two times that what was appended is forced to the disk.
+#: Seconds between two calls of fsync.
 _SYNC_EVERY = 1.0
-_LONGEST_NAME = 100
-#: What file systems answer that cannot force anything to a disk.
+#: Errors of fsync on file systems that do not support it.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
-#: What they answer where a file may be read but none be made.
+#: Errors where files may be read but not made.
 _MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Journal:
-    """The samples of a run in a folder, those found there and those appended; made by `open`.
+    """The samples of a run in a folder, those that were there and those appended; made by `open`.
 
     Attributes:
-        found: problem id -> index -> sample, appended ones included. Of two samples of one index the first counts;
+        samples: problem id -> index -> sample, appended ones included. Of two samples of one index the first counts;
             files are read in the order of their names.
         damaged: how many lines hold something that could not be used.
         path: the file that is appended to, which is there as soon as something is.
@@ -45,30 +44,30 @@ class Journal:
     """
 
     def __init__(self, directory: Path, run: Run, rank: int, evaluation: str) -> None:
-        """Take note of the names; `open` is for use."""
+        """Set the names and read nothing; `open` returns a journal for use."""
         self.path = directory / file_name(run, rank)
-        self.found: dict[str, dict[int, Sample]] = {}
+        self.samples: dict[str, dict[int, Sample]] = {}
         self.damaged = 0
         self._run, self.run = run, run.fingerprint
         self._lock = FileLock(f"{self.path}.lock", thread_local=False)
         self._file: int | None = None
-        #: Whether the file may end within a line.
+        #: Whether the file may end within a line; then the next record begins on a new one.
         self._torn = False
         self._rank, self._evaluation, self._opened = rank, evaluation, time.time_ns()
         self._problems: set[Ask] = set()
         self._evaluations: list[Evaluation] = []
-        #: Why nothing can be written here, as on a file system that is mounted to be read.
+        #: Why nothing can be written here, as on a file system that is mounted read-only; None = it can.
         self._read_only: OSError | None = None
         self._closed = False
         self._knows_run = False
-        self._samples = 0
+        self._sample_count = 0
         self._synced = time.monotonic()
 
     @classmethod
     def open(
         cls, directory: Path, run: Run, *, rank: int = 0, evaluation: str | None = None, patience: float = 0.0
     ) -> "Journal":
-        """Return the journal of a run in a folder, which is made if need be, with all that is in it.
+        """Return the journal of a run with all its samples in a folder, which is made if it does not exist.
 
         No other process can open the same until this one closes it or ends, however it ends. In a folder that
         cannot be written to, what is there can be used; the first thing to write raises a `WiseMergeError`.
@@ -119,34 +118,34 @@ class Journal:
             if self._run.fingerprint not in path.name:
                 continue
             own = path == self.path and self._read_only is None
-            for record in records.records(lines_of(path), partial(self._count, own)):
+            for record in lines.whole_records(lines_of(path), partial(self._count_damaged, own)):
                 if record["run"] == self._run.fingerprint:
                     self._take(record, own)
-        # The lock is held, so nobody makes it longer meanwhile.
+        # The lock is held, so no other process appends to it meanwhile.
         with suppress(FileNotFoundError):
-            self._torn = not _ends_a_line(self.path)
+            self._torn = not ends_with_a_whole_line(self.path)
 
-    def _count(self, own: bool, line: bytes) -> None:
-        # The last line of another process may be still on its way.
+    def _count_damaged(self, own: bool, line: bytes) -> None:
+        # Another process may still be writing its last line.
         if own or line.endswith(b"\n"):
             self.damaged += 1
 
-    def _take(self, record: records.Record, own: bool) -> None:
-        found = records.content(record)
-        if isinstance(found, Sample):
-            self._add(found)
-        elif isinstance(found, Problem):
-            self._problems.add(found.ask)
-        elif isinstance(found, Evaluation):
-            self._evaluations.append(found)
-        elif own and found is not None:
+    def _take(self, record: lines.Record, own: bool) -> None:
+        content = lines.content_of(record)
+        if isinstance(content, Sample):
+            self._add(content)
+        elif isinstance(content, Problem):
+            self._problems.add(content.ask)
+        elif isinstance(content, Evaluation):
+            self._evaluations.append(content)
+        elif own and content is not None:
             self._knows_run = True
 
     def _add(self, sample: Sample) -> None:
-        samples = self.found.setdefault(sample.problem, {})
+        samples = self.samples.setdefault(sample.problem, {})
         if sample.index not in samples:
             samples[sample.index] = sample
-            self._samples += 1
+            self._sample_count += 1
 
     def ask(self, problems: Iterable[tuple[str, int | None, Any, Any]]) -> None:
         """Write down what this process asks for in this evaluation; only what is not there already.
@@ -155,46 +154,46 @@ class Journal:
             problems: of each (prompt, doc_id, doc, target), whether there are samples of it or not: the text that the
                 model gets, its number in the task, the row of the data set, what the task takes for the right answer.
         """
-        lines: list[bytes] = []
+        new_lines: list[bytes] = []
         asks: dict[Ask, None] = {}
         for prompt, doc_id, doc, target in problems:
             facts = records.digest(doc, target)
             identity = records.problem_id(prompt)
             problem = Problem(identity, prompt, doc_id, doc, target, facts, self._evaluation, self._opened)
             if problem.ask not in self._problems and problem.ask not in asks:
-                lines.append(records.problem_line(self._run.fingerprint, problem))
+                new_lines.append(lines.problem_line(self._run.fingerprint, problem))
             asks[problem.ask] = None
         evaluation = Evaluation(self._evaluation, self._rank, self._opened, tuple(asks))
         new = bool(asks) and not self._is_known(evaluation)
         if new:
-            lines.append(records.evaluation_line(self._run.fingerprint, evaluation))
-        if lines:
-            self._write(b"".join(lines))
+            new_lines.append(lines.evaluation_line(self._run.fingerprint, evaluation))
+        if new_lines:
+            self._write(b"".join(new_lines))
         self._problems.update(asks)
         self._evaluations += [evaluation] if new else []
 
     def _is_known(self, evaluation: Evaluation) -> bool:
         """Return whether the newest evaluation, of all its processes, asks for the same.
 
-        A share alone does not tell: with one problem more, the shares of the other processes stay what they were.
+        All processes are compared: one problem more changes the share of one process only.
         """
         before = evaluations.joined(self._evaluations)
         asked = evaluations.rows(evaluation)
         if self._read_only is not None:
-            # Then it would show in no export.
+            # An evaluation that cannot be written down is known if its rows are part of any that was.
             return any(asked.items() <= one.rows.items() for one in before)
         return bool(before) and before[-1].rows == asked
 
     def append(self, sample: Sample) -> None:
-        """Keep a sample: no end of this process can lose it once this returns.
+        """Keep a sample: once this returns, it is not lost however the process ends.
 
         Nothing is done if there is one of its problem and index already: the first counts.
         Raises a `WiseMergeError` if it cannot be written, as when the disk is full; what was
         written before stays usable.
         """
-        if sample.index in self.found.get(sample.problem, {}):
+        if sample.index in self.samples.get(sample.problem, {}):
             return
-        self._write(records.sample_line(self._run.fingerprint, sample))
+        self._write(lines.sample_line(self._run.fingerprint, sample))
         self._add(replace(sample, logprob=records.finite(sample.logprob)))
 
     def _write(self, line: bytes) -> None:
@@ -207,7 +206,7 @@ class Journal:
                 flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
                 self._file = os.open(self.path, flags, 0o666)
             if not self._knows_run:
-                self._put(records.run_line(self._run))
+                self._put(lines.run_line(self._run))
                 self._knows_run = True
             self._put(line)
             if time.monotonic() - self._synced >= _SYNC_EVERY:
@@ -244,7 +243,7 @@ class Journal:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         return WiseMergeError(
             f"the journal {self.path} cannot be written: {error.strerror or error}; samples of {self._run.task} that "
-            f"are safe in it: {self._samples:,}; {'make room' if full else 'mend that'} and run the same command "
+            f"are safe in it: {self._sample_count:,}; {'make room' if full else 'mend that'} and run the same command "
             "again: it goes on there"
         )
 
@@ -261,13 +260,13 @@ class Journal:
             self._closed = True
             if self._file is not None:
                 with suppress(OSError):
-                    # As when not even the first line found room.
+                    # Empty where not even the first line could be written.
                     if stat.S_ISREG(os.fstat(self._file).st_mode) and not os.fstat(self._file).st_size:
                         self.path.unlink()
                     os.close(self._file)
                 self._file = None
             if self._lock.is_locked:
-                # While it is held: who waits for it sees that it is gone and makes another.
+                # Removed while it is held: a process that waits for it sees that it is gone and makes another.
                 with suppress(OSError):
                     os.unlink(self._lock.lock_file)
                 self._lock.release()
@@ -277,35 +276,3 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def file_name(run: Run, rank: int) -> str:
-    """Return the name of the file of a rank; what tells runs apart in it is the fingerprint alone."""
-    task = re.sub(r"[^A-Za-z0-9_.+-]+", "_", run.task).lstrip(".")[:_LONGEST_NAME]
-    return f"{task or 'task'}-{run.fingerprint}-{rank}.jsonl"
-
-
-def journal_files(directory: Path) -> list[Path]:
-    """Return the files of a folder of journals, by name: the order in which they count."""
-    return sorted(path for path in directory.glob("*.jsonl") if path.is_file())
-
-
-def lines_of(path: Path) -> Iterator[bytes]:
-    """Yield the lines of a file, as they are."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield line
-                # Another process may write on meanwhile: its next line would begin in the middle.
-                if not line.endswith(b"\n"):
-                    return
-    except OSError as error:
-        raise WiseMergeError(f"the journal {path} cannot be read: {error.strerror or error}") from error
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        if not file.seek(0, os.SEEK_END):
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"

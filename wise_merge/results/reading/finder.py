@@ -1,167 +1,25 @@
-"""Which column of a file holds what: by the names that are in use, or as the user says.
+"""Finds which column of a file holds what: by the names that are in use, or as the user says.
 
-The accepted names are those of lm-eval's samples and of published files of samples; the
-page docs/score.md shows them. Names are compared without regard to case, and looked for within
-objects too if nothing on top has them. Nothing is guessed between two columns that differ:
-that is an error which lists the columns there are.
+Names are compared without regard to case, and looked for within objects too if nothing on top has
+them. Nothing is guessed between two columns that differ: that is an error which lists the columns
+there are.
 """
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.rows import Row
-from wise_merge.results.texts import are_texts, as_texts, is_missing, is_one_message, statement
+from wise_merge.results.reading.columns import NAMES, Columns, Fields, dig, is_number, is_verdict
+from wise_merge.results.reading.rows import Row
+from wise_merge.results.reading.texts import are_texts, as_texts, is_missing, is_one_message, statement
 from wise_merge.text import shortened
 
-#: Per role the accepted names. Columns of an earlier group win over those of a later one; within a group
-#: two columns may only be present together if they hold the same.
-NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "id": tuple(
-        (name,)
-        for name in (
-            *("id", "problem_id", "question_id", "doc_id", "task_id", "unique_id", "uid", "qid", "group_id", "idx"),
-            *("index", "problem_idx", "question_idx", "problem_index", "question_index", "orig_dset_idx", "uuid"),
-        )
-    ),
-    "problem": tuple(
-        (name,)
-        for name in (
-            *("problem", "question", "puzzle", "prompt", "input", "query", "instruction", "problem_text", "example"),
-            "messages",
-        )
-    ),
-    "gold": (
-        (
-            *("gold", "gold_answer", "gold_label", "gt", "gt_answer", "gt_ans", "ground_truth", "groundtruth"),
-            *("ground_truth_answer", "expected_answer", "expected", "reference_answer", "ref_answer"),
-            "correct_answer",
-        ),
-        ("reference", "references", "golds", "target"),
-        ("answer",),
-        ("solution",),
-        ("gts", "ref_ans"),
-        ("choices",),
-    ),
-    "completions": (
-        (
-            *("completions", "completion", "samples", "responses", "response", "generations", "generation", "resps"),
-            *("model_responses", "model_response", "model_outputs", "model_output", "model_completion"),
-            *("generated_texts", "generated_text", "generated_solutions", "generated_solution", "candidates"),
-            *("rollouts", "traces"),
-        ),
-        ("outputs", "output", "texts", "text", "codes", "code", "solutions"),
-        ("choices.message", "model_output.choices.message"),
-    ),
-    "answers": (
-        (
-            *("answers", "preds", "pred", "predicted_answers", "predicted_answer", "extracted_answers"),
-            *("extracted_answer", "extracted_preds", "model_answers", "model_answer", "given_answer", "pred_answer"),
-            *("final_answers", "final_answer", "parsed_answers", "parsed_answer"),
-        ),
-        ("predictions", "prediction"),
-        ("answer",),
-    ),
-    "labels": (
-        (
-            *("labels", "label", "is_corrects", "is_correct", "corrects", "correct", "answer_correct", "correctness"),
-            *("verdicts", "verdict", "passed", "is_right", "correct_labels"),
-        ),
-        ("score", "scores", "acc", "accuracy", "exact_match", "judgements", "judgement", "results", "result"),
-        ("symbolic_correct",),
-        ("judge_correct",),
-    ),
-    "finish_reason": tuple(
-        (name,)
-        for name in (
-            *("curve.finish_reason", "finish_reason", "finish_reasons", "stop_reason", "stop_reasons"),
-            "choices.finish_reason",
-        )
-    ),
-    "numbers": (("numbers", "nums"),),
-    "target": (("target",),),
-}
-ROLES = (*NAMES, "scores")
 _SCORES = re.compile(r"(.*[_.-])?(scores?|rewards?|logprobs?|log_probs?)", re.IGNORECASE)
-
-#: How the scores of a completion's steps are made one.
-STEPS: Mapping[str, Callable[[Sequence[float]], float]] = {
-    "last": lambda scores: scores[-1],
-    "min": min,
-    "product": math.prod,
-}
-
-Fields = Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where things stand in the rows of a file: column names (dots lead into nested objects), None = not there.
-
-    Attributes:
-        per_problem: whether a row is a problem with a list of samples, not one sample.
-        lm_eval: whether the rows are lm-eval's.
-        roles: from role to column.
-        scores: the columns with scores, each a scorer of its own.
-        of_steps: those of them that have a list per completion.
-        left_out: columns that look like scores but cannot be used, with the reason.
-        unfit: from role to what stands under one of its names but cannot be meant, for messages.
-        names: all columns of the file, likewise.
-    """
-
-    per_problem: bool
-    lm_eval: bool
-    roles: Mapping[str, str]
-    scores: tuple[str, ...]
-    of_steps: tuple[str, ...]
-    left_out: tuple[str, ...]
-    unfit: Mapping[str, str]
-    names: tuple[str, ...]
-
-    def __getitem__(self, role: str) -> str | None:
-        return self.roles.get(role)
-
-    @property
-    def own_logprob(self) -> str | None:
-        """The column with what the sampling model thought of its completions; it stands beside their ends."""
-        reason = self["finish_reason"] or ""
-        return f"{reason.removesuffix('finish_reason')}logprob" if reason.endswith("finish_reason") else None
-
-
-def parse_fields(settings: Iterable[str]) -> dict[str, list[str]]:
-    """Return role -> columns from settings such as `gold=doc.answer`; columns given for one role are alternatives.
-
-    `scores=` has no column: there are to be no scores.
-    """
-    fields: dict[str, list[str]] = {}
-    for setting in settings:
-        role, equals, column = setting.partition("=")
-        if not equals or role not in ROLES or not (column or role == "scores"):
-            raise WiseMergeError(
-                f"--field takes role=column with a role of {', '.join(ROLES)}; got {setting!r}",
-            )
-        fields.setdefault(role, []).extend([column] if column else [])
-    return fields
-
-
-def dig(row: Any, column: str) -> Any:
-    """Return what stands in a column, None if it is not there.
-
-    A dot leads into a nested object, or to each object of a list (`choices.message.content`).
-    """
-    if isinstance(row, dict) and column in row:
-        return row[column]
-    if isinstance(row, list):
-        return [dig(entry, column) for entry in row]
-    first, dot, rest = column.partition(".")
-    return dig(row[first], rest) if dot and isinstance(row, dict) and first in row else None
 
 
 def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) -> Columns:
-    """Return where things stand, judged by the first rows of a file; a few damaged ones do no harm.
+    """Return the columns of a file, found by its first rows, of which a few may be damaged.
 
     Args:
         rows: a few rows, at least one.
@@ -169,7 +27,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         steps: whether a list of scores per completion is of use.
     """
     lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
-    finder = _Finder([_as_seen(row) for row in rows] if lm_eval else rows, fields, lm_eval)
+    finder = _Finder([_with_document_columns(row) for row in rows] if lm_eval else rows, fields, lm_eval)
     roles = {
         "completions": finder.find("completions", are_texts),
         "gold": finder.find("gold", _is_gold),
@@ -180,7 +38,7 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
     }
     per_problem = finder.is_listed(roles["completions"])
     if per_problem and finder.fits(roles["completions"] or "", is_one_message) and (roles["id"] or roles["problem"]):
-        # An answer as the interfaces of models give it: a list of one choice.
+        # As APIs give a completion: a list of one choice.
         per_problem = False
     for listed in (True, False) if per_problem is None else (per_problem,):
         fits = _listed if listed else _single
@@ -189,29 +47,19 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         if roles["answers"] or roles["labels"]:
             per_problem = listed
             break
-    if per_problem is None and (silent := finder.empty("completions")) is not None:
+    if per_problem is None and (silent := finder.only_nulls("completions")) is not None:
         # A model that never answered: all its completions are null.
         roles["completions"], per_problem = silent, bool(finder.values(silent))
     if per_problem is None:
         raise WiseMergeError(
             "no completions are found (nor a model's answers, nor verdicts)"
             f"{finder.unfit.get('completions', '')}; name them with --field completions=COLUMN; "
-            f"the columns are {finder.there()}"
+            f"the columns are {finder.column_list()}"
         )
     roles["finish_reason"] = finder.find("finish_reason", _are_reasons)
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
-    found = {role: name for role, name in roles.items() if name}
-    return Columns(per_problem, lm_eval, found, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
-
-
-def is_verdict(value: Any) -> bool:
-    """Return whether it is true, false, 1 or 0."""
-    return isinstance(value, bool) or (isinstance(value, (int, float)) and value in (0, 1))
-
-
-def is_number(value: Any) -> bool:
-    """Return whether it is a number; true and false are none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    of_roles = {role: name for role, name in roles.items() if name}
+    return Columns(per_problem, lm_eval, of_roles, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
 
 
 class _Finder:
@@ -232,41 +80,42 @@ class _Finder:
         keys = dict.fromkeys(key for value in values if isinstance(value, dict) for key in value)
         return [] if self.lm_eval else [f"{column}.{key}" for key in keys]
 
-    def there(self) -> str:
-        """Return the columns for a message."""
+    def column_list(self) -> str:
+        """Return the names of all columns, for messages."""
         return ", ".join(self.names)
 
     def values(self, column: str) -> list[Any]:
         return [value for row in self.rows if not is_missing(value := dig(row, column))]
 
-    def empty(self, role: str) -> str | None:
-        """Return the first column with a name of the role in which nothing is but nulls, and lists of them."""
+    def only_nulls(self, role: str) -> str | None:
+        """Return the first column with a name of the role that holds only nulls or lists of nulls."""
         names = [name for group in NAMES[role] for accepted in group for name in self.names if name.lower() == accepted]
         lists = [name for name in names if not self._holds(name)]
         return lists[0] if lists and all(isinstance(value, list) for value in self.values(lists[0])) else None
 
     def fits(self, column: str, shape: Callable[[Any], bool]) -> bool:
-        # Most, not all: a damaged row is reported by its line and must not hide the column.
+        # Most rows, not all: a damaged row is reported by its line and must not hide the column.
         values = self.values(column)
         return 2 * sum(map(shape, values)) > len(values)
 
     def is_listed(self, column: str | None) -> bool | None:
         return None if column is None else self.fits(column, lambda value: isinstance(as_texts(value), list))
 
-    def named(self, role: str) -> str | None:
+    def given(self, role: str) -> str | None:
         """Return the first column that the user gave for the role and that is there."""
         for column in self.fields[role]:
-            # That nobody answered in the first rows is possible; a gold that is nowhere is a mistake.
+            # The first rows may all lack completions; a column of golds that is nowhere is a mistake.
             if self.values(column) or (role == "completions" and any(column in row for row in self.rows)):
                 return column
         raise WiseMergeError(
-            f"there is no column {' or '.join(self.fields[role])} for --field {role}; the columns are {self.there()}"
+            f"there is no column {' or '.join(self.fields[role])} for --field {role}; "
+            f"the columns are {self.column_list()}"
         )
 
     def find(self, role: str, shape: Callable[[Any], bool], *, without: str | None = None) -> str | None:
         """Return the column of the role: the one the user named, else one by its name and the shape of its values."""
         if role in self.fields:
-            return self.named(role)
+            return self.given(role)
         if self.lm_eval and role in ("answers", "labels"):
             return None
         for group in self._groups(role):
@@ -278,17 +127,17 @@ class _Finder:
             ]
             if role in ("completions", "labels"):
                 called = [name for name in called if self._holds(name)]
-            found = [name for name in called if self.fits(name, shape)]
+            fitting = [name for name in called if self.fits(name, shape)]
             for name in called:
-                if not found and self.values(name):
+                if not fitting and self.values(name):
                     self.unfit.setdefault(role, f" ({name} holds {shortened(self.values(name)[0])})")
-            if any(self.values(name) != self.values(found[0]) for name in found):
+            if any(self.values(name) != self.values(fitting[0]) for name in fitting):
                 raise WiseMergeError(
-                    f"the {role} may be in {' or '.join(found)}; say which with --field {role}=COLUMN; "
-                    f"the columns are {self.there()}"
+                    f"the {role} may be in {' or '.join(fitting)}; say which with --field {role}=COLUMN; "
+                    f"the columns are {self.column_list()}"
                 )
-            if found:
-                return found[0]
+            if fitting:
+                return fitting[0]
         return None
 
     @staticmethod
@@ -298,10 +147,10 @@ class _Finder:
 
     def _groups(self, role: str) -> Iterable[Sequence[str]]:
         if role == "finish_reason":
-            # Of those within other objects, several may differ: they are many things in the answers of servers.
+            # Not within other objects, where several may differ: servers use the name for several things.
             return NAMES[role]
         if not self.lm_eval:
-            # What lies within an object counts only where nothing on top has the name.
+            # Columns within objects count only where no column on top has the name.
             within = [[f".{name}" for name in group] for group in NAMES[role]]
             contents = [f"{name}.content" for group in NAMES[role] for name in group] if role == "completions" else []
             return [*NAMES[role], *within, contents]
@@ -316,18 +165,18 @@ class _Finder:
         roles: Mapping[str, str | None],
         steps: bool,
     ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """Return the columns of scores, those of them with steps, and what looks like scores but is none, and why."""
+        """Return the columns of scores, those of them with a list per completion, and which are no scores and why."""
         named = self.fields.get("scores")
         missing = [name for name in named or () if not self.values(name)]
         if missing:
-            raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.there()}")
+            raise WiseMergeError(f"there is no column {missing[0]} for --field scores; it has {self.column_list()}")
         taken = {*roles.values()} | self.claimed
-        # Beside the texts of a tree search; anywhere else `value` may mean anything.
+        # A tree search writes its scores as `value` beside the texts; elsewhere `value` may mean anything.
         beside = f"{(roles['completions'] or '').rpartition('.')[0]}.value"
         alike = [name for name in self.names if _SCORES.fullmatch(name) or name == beside]
         alike = [name for name in alike if name not in taken and self.values(name) and not self.lm_eval]
         if self.lm_eval:
-            # A metric called score would be lm-eval's; but what our models say of their samples is one per sample.
+            # A column called score would be a metric of lm-eval; our models' log-probabilities are one per sample.
             own = (f"{above}logprob" for above in ("curve.", "") if self.values(f"{above}finish_reason"))
             alike = [name for name in own if self._holds(name)][:1]
         if named is not None:
@@ -343,7 +192,7 @@ class _Finder:
         return usable, tuple(name for name in usable if name in nested), left_out
 
     def _holds(self, column: str) -> bool:
-        """Return whether anything is there but nulls."""
+        """Return whether the column holds anything but nulls."""
 
         def holds(value: Any) -> bool:
             return any(map(holds, value)) if isinstance(value, list) else not is_missing(value)
@@ -358,8 +207,8 @@ class _Finder:
         return f"not one number per completion but {shortened(self.values(column)[0])}"
 
 
-def _as_seen(row: Row) -> Row:
-    """Return a row of lm-eval with the columns of its document spelt out, and without what is no business of ours."""
+def _with_document_columns(row: Row) -> Row:
+    """Return a row of lm-eval with the columns of its document spelt out, and without its other objects."""
     document = row["doc"] if isinstance(row.get("doc"), dict) else {}
     seen = {f"doc.{name}": value for name, value in document.items()}
     return seen | {name: value for name, value in row.items() if name != "doc"} | {"doc": document}
