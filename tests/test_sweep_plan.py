@@ -17,7 +17,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.search.sweep.plan import make_plan
-from wise_merge.search.sweep.settings import read_settings
+from wise_merge.search.sweep.reading import read_settings
 from wise_merge.text import size
 
 
@@ -209,7 +209,7 @@ def test_an_early_checkpoint_without_a_tokenizer_needs_another_one(run, tmp_path
         (run / "checkpoint-10" / name).unlink()
     late = run / "checkpoint-20"
     line = refusal(run, tmp_path / "results")
-    assert line == f"{run}/checkpoint-10 has no tokenizer; name another by --model_args tokenizer={late}"
+    assert line == f"{run}/checkpoint-10 has no tokenizer; name another by --model-args tokenizer={late}"
     assert plan_of(run, tmp_path / "results", model_args={"tokenizer": str(late)}).points
     (late / "tokenizer.json").unlink()
     assert "tokenizer=a folder with one" in refusal(run, tmp_path / "results")

@@ -17,7 +17,7 @@ from test_sweep import drawn, figures, place, sweep, swept, write  # noqa: F401 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import read_results
-from wise_merge.search.sweep.settings import read_settings
+from wise_merge.search.sweep.reading import read_settings
 
 
 def start(place, out):  # noqa: F811

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.numbers import parse_numbers
-from wise_merge.search.sweep.settings import KEYS, Settings, numbers, read_settings
+from wise_merge.search.sweep.reading import read_settings
+from wise_merge.search.sweep.settings import KEYS, Settings, numbers
 from wise_merge.tasks.requests import check_names
 
 #: A sweep that can be read, of checkpoints that nobody looks for here.

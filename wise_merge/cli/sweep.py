@@ -104,7 +104,7 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     import sys
 
     from wise_merge.search.sweep.pipeline import run_sweep
-    from wise_merge.search.sweep.settings import read_settings
+    from wise_merge.search.sweep.reading import read_settings
 
     chosen = {key: value for key, value in given.items() if value is not None and value != ()}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
