@@ -3,10 +3,10 @@
 import logging
 import os
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
+from support import forked
 
 # No test may depend on a network, and torch's threads only get in each other's way on tiny models.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -58,19 +58,19 @@ def console_script():
 
 
 def run_script(
-    name: str, *arguments: object, cwd: Path, timeout: float | None = None, **environment: str
+    name: str,
+    *arguments: object,
+    cwd: Path,
+    timeout: float | None = None,
+    anew: bool = False,
+    **environment: str,
 ) -> subprocess.CompletedProcess:
-    """Run a console script of this environment, or its Python, as a user would, and return the finished process."""
-    command = [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)]
-    run = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=timeout,
-        check=False,
-    )
+    """Run a console script of this environment, or its Python, as a user would, and return the finished process.
+
+    It need not import torch and the hosts (`support.forked`); with `anew` it does, for tests of the start itself.
+    """
+    command = [forked.SCRIPTS / name, *arguments]
+    run = forked.run(command, cwd=cwd, env={**os.environ, **environment}, timeout=timeout, anew=anew)
     assert HOST_CHANGED not in run.stderr, run.stderr
     return run
 
