@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from support import forked
 
 PROBLEMS, REPEATS = 12, 16
 
@@ -109,8 +110,8 @@ def test_killed_twenty_times_the_samples_are_those_of_an_undisturbed_run(tiny_ru
 def lm_eval(tiny_run, tmp_path):
     """Starts `lm_eval --model hf-passk` with a journal in `journal`; its results go to a folder of the given name."""
 
-    def start(output, *arguments, launcher=(), journal="journal", problems=7, **more):
-        return subprocess.Popen(
+    def start(output, *arguments, launcher=(), journal="journal", problems=7):
+        return forked.start(
             [
                 *(sys.executable, *launcher, "-m", "lm_eval", "--model", "hf-passk", "--device", "cpu"),
                 *("--model_args", f"pretrained={tiny_run / 'checkpoint-1'},dtype=float64,journal={journal}"),
@@ -122,8 +123,6 @@ def lm_eval(tiny_run, tmp_path):
             env={**os.environ, "ACCELERATE_USE_CPU": "true"},
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            **more,
         )
 
     return start

@@ -7,17 +7,16 @@ import re
 import shutil
 import signal
 import subprocess
-import sysconfig
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner
 from conftest import make_checkpoint
 from lm_eval import simple_evaluate
+from support import forked
 from test_mergekit_methods import merge
 
 from wise_merge.cli import main
@@ -191,19 +190,20 @@ def test_a_sweep_grows_without_drawing_anything_twice(place, swept, tmp_path):
 def test_a_sweep_survives_being_killed_at_any_moment(place, swept, tmp_path):
     """Killed as soon as more samples are there, and again: the last command finds what an undisturbed one does."""
     out = tmp_path / "results"
-    command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out]
     moments = random.Random(0)
     kills = 0
     for _ in range(3):
         goal = sum(drawn(out).values()) + moments.randrange(1, 300)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place) as process:
-            while process.poll() is None and sum(path.stat().st_size for path in out.glob("journal/*")) < 220 * goal:
-                time.sleep(0.002)
-            kills += process.poll() is None
-            os.kill(process.pid, signal.SIGKILL)
+        process = forked.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place)
+        while process.poll() is None and sum(path.stat().st_size for path in out.glob("journal/*")) < 220 * goal:
+            time.sleep(0.002)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
     assert kills == 3
     assert 0 < len(drawn(out)) < len(drawn(swept[0]))
-    subprocess.run(command, check=True, capture_output=True, cwd=place)
+    forked.run(command, cwd=place).check_returncode()
     assert figures(out) == figures(swept[0])
     assert drawn(out) == drawn(swept[0])
 
@@ -361,7 +361,7 @@ def interrupted(command, place, moment):
 def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept, tmp_path):
     """One line, without a traceback, and the exit code of a program that SIGINT has ended."""
     out = tmp_path / "results"
-    command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out]
     moments = {
         "before the first sample": lambda: (out / "sweep.json").exists(),
         "while samples are drawn": lambda: sum(path.stat().st_size for path in out.glob("journal/*")) > 20_000,
@@ -375,6 +375,6 @@ def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept,
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if "goes on" in line]) == 1
     assert len(drawn(out)) < len(drawn(swept[0]))
-    subprocess.run(command, check=True, capture_output=True, cwd=place)
+    forked.run(command, cwd=place).check_returncode()
     assert figures(out) == figures(swept[0])
     assert set(drawn(out).values()) == {1}

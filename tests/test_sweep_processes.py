@@ -3,13 +3,12 @@
 import os
 import signal
 import subprocess
-import sysconfig
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
+from support import forked
 from test_sweep import drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
 
 from wise_merge.cli import main
@@ -20,9 +19,8 @@ from wise_merge.search.sweep.settings import read_settings
 
 def start(place, out):  # noqa: F811
     """Start the command in a process of its own."""
-    script = Path(sysconfig.get_path("scripts")) / "wise-merge"
-    command = [script, "sweep", write(place), "--out", out, "--processes", "2"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out, "--processes", "2"]
+    return forked.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
 def until_two_sample(command, out):
@@ -68,7 +66,7 @@ def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
     command = start(place, out)
     victim = next(one for one in until_two_sample(command, out) if "sweep" in " ".join(one.cmdline()))
     victim.kill()
-    errors = command.stderr.read().decode()
+    errors = command.stderr.read()
     assert command.wait(60) == 1
     assert "Error: a process died while it sampled checkpoint-" in errors
     assert "(exit code -9" in errors
