@@ -184,6 +184,7 @@ def test_training_that_was_interrupted_goes_on_to_the_same_weights(tmp_path):
     assert (torn / "sft/checkpoint-2/model.safetensors").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatch, capsys):
     """Killed among its commands, it keeps what was finished; a third run calls nothing at all."""
     directory = tmp_path / "demo"

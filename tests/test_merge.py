@@ -699,6 +699,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_model_is_whole_or_absent(tmp_path):
     """20 SIGKILLs of a process that merges two recipes by turns into one folder: never anything but one of the two."""
     from transformers import AutoModelForCausalLM

@@ -92,6 +92,7 @@ def experiment(checkpoint, folder):
     print(halfway)
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_the_samples_are_those_of_an_undisturbed_run(tiny_run, tmp_path):
     """SIGKILL at 20 random moments; at the end no sample is missing, different or drawn twice."""
     code = "import sys, pathlib, test_resume; test_resume.experiment(*map(pathlib.Path, sys.argv[1:]))"
@@ -140,6 +141,7 @@ def rows_of(folder, output):
     return {row["doc_id"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_two_ranks_draw_the_samples_of_one_process(lm_eval, tmp_path):
     """Seven problems on two processes: one rank is padded, and sample by sample nothing differs."""
     # What `accelerate launch` does for several GPUs.

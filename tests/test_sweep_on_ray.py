@@ -32,6 +32,7 @@ def cluster(monkeypatch):
         started.shutdown()
 
 
+@pytest.mark.slow
 def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, cluster):  # noqa: F811
     """Its point is taken by another engine, which goes on in its journal; both machines had work before.
 
