@@ -11,11 +11,12 @@ import sys
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, make_checkpoint
+from conftest import REPOSITORY
 from hub.server import HubServer
 from safetensors.torch import load_file
 from support import forked
-from test_adapters import make_adapter
+from support.adapters import make_adapter
+from support.checkpoints import make_checkpoint
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import make_checkpoint
 from safetensors.torch import load_file, save_file
+from support.checkpoints import make_checkpoint
 
 from wise_merge.checkpoints.pairs import first_disagreement, pair_warnings, same_weights, step_of
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import make_checkpoint, run_script
+from conftest import run_script
 from hub.sent import contents as contents_of_requests
 from hub.sent import leaks
 from hub.server import HubServer
@@ -23,6 +23,7 @@ from huggingface_hub import HfApi, constants
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from support import forked
+from support.checkpoints import make_checkpoint
 
 TOKEN = "hf_secret_of_anna"
 SWEEP = {

@@ -6,8 +6,9 @@ import re
 import sys
 
 import pytest
-from conftest import REPOSITORY, character_tokenizer, make_checkpoint
+from conftest import REPOSITORY
 from support import forked
+from support.checkpoints import character_tokenizer, make_checkpoint
 
 EXAMPLE = REPOSITORY / "examples" / "sft_bang.py"
 PAGE = REPOSITORY / "docs" / "training.md"

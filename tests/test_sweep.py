@@ -1,6 +1,5 @@
 """`wise-merge sweep` end to end: what it finds is what mergekit-yaml and lm_eval find, whatever happens on the way."""
 
-import json
 import os
 import random
 import re
@@ -8,92 +7,18 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
-from dataclasses import replace
 
 import pytest
-import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint
 from lm_eval import simple_evaluate
 from support import forked
-from test_mergekit_methods import merge
+from support.merges import merge
+from support.sweeps import SAMPLING, TASK, drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.journal import read_runs
 from wise_merge.points import read_results
 from wise_merge.sampling.merged import MergedHF
-
-TASK = "gsm8k_passk"
-#: What every sweep here is told, as the options of the command and as lm-eval has it.
-SAMPLING = {"num_fewshot": 0, "limit": 12}
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A run of one early and two late checkpoints, and problems that a random model solves now and then."""
-    folder = tmp_path_factory.mktemp("place")
-    for seed in (1, 2, 3):
-        make_checkpoint(folder / "run" / f"checkpoint-{seed}", seed=seed)
-    rows = [{"question": f"Which digit is number {n}?", "answer": f"It is. #### {n % 10}"} for n in range(40)]
-    (folder / "digits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def write(place, **changes):
-    """Write the file of a sweep and return it with the options that every sweep here has."""
-    settings = {
-        "run": str(place / "run"),
-        "alphas": [0.3, 0.7],
-        "temperatures": [0.8, 1.2],
-        "tasks": [TASK],
-        "samples": 6,
-        "batch_size": 256,
-        "device": "cpu",
-        "gen_kwargs": {"max_gen_toks": 10},
-        "metadata": {"data_file": str(place / "digits.jsonl")},
-        **SAMPLING,
-        **changes,
-    }
-    path = place / f"sweep-{abs(hash(json.dumps(changes, sort_keys=True)))}.yml"
-    path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
-    return path
-
-
-def sweep(place, out, *options, **changes):
-    """Run the command in this process; return what it printed."""
-    done = CliRunner().invoke(
-        main, ["sweep", str(write(place, **changes)), "--out", str(out), *options], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def swept(place, tmp_path_factory):
-    """The folder of results of the whole grid, never disturbed, and what was printed."""
-    out = tmp_path_factory.mktemp("swept") / "results"
-    return out, sweep(place, out)
-
-
-def figures(folder):
-    """What was found, by point and task: verdicts and answers of every sample."""
-    # Log-probabilities are those of other batches, and so rounded otherwise.
-    return {
-        (one.point.name, one.task): [replace(problem, logprobs=()) for problem in one.problems]
-        for one in read_results(folder).outcomes
-    }
-
-
-def drawn(folder):
-    """How often each sample stands in the journal."""
-    count = Counter()
-    for path in (folder / "journal").glob("*.jsonl"):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            if record["kind"] == "sample":
-                count[record["run"], record["problem"], record["index"]] += 1
-    return count
 
 
 def test_every_point_of_the_grid_is_there(swept):

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from support import forked
-from test_sweep import drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
+from support.sweeps import drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
@@ -17,7 +17,7 @@ from wise_merge.points import read_results
 from wise_merge.search.sweep.settings import read_settings
 
 
-def start(place, out):  # noqa: F811
+def start(place, out):
     """Start the command in a process of its own."""
     command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out, "--processes", "2"]
     return forked.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -31,7 +31,7 @@ def until_two_sample(command, out):
     return psutil.Process(command.pid).children(recursive=True)
 
 
-def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F811
+def test_two_processes_find_what_one_finds(place, swept, tmp_path):
     """Every sample is drawn once, by one thread, whichever process has the point; nothing runs afterwards."""
     before = psutil.Process().children(recursive=True)
     printed = sweep(place, tmp_path / "results", "--processes", "2")
@@ -45,7 +45,7 @@ def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F81
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):  # noqa: F811
+def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):
     """And what they have drawn by then is not drawn again."""
     out = tmp_path / "results"
     command = start(place, out)
@@ -60,7 +60,7 @@ def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_
     assert drawn(out) == drawn(swept[0])
 
 
-def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
+def test_a_process_that_dies_is_one_line(place, tmp_path):
     """With the point, and what to do."""
     out = tmp_path / "results"
     command = start(place, out)
@@ -73,7 +73,7 @@ def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
     assert "Traceback" not in errors
 
 
-def test_an_error_within_a_process_is_one_line(place, tmp_path):  # noqa: F811
+def test_an_error_within_a_process_is_one_line(place, tmp_path):
     """What only sampling finds out comes back as it is."""
     path = write(place, gen_kwargs={"max_gen_toks": 100_000})
     done = CliRunner().invoke(main, ["sweep", str(path), "--out", str(tmp_path / "out"), "--processes", "2"])
@@ -83,7 +83,7 @@ def test_an_error_within_a_process_is_one_line(place, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("other", [{"backend": "vllm"}, {"device": "cuda"}, {"ray": "auto"}])
-def test_where_processes_would_share_a_gpu_they_are_refused(other, place):  # noqa: F811
+def test_where_processes_would_share_a_gpu_they_are_refused(other, place):
     """They are for CPUs; vLLM and Ray have ways of their own."""
     with pytest.raises(WiseMergeError, match="for tiny models on the CPUs"):
         read_settings(write(place), {"processes": 2, **other})

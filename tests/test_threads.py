@@ -114,7 +114,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
         log_probability.scorer(str(late), Place("cpu", "auto", 2, False), chat=False)("a", ["b", "c"])
 
     def train():
-        from test_demo import SMALL
+        from support.demo import SMALL
 
         tiny_model.train(SMALL, tmp_path / "demo")
 

@@ -31,7 +31,6 @@ from pathlib import Path
 AT_THE_START = ("PYTHON", "WISE_MERGE", "LD_", "OMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "CUDA_", "MALLOC_")
 AT_THE_START += ("TQDM_", "FSSPEC_", "NETWORKX_", "LC_", "LANG")
 
-
 #: The environment of this process before any import.
 START = dict(os.environ)
 
