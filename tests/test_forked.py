@@ -63,7 +63,16 @@ def test_what_is_imported_already_depends_on_what_its_import_looks_at():
     assert imported(WISE_MERGE_AUTOLOAD="0") == ["False", "False", "False"]
 
 
+@pytest.fixture
+def heard():
+    """What a shell starts in its background, as this may be, does not hear Ctrl-C, nor does what that starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("anew", [False, True])
+@pytest.mark.usefixtures("heard")
 def test_signals_and_errors_end_it_as_they_end_every_process(anew):
     """SIGKILL, Ctrl-C, an exception; it does at its end what was registered, and none has ended before it has."""
     patient = "import atexit, time; atexit.register(print, 'at the end'); print('here', flush=True); time.sleep(60)"
