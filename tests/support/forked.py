@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 #: First what does not look at the variables of the Hub, then the rest.
@@ -134,11 +135,14 @@ def runnable(arguments):
 
 def ask(place, arguments, folder, environment, streams):
     """Ask a server to run a command; return the connection and the process's number, or None if it must not."""
-    connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(place))
     request = {"arguments": arguments, "folder": os.fspath(folder), "environment": environment}
-    socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], streams)
-    answer = read_line(connection)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(str(place))
+        socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], streams)
+        answer = read_line(connection)
+    except OSError as error:
+        raise RuntimeError(f"the server of commands has ended: {place.with_name('said').read_text()}") from error
     if "pid" in answer:
         return connection, answer["pid"]
     connection.close()
@@ -181,7 +185,7 @@ def read_line(connection):
     while not line.endswith(b"\n"):
         got = connection.recv(1)
         if not got:
-            raise RuntimeError("the server of commands has ended; what it said stands above")
+            raise ConnectionResetError
         line += got
     return json.loads(line)
 
@@ -202,6 +206,7 @@ def server():
         )
     while not all((place / str(stage)).exists() for stage in range(len(STAGES))):
         assert process.poll() is None, (place / "said").read_text()
+        time.sleep(0.01)
     atexit.register(end, process)
     return place
 
