@@ -8,13 +8,17 @@ BIN := $(VENV)/bin
 ENVIRONMENTS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wise-merge/environments
 NEWEST := $(ENVIRONMENTS)/newest
 OLDEST := $(ENVIRONMENTS)/oldest
-# The tests that a new release of a host may break.
+# The tests that a new release of a host may break; those of the start-up file have stand-ins for hosts, and doctor has
+# the real ones.
 HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts decode hf_passk merged_hf sampler passk_host passk_task \
-	autoload mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit early_checkpoints mixup \
-	label_smoothing adapters hub_entries hub_log_args sweep_on_ray)) \
-	--deselect tests/test_sweep_on_ray.py::test_a_machine_dies_and_the_results_are_the_same
+	mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit early_checkpoints mixup \
+	label_smoothing adapters hub_entries hub_log_args sweep_on_ray))
 
-.PHONY: demo test test-newest test-oldest test-vllm lint format types docs bench clean
+# A process per core, and each file in one of them, for what it has set up; in the order of their names, as xdist takes
+# long files of few tests last. One that dies ends the run, which would wait for ever for its tests.
+PYTEST := -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-slow test-newest test-oldest test-vllm lint format types docs bench clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,23 +28,25 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/wise-merge demo demo
 
-# A process per core, and each file in one of them, for what it has set up; one that dies ends the run, which would wait
-# for ever for its tests.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile
+	$(BIN)/python $(PYTEST) -m "not slow"
+
+# What takes long for what it adds: every architecture, an installation of 2 GB, processes that are killed again and again.
+test-slow: $(VENV)/installed
+	$(BIN)/python $(PYTEST) -m slow
 
 # What users get: no constraints, the newest and the oldest versions that pyproject.toml allows. The first is brought up
 # to date each time, so that a new release of a host shows. Both end with what `wise-merge doctor` says of the versions.
 test-newest:
 	@test -x $(NEWEST)/bin/python || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable '.[test]'
-	$(NEWEST)/bin/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile $(HOST_TESTS)
+	$(NEWEST)/bin/python $(PYTEST) -m "not slow" $(HOST_TESTS)
 	PATH=$(NEWEST)/bin:$$PATH $(NEWEST)/bin/wise-merge doctor
 
 test-oldest: $(VENV)/installed
 	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python --upgrade --resolution lowest-direct --editable '.[test]'
-	$(OLDEST)/bin/python -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart 0 --dist loadfile $(HOST_TESTS)
+	$(OLDEST)/bin/python $(PYTEST) -m "not slow" $(HOST_TESTS)
 	PATH=$(OLDEST)/bin:$$PATH $(OLDEST)/bin/wise-merge doctor
 
 # Torch without CUDA is where pip finds it, or else where its makers keep it.

@@ -1,12 +1,19 @@
 """Tiny checkpoints, made once, and the one way to the real evaluation data."""
 
+import json
 import logging
 import os
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+# So that what is not as expected there is shown as in a test.
+pytest.register_assert_rewrite("support")
+
+from support import forked  # noqa: E402
+from support.checkpoints import make_checkpoint  # noqa: E402
 
 # No test may depend on a network, and torch's threads only get in each other's way on tiny models.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -58,67 +65,21 @@ def console_script():
 
 
 def run_script(
-    name: str, *arguments: object, cwd: Path, timeout: float | None = None, **environment: str
+    name: str,
+    *arguments: object,
+    cwd: Path,
+    timeout: float | None = None,
+    anew: bool = False,
+    **environment: str,
 ) -> subprocess.CompletedProcess:
-    """Run a console script of this environment, or its Python, as a user would, and return the finished process."""
-    command = [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)]
-    run = subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        timeout=timeout,
-        check=False,
-    )
+    """Run a console script of this environment, or its Python, as a user would, and return the finished process.
+
+    It need not import torch and the hosts (`support.forked`); with `anew` it does, for tests of the start itself.
+    """
+    command = [forked.SCRIPTS / name, *arguments]
+    run = forked.run(command, cwd=cwd, env={**os.environ, **environment}, timeout=timeout, anew=anew)
     assert HOST_CHANGED not in run.stderr, run.stderr
     return run
-
-
-def make_checkpoint(directory: Path, *, seed: int, config=None, dtype="float32", max_shard_size="1GB") -> Path:
-    """Save a random tiny Llama (or the model of `config`) with a character tokenizer that loads by itself."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config or tiny_llama()).to(getattr(torch, dtype))
-    # Transformers starts normalisations at 1, the same in every model: a merge of equals shows nothing.
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    model.save_pretrained(directory, max_shard_size=max_shard_size)
-    character_tokenizer().save_pretrained(directory)
-    return directory
-
-
-def tiny_llama(**changes):
-    """The configuration of a Llama with 0.03 M parameters."""
-    from transformers import LlamaConfig
-
-    settings = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "vocab_size": 99,
-        "max_position_embeddings": 8192,
-        "pad_token_id": 0,
-        "eos_token_id": 1,
-        "bos_token_id": None,
-    }
-    return LlamaConfig(**{**settings, **changes})
-
-
-def character_tokenizer():
-    """A fast tokenizer over the printable ASCII characters and the newline."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    tokens = ["<pad>", "<eos>", "<unk>", "\n", *map(chr, range(32, 127))]
-    backend = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    backend.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
 
 
 @pytest.fixture(scope="session")
@@ -128,3 +89,64 @@ def tiny_run(tmp_path_factory) -> Path:
     make_checkpoint(run / "checkpoint-1", seed=1)
     make_checkpoint(run / "checkpoint-2", seed=2)
     return run
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Makes a family's checkpoint when it is first asked for."""
+    from support.families import configuration
+
+    folder = tmp_path_factory.mktemp("families")
+
+    def checkpoint(family):
+        if not (folder / family).exists():
+            make_checkpoint(folder / family, seed=7, config=configuration(family))
+        return folder / family
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A run of one early and two late checkpoints, and problems that a random model solves now and then."""
+
+    def make(folder):
+        for seed in (1, 2, 3):
+            make_checkpoint(folder / "run" / f"checkpoint-{seed}", seed=seed)
+        rows = [{"question": f"Which digit is number {n}?", "answer": f"It is. #### {n % 10}"} for n in range(40)]
+        (folder / "digits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    return made_once("place", make, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def swept(place, tmp_path_factory):
+    """The folder of results of the whole grid, never disturbed, and what was printed."""
+    from support.sweeps import sweep
+
+    def make(folder):
+        (folder / "printed").write_text(sweep(place, folder / "results"))
+
+    folder = made_once("swept", make, tmp_path_factory)
+    return folder / "results", (folder / "printed").read_text()
+
+
+def made_once(name, make, tmp_path_factory):
+    """Return a folder that one of the processes that share the tests fills for all of them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").exists():
+            folder.mkdir()
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
+@pytest.fixture
+def two_problems(tmp_path):
+    """A data file of two CountDown problems."""
+    path = tmp_path / "problems.jsonl"
+    rows = [{"numbers": [5, 6, 9], "target": 24}, {"numbers": [1, 2, 3], "target": 6}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)

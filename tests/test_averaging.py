@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from support.tensors import one_rounding
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.averaging import interpolate, interpolate_balanced
@@ -19,17 +20,6 @@ def pair(dtype, *, seed=0, size=100_000):
     early = torch.randn(size, generator=generator, dtype=torch.float64) * 0.02
     late = early + torch.randn(size, generator=generator, dtype=torch.float64) * 0.002
     return early.to(dtype), late.to(dtype)
-
-
-def one_rounding(early, late, dtype):
-    """The spacing of the dtype's numbers at the larger of the two inputs.
-
-    Not at the result: where the two nearly cancel, correct results lie many of its spacings apart.
-    """
-    larger = torch.maximum(early.double().abs(), late.double().abs())
-    # Below the smallest normal number the spacing no longer shrinks.
-    larger = larger.clamp_min(torch.finfo(dtype).smallest_normal)
-    return torch.finfo(dtype).eps * 2.0 ** torch.floor(torch.log2(larger))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,10 +11,11 @@ import torch
 import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
+from support.points import problem
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Coordinate, Outcome, Point, ProblemOutcome, Results, on_line
+from wise_merge.points import Checkpoint, Coordinate, Outcome, Point, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.search.best.pipeline import Settings, choose_best
 
@@ -22,22 +23,6 @@ EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "e" * 32)
 LATE = Checkpoint("runs/sft/checkpoint-800", 800, "a" * 32)
 SECOND = Checkpoint("runs/sft/checkpoint-400", 400, "b" * 32)
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
-
-
-def problem(id, correct, *, answers=None, logprobs=None):
-    n = len(correct)
-    return ProblemOutcome(
-        id=str(id),
-        prompt=f"prompt {id}",
-        gold="7",
-        correct=tuple(map(bool, correct)),
-        answers=tuple(answers or ("7" if right else str(100 + place) for place, right in enumerate(correct))),
-        logprobs=tuple(logprobs or [-1.0] * n),
-        distinct=n,
-        operations=(n,),
-        cut_off=0,
-        tokens=10 * n,
-    )
 
 
 def outcome(point, problems, *, task="countdown_passk", stopped=None):

@@ -11,8 +11,9 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import REPOSITORY, character_tokenizer, tiny_llama
-from test_adapters import make_adapter
+from conftest import REPOSITORY
+from support.adapters import make_adapter
+from support.checkpoints import character_tokenizer, tiny_llama
 
 from wise_merge.calibrate.data import encode, read_examples, task_examples
 from wise_merge.calibrate.diagram import draw

@@ -16,8 +16,9 @@ from huggingface_hub import ModelCard
 from lm_eval._cli.harness import HarnessCLI
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
-from test_evidence import EARLY, LATE, TASK, grid, leave, merged_of, of_verdicts, outcome
-from test_mergekit_methods import merge, wise_ft
+from support.merges import merge
+from support.points import EARLY, LATE, TASK, grid, leave, merged_of, of_verdicts, outcome
+from support.recipes import wise_ft
 
 from wise_merge.cli import main
 from wise_merge.figures.drawing import COLOURS

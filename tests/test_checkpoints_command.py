@@ -4,10 +4,10 @@ import shutil
 
 import torch
 from click.testing import CliRunner
-from conftest import make_checkpoint
 from safetensors.torch import load_file
-from test_adapters import make_adapter
-from test_runs import leave
+from support.adapters import make_adapter
+from support.checkpoints import make_checkpoint
+from support.runs import leave
 
 from wise_merge.cli import main
 

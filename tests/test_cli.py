@@ -20,7 +20,7 @@ def test_the_version_is_printed():
 def test_the_module_is_the_command(arguments, console_script, tmp_path):
     """`python -m wise_merge` says what `wise-merge` says, its name included, with the same exit code."""
     command, module = (
-        console_script(name, *options, *arguments, cwd=tmp_path)
+        console_script(name, *options, *arguments, cwd=tmp_path, anew=True)
         for name, options in (("wise-merge", []), ("python", ["-m", "wise_merge"]))
     )
     assert (module.stdout, module.stderr, module.returncode) == (command.stdout, command.stderr, command.returncode)

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from conftest import character_tokenizer, make_checkpoint
-from test_adapters import make_adapter
-from test_merge import run
-from test_mergekit_methods import merge, wise_ft
+from support.adapters import make_adapter
+from support.checkpoints import character_tokenizer, make_checkpoint
+from support.merges import merge, run
+from support.recipes import wise_ft
 from transformers import AutoTokenizer
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import character_tokenizer, make_checkpoint
 from safetensors.torch import load_file, save_file
+from support.checkpoints import character_tokenizer, make_checkpoint
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.contents import contents_of

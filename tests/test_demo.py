@@ -10,27 +10,14 @@ import sys
 import time
 
 import pytest
+from support.demo import SMALL
 
 from wise_merge.demo import pipeline, tiny_model
-from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.verdict import Sampled, judge, paired_difference, table
 from wise_merge.errors import WiseMergeError
 from wise_merge.games.countdown import generate_problems, is_solution, random_problems, read_answer
 from wise_merge.journal import read_runs
 from wise_merge.points import read_results
-
-SMALL = Recipe(
-    hidden=16,
-    layers=1,
-    pretraining=Stage(steps=20, batch=16, learning_rate=3e-3, save=(10, 20)),
-    sft=Stage(steps=6, batch=8, learning_rate=1e-3, save=(2, 6)),
-    sft_problems=20,
-    early=2,
-    alphas=(0.5,),
-    temperatures=(1.0,),
-    problems=40,
-    samples=4,
-)
 
 
 def sampled(name, correct, alpha, temperature=1.0, samples=4):
@@ -184,6 +171,7 @@ def test_training_that_was_interrupted_goes_on_to_the_same_weights(tmp_path):
     assert (torn / "sft/checkpoint-2/model.safetensors").stat().st_mtime_ns == kept
 
 
+@pytest.mark.slow
 def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatch, capsys):
     """Killed among its commands, it keeps what was finished; a third run calls nothing at all."""
     directory = tmp_path / "demo"

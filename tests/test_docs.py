@@ -1,20 +1,22 @@
 """Every command block of the README and the pages runs as it stands."""
 
+import functools
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 
 import pytest
 import torch
 import yaml
-from conftest import REPOSITORY, make_checkpoint
+from conftest import REPOSITORY
 from hub.server import HubServer
 from safetensors.torch import load_file
-from test_adapters import make_adapter
+from support import forked
+from support.adapters import make_adapter
+from support.checkpoints import make_checkpoint
 
 README = REPOSITORY / "README.md"
 PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -68,18 +70,23 @@ def hub():
 
 
 def run(command, folder, **environment):
-    scripts = sysconfig.get_path("scripts")
-    paths = {"PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    paths = [stand_ins(), forked.SCRIPTS, os.environ["PATH"]]
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env={**os.environ, **paths, **environment},
+        env={**os.environ, "PATH": os.pathsep.join(map(str, paths)), **environment},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@functools.cache
+def stand_ins():
+    """Where a shell finds the scripts, for most of them to be forked."""
+    return forked.stand_ins(forked.server() / "bin")
 
 
 @pytest.mark.parametrize(("page", "command"), ALL_COMMANDS, ids=lambda value: getattr(value, "name", None))

@@ -9,7 +9,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
+from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
 
 from wise_merge.checkpoints.runs import find_checkpoints
 from wise_merge.errors import WiseMergeError

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import character_tokenizer
+from support.checkpoints import character_tokenizer
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.score.embeddings import embed, semantic_diversity

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import make_checkpoint, tiny_llama
+from support.checkpoints import Trap, make_checkpoint, pickled, tiny_llama
 
 from wise_merge.checkpoints.architecture import check_same_model
 from wise_merge.checkpoints.files import read_config
@@ -91,16 +91,6 @@ def test_pickled_shards_are_read_by_their_index(tmp_path):
     (tmp_path / "bin" / "pytorch_model-00002-of-00002.bin").unlink()
     with pytest.raises(WiseMergeError, match=r"pytorch_model-00002-of-00002\.bin is missing"):
         read_headers(tmp_path / "bin")
-
-
-class Trap:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("form", [True, False])
@@ -263,14 +253,3 @@ def test_a_quantised_checkpoint_is_called_quantised_whichever_it_is(tiny_run, tm
     for pair in (folders, folders[::-1]):
         with pytest.raises(WiseMergeError, match=r"checkpoint-2 is quantised"):
             check_same_model(*pair)
-
-
-def pickled(source, target, **settings):
-    """Copy a model of one safetensors file with its weights in a .bin file."""
-    import torch
-    from safetensors.torch import load_file
-
-    shutil.copytree(source, target)
-    (target / "model.safetensors").unlink()
-    torch.save(load_file(source / "model.safetensors"), target / "pytorch_model.bin", **settings)
-    return target

@@ -6,13 +6,12 @@ import os
 import pytest
 import torch
 import transformers
-from conftest import make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_adapters import make_adapter
-from test_headers import pickled
-from test_merge import assert_same_weights, run, weights
-from test_merged_hf import become, engine
-from test_mergekit_methods import merge, wise_ft
+from support.adapters import make_adapter
+from support.checkpoints import make_checkpoint, pickled, tiny_llama
+from support.engines import become, engine
+from support.merges import assert_same_weights, merge, run, weights
+from support.recipes import wise_ft
 from transformers import AutoModelForCausalLM
 
 from wise_merge.checkpoints.architecture import check_same_model

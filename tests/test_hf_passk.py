@@ -6,47 +6,17 @@ from collections import Counter
 import pytest
 import torch
 import transformers
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from scipy.stats import chi2_contingency
-from test_decode import ENDS, configuration
+from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
+from support.engines import GREEDY, PROMPTS, SAMPLED, ask, load
+from support.families import ENDS, configuration
 
 from wise_merge.hosts.lm_eval.registration import TaskInputError
 from wise_merge.sampling.hf import HFPassK
-
-PROMPTS = ["2 + 2 =", "a", "What is larger than the largest number there is?", "x y z", "Is 7 a prime, or is it not?"]
-GREEDY = {"do_sample": False, "until": ["Q:"], "max_gen_toks": 30}
-SAMPLED = {"do_sample": True, "temperature": 1.0, "top_k": 0, "until": ["7", "?a"], "max_gen_toks": 30}
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory):
-    """Makes a family's checkpoint when it is first asked for."""
-    folder = tmp_path_factory.mktemp("families")
-
-    def checkpoint(family):
-        if not (folder / family).exists():
-            make_checkpoint(folder / family, seed=7, config=configuration(family))
-        return folder / family
-
-    return checkpoint
-
-
-def load(kind, checkpoint, **arguments):
-    return kind(**{"pretrained": str(checkpoint), "device": "cpu", "dtype": "float32", **arguments})
-
-
-def ask(model, prompts, repeats=1, task="t", **settings):
-    """Return the completions of each prompt, as lm-eval asks for them: one request, `repeats` times."""
-    requests = [
-        Instance("generate_until", {"prompt": prompt}, (prompt, settings), 0, (task, doc, repeats))
-        for doc, prompt in enumerate(prompts)
-    ]
-    completions = model.generate_until([one for one in requests for _ in range(repeats)], disable_tqdm=True)
-    return [completions[start : start + repeats] for start in range(0, len(completions), repeats)]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
-from test_hf_passk import GREEDY, PROMPTS, SAMPLED, ask, checkpoints, load  # noqa: F401
+from support.engines import GREEDY, PROMPTS, SAMPLED, ask, load
 
 from wise_merge.hosts import doctor, transformers_parts, versions
 from wise_merge.hosts.lm_eval import parts as lm_eval_parts
@@ -63,7 +63,7 @@ def only_without(monkeypatch, place):
 
 @pytest.mark.hosts_changed
 @pytest.mark.parametrize("place", [part.place for part in NEEDED])
-def test_without_any_part_of_the_loop_samples_are_drawn_in_the_parents_way(checkpoints, monkeypatch, caplog, place):  # noqa: F811
+def test_without_any_part_of_the_loop_samples_are_drawn_in_the_parents_way(checkpoints, monkeypatch, caplog, place):
     """The same greedy texts, K different samples, and one line that names version and part."""
     expected = ask(load(HFLM, checkpoints("llama")), PROMPTS, **GREEDY)
     only_without(monkeypatch, place)
@@ -78,7 +78,7 @@ def test_without_any_part_of_the_loop_samples_are_drawn_in_the_parents_way(check
 
 
 @pytest.mark.hosts_changed
-def test_a_change_that_only_shows_in_the_middle_loses_nothing(checkpoints, monkeypatch, caplog, tmp_path):  # noqa: F811
+def test_a_change_that_only_shows_in_the_middle_loses_nothing(checkpoints, monkeypatch, caplog, tmp_path):
     """What was drawn before is kept, the rest is drawn in the parent's way, and the journal has all of it."""
     read, calls = decode._read, []
 
@@ -105,7 +105,7 @@ def test_a_change_that_only_shows_in_the_middle_loses_nothing(checkpoints, monke
 
 
 @pytest.mark.hosts_changed
-def test_an_error_of_the_model_is_still_an_error(checkpoints, monkeypatch):  # noqa: F811
+def test_an_error_of_the_model_is_still_an_error(checkpoints, monkeypatch):
     """What the parent meets, too, is raised: the way round hides nothing."""
 
     def broken(*_, **__):
@@ -118,7 +118,7 @@ def test_an_error_of_the_model_is_still_an_error(checkpoints, monkeypatch):  # n
 
 
 @pytest.mark.parametrize("parts", [transformers_parts.SHARED_PREFILL, transformers_parts.ROOM], ids=["shared", "room"])
-def test_without_the_cache_that_we_know_the_samples_are_the_same(checkpoints, monkeypatch, caplog, parts):  # noqa: F811
+def test_without_the_cache_that_we_know_the_samples_are_the_same(checkpoints, monkeypatch, caplog, parts):
     """Only slower, as one line says."""
     expected = ask(load(HFPassK, checkpoints("llama"), seed=1, dtype="float64"), PROMPTS, repeats=3, **SAMPLED)
     only_without(monkeypatch, parts[0].place)

@@ -13,7 +13,7 @@ from huggingface_hub import (
     parse_eval_result_entries,
 )
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from test_evidence import TASK, grid, leave, merged_of, of_verdicts, outcome
+from support.points import TASK, grid, leave, merged_of, of_verdicts, outcome
 
 from wise_merge.publish.entries import (
     REGISTERED,

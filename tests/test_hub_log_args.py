@@ -4,9 +4,9 @@ import inspect
 import json
 
 import pytest
-from conftest import character_tokenizer, make_checkpoint
 from hub.server import HubServer
 from huggingface_hub import DatasetCard
+from support.checkpoints import character_tokenizer, make_checkpoint
 
 pytestmark = pytest.mark.skipif(
     "huggingface.co" in inspect.getsource(DatasetCard.validate),

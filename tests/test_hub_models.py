@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint
 from hub.server import HubServer
 from huggingface_hub import HfApi, constants, try_to_load_from_cache
+from support.checkpoints import make_checkpoint
 
 from wise_merge.checkpoints import hub as models
 from wise_merge.checkpoints.places import folder_of

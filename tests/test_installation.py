@@ -1,7 +1,7 @@
 """The built wheel in a fresh virtual environment, used through the real console scripts.
 
-One environment serves the whole file, because an installation takes more than a minute. Tests that change
-it come last, and put back what they can.
+One environment serves the whole file, because an installation takes more than a minute; the tests that need it are
+slow. Tests that change it come last, and put back what they can.
 """
 
 import configparser
@@ -64,7 +64,9 @@ def folder_left_alone(folder):
     """What happens within may not leave anything in the folder, as a build in place would."""
     before = set(os.listdir(folder))
     yield
-    assert set(os.listdir(folder)) <= before | {".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis"}
+    # What other checks of this repository write, which may be running.
+    others = {".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis", ".venv-vllm", "demo"}
+    assert set(os.listdir(folder)) <= before | others
 
 
 @contextlib.contextmanager
@@ -145,6 +147,7 @@ def test_the_wheel_holds_the_package_the_tasks_and_two_start_up_files(wheel):
 # --- the path of a user ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_doctor_is_content(installed):
     """`wise-merge doctor` says for both hosts, with version, what they see."""
     run = installed.run("wise-merge", "doctor")
@@ -152,12 +155,14 @@ def test_doctor_is_content(installed):
     assert f"sees the tasks {', '.join(TASKS)}" in run.stdout
 
 
+@pytest.mark.slow
 def test_doctor_notices_that_the_start_up_file_is_turned_off(installed):
     """Without the finder neither host sees us: there is no other way in. Doctor names the reason."""
     run = installed.run("wise-merge", "doctor", status=1, WISE_MERGE_AUTOLOAD="0")
     assert run.stdout.count("WISE_MERGE_AUTOLOAD=0 turned the start-up file off") == 2
 
 
+@pytest.mark.slow
 def test_merge_and_evaluation_work_as_typed(installed, tiny_run):
     """mergekit-yaml finds `wise_ft`, lm_eval finds `countdown_passk`, and the table shows Pass@K."""
     shutil.copytree(tiny_run, installed.cwd / "run", dirs_exist_ok=True)
@@ -179,6 +184,7 @@ def test_merge_and_evaluation_work_as_typed(installed, tiny_run):
     assert warnings_of_ours(run) == []
 
 
+@pytest.mark.slow
 def test_a_users_include_path_works_beside_ours(installed, tmp_path):
     """One call finds a task of the user's and one of ours; a task of the user's with our name wins."""
     task = "dataset_path: json\noutput_type: generate_until\ntest_split: test\ndoc_to_text: ''\ndoc_to_target: ''\n"
@@ -195,6 +201,7 @@ def test_a_users_include_path_works_beside_ours(installed, tmp_path):
     assert "All tasks found and valid" in run.stdout
 
 
+@pytest.mark.slow
 def test_spawned_workers_see_the_methods_and_the_tasks(installed):
     """A worker that vLLM or Ray starts is a new interpreter without anything of its parent's."""
     methods = "sorted(m.spec.name for m in __import__('mergekit.merge_methods').merge_methods.registered_methods())"
@@ -213,6 +220,7 @@ def test_spawned_workers_see_the_methods_and_the_tasks(installed):
 # --- a damaged package ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [None, "", "def install(", "raise RuntimeError"], ids=repr)
 @pytest.mark.parametrize("module", ["autoload.py", "__init__.py"])
 def test_python_starts_in_silence_when_the_package_is_damaged(installed, module, text):
@@ -222,6 +230,7 @@ def test_python_starts_in_silence_when_the_package_is_damaged(installed, module,
     assert (run.stdout, run.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_a_host_starts_when_the_package_is_gone(installed):
     """Someone deleted the folder and left the start-up files: mergekit-yaml does not notice."""
     package = installed.packages / "wise_merge"
@@ -233,6 +242,7 @@ def test_a_host_starts_when_the_package_is_gone(installed):
     assert "wise" not in run.stderr
 
 
+@pytest.mark.slow
 def test_mergekit_goes_on_after_one_warning(installed, tiny_run):
     """With our merge methods broken, one line says why and a merge by another method is done."""
     models = [f"  - {{model: {tiny_run / name}, parameters: {{weight: 0.5}}}}\n" for name in os.listdir(tiny_run)]
@@ -246,6 +256,7 @@ def test_mergekit_goes_on_after_one_warning(installed, tiny_run):
     assert (installed.cwd / "linear" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_lm_eval_goes_on_after_one_warning(installed):
     """With our tasks broken, one line says why and lm-eval lists its own."""
     with changed(
@@ -276,6 +287,7 @@ TaskManager.__init__ = _with_discovery(TaskManager.__init__)
 """
 
 
+@pytest.mark.slow
 def test_the_hook_retires_where_the_host_discovers_tasks(installed, tmp_path):
     """With the entry point read, tasks come from it alone: with the hook and without, and none overrides another."""
     manager = installed.packages / "lm_eval" / "tasks" / "manager.py"
@@ -295,6 +307,7 @@ def test_the_hook_retires_where_the_host_discovers_tasks(installed, tmp_path):
 # --- other ways to install, and the way back ------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_uninstalling_removes_every_trace(installed):
     """No file, folder or script of our name is left, and Python starts without our finder."""
     assert len(installed.traces()) > 4
@@ -304,6 +317,7 @@ def test_uninstalling_removes_every_trace(installed):
     assert installed.run("python", "-c", COUNT_FINDERS).stdout == "0\n"
 
 
+@pytest.mark.slow
 def test_an_editable_install_is_found_too(environment):
     """`pip install -e` installs the start-up files, writes nothing into the checkout, and leaves no trace either."""
     with folder_left_alone(REPOSITORY):
@@ -315,6 +329,7 @@ def test_an_editable_install_is_found_too(environment):
     assert environment.traces() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["src", "flat"])
 def test_hosts_installed_editable_find_us(installed, tmp_path, layout):
     """setuptools adds a host in a src folder by a path in a .pth file, any other by a finder of its own."""

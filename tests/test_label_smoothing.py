@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from conftest import character_tokenizer, tiny_llama
+from support.checkpoints import character_tokenizer, tiny_llama
+from support.trainers import TEXTS, host_classes
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.training import label_smoothing, label_smoothing_loss
-
-TEXTS = [f"{a} + {b} = {a * b + b}" for a in range(8) for b in range(9, 12)]
 
 
 def make_batch(rows=3, length=5, vocabulary=7, dtype=torch.float64, seed=0):
@@ -197,17 +196,6 @@ def trained(trainer_class, config_class, output, *, batch, accumulate, **trainer
     )
     trainer.train()
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
-
-
-def host_classes(host):
-    """The trainer and its configuration; TRL takes seconds to import."""
-    if host == "Trainer":
-        from transformers import Trainer, TrainingArguments
-
-        return Trainer, TrainingArguments
-    from trl import SFTConfig, SFTTrainer
-
-    return SFTTrainer, SFTConfig
 
 
 @pytest.mark.parametrize("host", ["Trainer", "SFTTrainer"])

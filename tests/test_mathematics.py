@@ -90,6 +90,7 @@ def test_different_pairs_do_not_become_one_through_a_list():
     assert forward.answers[0] != forward.answers[2]
 
 
+@pytest.mark.slow
 def test_many_costly_answers_to_one_problem_take_bounded_time():
     """60 integrals that differ: each pair would take seconds; the cheap answers among them are compared as ever."""
     boxes = [rf"\boxed{{\int_0^{{{i}}} f(x)dx}}" for i in range(60)]

@@ -18,40 +18,15 @@ import time
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_mergekit_methods import bang, change, merge, replace_late, truncate, wise_ft, with_value, without_tensor
+from support.checkpoints import change, make_checkpoint, replace_late, tiny_llama, truncate, with_value, without_tensor
+from support.merges import assert_same_weights, merge, run, weights
+from support.recipes import bang, wise_ft
 
-from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.merge import stream as streaming
 from wise_merge.merge.pipeline import parse_alphas
 from wise_merge.merge.table import group_of
-
-
-def weights(directory):
-    """All tensors of a model, from however many files."""
-    tensors = {}
-    for file in sorted(directory.glob("*.safetensors")):
-        tensors.update(load_file(file))
-    return tensors
-
-
-def run(recipe, out, *options):
-    """Run `wise-merge merge` on a recipe; return click's result."""
-    path = out.parent / f"{out.name}.recipe.yml"
-    path.write_text(yaml.safe_dump(recipe))
-    return CliRunner().invoke(main, ["merge", str(path), str(out), *options], catch_exceptions=False)
-
-
-def assert_same_weights(ours, theirs):
-    ours, theirs = weights(ours), weights(theirs)
-    assert ours.keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        assert ours[name].dtype == tensor.dtype, name
-        # As bytes: the sign of zero is a bit, too.
-        assert torch.equal(ours[name].view(torch.uint8), tensor.view(torch.uint8)), name
 
 
 def both(recipe, folder, *options):
@@ -699,6 +674,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_model_is_whole_or_absent(tmp_path):
     """20 SIGKILLs of a process that merges two recipes by turns into one folder: never anything but one of the two."""
     from transformers import AutoModelForCausalLM

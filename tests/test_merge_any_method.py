@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
 from mergekit.merge_methods import registry
 from safetensors.torch import load_file, save_file
-from test_mergekit_methods import merge as by_mergekit
+from support.checkpoints import make_checkpoint, tiny_llama
+from support.merges import merge as by_mergekit
 from transformers import AutoModelForCausalLM
 
 from wise_merge.cli import main

@@ -8,11 +8,11 @@ import stat
 import pytest
 import torch
 import yaml
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
 from safetensors.torch import load_file
-from test_adapters import make_adapter
-from test_merge import assert_same_weights, run, weights
-from test_mergekit_methods import merge, slices, wise_ft
+from support.adapters import make_adapter
+from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
+from support.merges import assert_same_weights, merge, run, weights
+from support.recipes import slices, wise_ft
 
 
 @pytest.fixture(scope="module")

@@ -3,25 +3,17 @@
 import pytest
 import torch
 import transformers
-from conftest import make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_hf_passk import PROMPTS, SAMPLED, ask
-from test_mergekit_methods import bang, merge, wise_ft
+from support.checkpoints import make_checkpoint, tiny_llama
+from support.engines import PROMPTS, SAMPLED, ask, become, engine
+from support.merges import merge
+from support.recipes import bang, wise_ft
 from transformers import AutoModelForCausalLM
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
 from wise_merge.sampling.hf import HFPassK
-from wise_merge.sampling.merged import MergedHF, model_arguments
-
-
-def engine(run, **arguments):
-    return MergedHF(run / "checkpoint-1", device="cpu", **arguments)
-
-
-def become(model, run, recipe, digest="d"):
-    early, late = run / "checkpoint-1", run / "checkpoint-2"
-    model.replace_weights([early, late], Ingredients(str(early), (str(late),)), recipe, "a merge", digest)
+from wise_merge.sampling.merged import model_arguments
 
 
 def loaded(recipe, folder, **arguments):

@@ -7,8 +7,9 @@ import os
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint
-from test_mergekit_methods import bang, merge
+from support.checkpoints import make_checkpoint
+from support.merges import merge
+from support.recipes import bang
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError

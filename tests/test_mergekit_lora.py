@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_adapters import make_adapter
-from test_averaging import one_rounding
-from test_headers import Trap, pickled
-from test_mergekit_methods import merge, weights
+from support.adapters import make_adapter
+from support.checkpoints import Trap, character_tokenizer, make_checkpoint, pickled, tiny_llama
+from support.merges import merge, weights
+from support.tensors import one_rounding
 
 
 @pytest.fixture(scope="module")

@@ -9,40 +9,12 @@ import sys
 import pytest
 import torch
 import yaml
-from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
-from safetensors.torch import load_file, save_file
-from test_averaging import one_rounding
+from support.checkpoints import change, make_checkpoint, replace_late, tiny_llama, truncate, with_value, without_tensor
+from support.merges import merge, weights
+from support.recipes import bang, slices, wise_ft
+from support.tensors import one_rounding
 
 from wise_merge.errors import WiseMergeError
-
-
-def merge(recipe, out, *options):
-    """Run the command behind `mergekit-yaml` on a recipe; return click's result."""
-    from mergekit.scripts.run_yaml import main
-
-    path = out.with_suffix(".yml")
-    path.write_text(yaml.safe_dump(recipe))
-    return CliRunner().invoke(main, [str(path), str(out), "--quiet", *options])
-
-
-def wise_ft(run, *, alpha=0.5, **changes):
-    """The recipe of the README for a run with checkpoint-1 and checkpoint-2."""
-    recipe = {
-        "merge_method": "wise_ft",
-        "base_model": str(run / "checkpoint-1"),
-        "models": [{"model": str(run / "checkpoint-2")}],
-        "parameters": {"alpha": alpha},
-    }
-    return {**recipe, **changes}
-
-
-def weights(directory):
-    """All tensors of a checkpoint, from however many files."""
-    tensors = {}
-    for file in sorted(directory.glob("*.safetensors")):
-        tensors.update(load_file(file))
-    return tensors
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -145,15 +117,6 @@ def logits(directory):
     return AutoModelForCausalLM.from_pretrained(directory).eval()(torch.arange(1, 13).view(1, -1)).logits
 
 
-def bang(run, *, alpha, early=1.0, late=1.0):
-    """A recipe with one temperature per checkpoint."""
-    models = [
-        {"model": str(run / "checkpoint-1"), "parameters": {"temperature": early}},
-        {"model": str(run / "checkpoint-2"), "parameters": {"temperature": late}},
-    ]
-    return wise_ft(run, alpha=alpha, merge_method="bang", models=models)
-
-
 def test_bang_divides_the_logits_of_each_end_by_its_temperature(tiny_run, tmp_path):
     """alpha 0 is the early checkpoint at temperature 2, alpha 1 the late one at 0.5."""
     for alpha, end, temperature in ((0, "checkpoint-1", 2.0), (1, "checkpoint-2", 0.5)):
@@ -211,65 +174,6 @@ def test_the_methods_work_on_tensors_in_memory():
 
 
 # --- what bad input gets --------------------------------------------------------------------------
-
-
-def change(**changes):
-    """A case that changes keys of the recipe; `...` removes a key."""
-
-    def apply(recipe, run):
-        for key, value in changes.items():
-            if value is ...:
-                del recipe[key]
-            else:
-                recipe[key] = value(run) if callable(value) else value
-
-    return apply
-
-
-def slices(ranges=((0, 2), (0, 2)), **names):
-    """A case in which the recipe names slices of early and late, or of other folders; None leaves one out."""
-
-    def apply(recipe, run):
-        del recipe["models"]
-        paths = {"early": run / "checkpoint-1", "late": run / "checkpoint-2", **names}
-        sources = [
-            (path, {"model": str(path), "layer_range": list(r)}) for path, r in zip(paths.values(), ranges, strict=True)
-        ]
-        recipe["slices"] = [{"sources": [source for path, source in sources if path]}]
-
-    return apply
-
-
-def replace_late(make):
-    """A case in which checkpoint-2 is a copy that `make` has changed."""
-
-    def apply(recipe, run):
-        late = run / "changed"
-        shutil.copytree(run / "checkpoint-2", late)
-        make(late)
-        recipe["models"] = [{"model": str(late)}]
-
-    return apply
-
-
-def truncate(directory):
-    file = directory / "model.safetensors"
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def with_value(value):
-    def apply(directory):
-        tensors = load_file(directory / "model.safetensors")
-        tensors["model.layers.1.mlp.up_proj.weight"][3, 5] = value
-        save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
-
-    return apply
-
-
-def without_tensor(directory):
-    tensors = load_file(directory / "model.safetensors")
-    del tensors["model.layers.1.mlp.up_proj.weight"]
-    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def other_shapes(directory):

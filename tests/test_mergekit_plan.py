@@ -4,8 +4,8 @@ import logging
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from test_architectures import load_file, logits, make_model, mergekit_yaml, pair, read, recipe
+from safetensors.torch import load_file, save_file
+from support.architectures import logits, make_model, mergekit_yaml, pair, read, recipe
 
 
 @pytest.fixture(autouse=True)

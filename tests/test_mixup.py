@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import character_tokenizer, tiny_llama
-from test_label_smoothing import TEXTS, host_classes
+from support.checkpoints import tiny_llama
+from support.trainers import host_classes, make_trainer
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.training import bang_trainer
@@ -255,47 +255,6 @@ def test_embeddings_that_are_not_read_once_are_an_error():
         bang_loss(Elsewhere(make_model()), make_batch(), 0.3, PARTNER, 0.1)
 
 
-def make_trainer(host, output, *, batch=4, accumulate=1, steps=3, smoothing=0.1, mixup=0.4, config=None, **settings):
-    """A BANG trainer, or a plain one with smoothing None, on rows of different lengths."""
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq
-
-    trainer_class, config_class = host_classes(host)
-    model_config = settings.pop("model_config", None) or tiny_llama()
-    torch.manual_seed(0)
-    tokenizer = character_tokenizer()
-    ids = tokenizer(TEXTS)["input_ids"]
-    data = Dataset.from_dict({"input_ids": ids, "labels": [[-100] * 4 + row[4:] for row in ids]})
-    if smoothing is not None:
-        trainer_class = bang_trainer(trainer_class, label_smoothing=smoothing, mixup=mixup)
-    defaults = {
-        "output_dir": str(output),
-        "max_steps": steps,
-        "per_device_train_batch_size": batch,
-        "gradient_accumulation_steps": accumulate,
-        "learning_rate": 1e-2,
-        "optim": "sgd",  # so that a wrong scale of the loss shows
-        "max_grad_norm": 0.0,
-        "lr_scheduler_type": "constant",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "bf16": False,
-    }
-    if host == "Trainer":
-        settings.setdefault("data_collator", DataCollatorForSeq2Seq(tokenizer))
-    return trainer_class(
-        model=AutoModelForCausalLM.from_config(model_config),
-        args=config_class(**{**defaults, **(config or {})}),
-        train_dataset=data,
-        eval_dataset=data.select(range(5)),
-        processing_class=tokenizer,
-        **settings,
-    )
-
-
 def weights_of(trainer, **arguments):
     trainer.train(**arguments)
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
@@ -435,7 +394,7 @@ def test_packed_batches_of_trl_are_refused(config, tmp_path):
 TWO_PROCESSES = """
 import os, sys
 sys.path.insert(0, {tests!r})
-from test_mixup import make_trainer
+from support.trainers import make_trainer
 import torch
 smoothed = make_trainer("Trainer", {output!r} + "/smoothed", batch=4, smoothing=0.2, mixup=0.0)
 smoothed.train()

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 import torch
-from conftest import make_checkpoint
 from safetensors.torch import load_file, save_file
+from support.checkpoints import make_checkpoint
 
 from wise_merge.checkpoints.equality import same_weights
 from wise_merge.checkpoints.folder import step_of

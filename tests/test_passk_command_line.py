@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import character_tokenizer
+from support.checkpoints import character_tokenizer
 
 
 @pytest.fixture(scope="module")

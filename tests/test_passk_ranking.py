@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from test_passk_task import Scripted, Telling, evaluate, two_problems, values  # noqa: F401
+from support.tasks import Scripted, Telling, evaluate, values
 
 from wise_merge.errors import WiseMergeError
 
@@ -33,7 +33,7 @@ def script(prompt):
     return ["9", "(9-5)*6", "", "9"] if "Target: 24" in prompt[-40:] else ["1+2", "1+2+3", "3*2*1*1", "3-2"]
 
 
-def test_best_at_k_is_reported_beside_pass_at_k(scorer, two_problems, tmp_path):  # noqa: F811
+def test_best_at_k_is_reported_beside_pass_at_k(scorer, two_problems, tmp_path):
     """The longest is right on one problem and wrong on the other; the whole curve and the scores are kept."""
     scores, results = evaluate(
         Scripted(script), repeats=4, data_file=two_problems, scorer="python:rank_for_test:longest"
@@ -64,7 +64,7 @@ def test_a_scorer_is_shown_what_it_is_shown_later(scorer, tmp_path):
     assert json.loads((tmp_path / "seen.jsonl").read_text()) == ["What is 2 + 2?", ["4", "It is 4."]]
 
 
-def test_a_scorer_that_fails_costs_best_at_k_and_nothing_else(scorer, two_problems, caplog):  # noqa: F811
+def test_a_scorer_that_fails_costs_best_at_k_and_nothing_else(scorer, two_problems, caplog):
     """The other figures are there, best@k is not a number, and the log says how to get it later."""
     scores, _ = evaluate(Scripted(script), repeats=4, data_file=two_problems, scorer="python:rank_for_test:broken")
     assert values(scores)["pass@4"] == 1.0
@@ -82,7 +82,7 @@ def test_a_scorer_that_fails_costs_best_at_k_and_nothing_else(scorer, two_proble
         ("python:no_such_module:f", "there is no module 'no_such_module'"),
     ],
 )
-def test_a_scorer_that_does_not_exist_is_named_before_the_sampling(spec, message, two_problems):  # noqa: F811
+def test_a_scorer_that_does_not_exist_is_named_before_the_sampling(spec, message, two_problems):
     """One line; no completion is drawn."""
     model = Scripted(script)
     with pytest.raises(WiseMergeError, match=message):
@@ -99,7 +99,7 @@ def telling(prompt):
     return [("1+2", "stop", -0.1), ("1+2+3", "stop", -0.2), ("3*2*1*1", "stop", -0.3), ("3-2", "stop", -0.4)]
 
 
-def test_the_model_that_samples_ranks_for_free(two_problems, tmp_path):  # noqa: F811
+def test_the_model_that_samples_ranks_for_free(two_problems, tmp_path):
     """The likeliest is right on one problem and second on the other; `wise-merge score` finds the same in the rows."""
     from wise_merge.results.metrics import metrics
     from wise_merge.results.reading.samples import read_samples
@@ -122,7 +122,7 @@ def test_the_model_that_samples_ranks_for_free(two_problems, tmp_path):  # noqa:
     assert [problem.cut_off for problem in samples.problems] == [1, 0]
 
 
-def test_a_model_that_does_not_tell_is_refused_where_that_is_known(two_problems, tiny_run):  # noqa: F811
+def test_a_model_that_does_not_tell_is_refused_where_that_is_known(two_problems, tiny_run):
     """Before the sampling for lm-eval's own; another one costs best@k and nothing else."""
     from lm_eval.models.huggingface import HFLM
 
@@ -131,7 +131,7 @@ def test_a_model_that_does_not_tell_is_refused_where_that_is_known(two_problems,
         evaluate(model, repeats=2, data_file=two_problems, scorer="logprob")
 
 
-def test_a_model_that_turns_out_not_to_tell_costs_best_at_k(two_problems, caplog):  # noqa: F811
+def test_a_model_that_turns_out_not_to_tell_costs_best_at_k(two_problems, caplog):
     """The other figures are there, and the log names models that would."""
     scores, _ = evaluate(Scripted(script), repeats=4, data_file=two_problems, scorer="logprob")
     assert values(scores)["pass@4"] == 1.0

@@ -6,7 +6,7 @@ import tempfile
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
-from test_passk_task import Scripted, Telling, evaluate, two_problems  # noqa: F401
+from support.tasks import Scripted, Telling, evaluate
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.reading.rows import task_of
@@ -20,7 +20,7 @@ def rescued(folder, task):
     return path, [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_completions_are_kept_when_a_backend_lost_some(two_problems, tmp_path, monkeypatch, caplog):  # noqa: F811
+def test_completions_are_kept_when_a_backend_lost_some(two_problems, tmp_path, monkeypatch, caplog):
     """The error names the problem, the log the file, and `wise-merge score` reads it; all tasks of the run are kept."""
     from wise_merge.results.reading.samples import read_samples
 
@@ -82,7 +82,7 @@ def judging_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmarks, "judge", judge)
 
 
-def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, judging_fails):  # noqa: F811
+def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, judging_fails):
     """Whatever the error is; what other errors write, such as those before the sampling, is nothing."""
     with pytest.raises(MemoryError):
         evaluate(Scripted(lambda prompt: ["9", "8"]), repeats=2, data_file=two_problems)
@@ -94,7 +94,7 @@ def test_completions_are_kept_when_judging_fails(two_problems, tmp_path, judging
     assert not list(tmp_path.glob("samples_*"))
 
 
-def test_what_the_model_told_is_kept_too(two_problems, tmp_path, judging_fails):  # noqa: F811
+def test_what_the_model_told_is_kept_too(two_problems, tmp_path, judging_fails):
     """How each completion ended and how probable it was, as in the samples of a run that came to its end."""
     from wise_merge.results.reading.samples import read_samples
 

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
-from test_passk_task import two_problems  # noqa: F401
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.reading.samples import read_samples
@@ -82,7 +81,7 @@ def serve():
 
 
 @pytest.fixture
-def ask(two_problems):  # noqa: F811
+def ask(two_problems):
     """Evaluates a model of lm-eval that asks a server, and returns the completions of each problem."""
 
     def evaluate(server, model="local-completions", *, repeats=4, gen_kwargs=None, **arguments):

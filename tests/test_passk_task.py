@@ -7,50 +7,11 @@ import re
 import pytest
 from datasets import Dataset
 from lm_eval import simple_evaluate
-from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from support.tasks import FILTER, Scripted, ScriptedTokens, Telling, evaluate, values
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.tasks import tasks_directory
-from wise_merge.tasks.completion import Completion
-
-#: What lm-eval's table and JSON call our one filter.
-FILTER = "samples"
-
-
-class Scripted(LM):
-    """A model that answers a prompt with the next of the completions that `script` gives for it."""
-
-    def __init__(self, script):
-        super().__init__()
-        self.script, self.calls, self.requests = script, {}, []
-
-    def generate_until(self, requests, disable_tqdm=False):
-        answers = []
-        for request in requests:
-            prompt, settings = request.args
-            turn = self.calls[prompt] = self.calls.get(prompt, -1) + 1
-            self.requests.append((prompt, settings))
-            answers.append(self.script(prompt)[turn])
-        return answers
-
-    def loglikelihood(self, requests, disable_tqdm=False):
-        raise NotImplementedError
-
-    loglikelihood_rolling = loglikelihood
-
-
-def evaluate(model, task="countdown_passk", *, gen_kwargs=None, **metadata):
-    """Run one task of ours in lm-eval, without indexing its own 14,000."""
-    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
-    results = simple_evaluate(model, tasks=[task], task_manager=manager, gen_kwargs=gen_kwargs, bootstrap_iters=10)
-    return results["results"][task], results
-
-
-def values(scores):
-    """The metrics of the table, without filter name and standard errors."""
-    metrics = {key.split(",")[0]: value for key, value in scores.items() if f",{FILTER}" in key and "stderr" not in key}
-    return {name: value for name, value in metrics.items() if name not in ("curve", "audit")}
 
 
 def load(name, **metadata):
@@ -62,15 +23,6 @@ def load(name, **metadata):
 def file_of(folder, *rows):
     """Write a JSON Lines file and return its path."""
     path = folder / "problems.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
-
-
-@pytest.fixture
-def two_problems(tmp_path):
-    """A data file of two CountDown problems."""
-    path = tmp_path / "problems.jsonl"
-    rows = [{"numbers": [5, 6, 9], "target": 24}, {"numbers": [1, 2, 3], "target": 6}]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
@@ -657,13 +609,6 @@ def test_answers_to_both_prompts_are_judged(task, completions, correct, tmp_path
 # --- audit ----------------------------------------------------------------------------------------
 
 
-class ScriptedTokens(Scripted):
-    """A model whose tokens are words."""
-
-    def tok_encode(self, string, add_special_tokens=None):
-        return list(range(len(string.split())))
-
-
 def test_the_audit_stands_in_the_log_and_in_the_json(two_problems, caplog):
     """One block per task: copies, no answer, cut off, n."""
     caplog.set_level("INFO")
@@ -699,16 +644,6 @@ def test_what_was_cut_off_is_unknown_without_a_tokenizer(two_problems, caplog):
     assert "cut_off" not in values(scores)
     assert scores[f"audit,{FILTER}"]["cut_off"] is None
     assert "unknown how many, as the model shows no tokenizer" in caplog.text
-
-
-class Telling(ScriptedTokens):
-    """A model that says how each completion was drawn: the script gives (text, finish reason, log-probability)."""
-
-    def generate_until(self, requests, disable_tqdm=False):
-        return [
-            Completion(text, finish_reason=reason, tokens=len(text), logprob=logprob, seed=seed)
-            for seed, (text, reason, logprob) in enumerate(super().generate_until(requests))
-        ]
 
 
 def test_what_the_model_tells_reaches_audit_metric_and_samples(two_problems, caplog):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import character_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from support.checkpoints import character_tokenizer
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.merged import Merged

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from test_report import make_results, make_soup
+from support.reports import make_results, make_soup
 
 from wise_merge.cli import main
 

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+from support import forked
 
 PROBLEMS, REPEATS = 12, 16
 
@@ -91,6 +92,7 @@ def experiment(checkpoint, folder):
     print(halfway)
 
 
+@pytest.mark.slow
 def test_killed_twenty_times_the_samples_are_those_of_an_undisturbed_run(tiny_run, tmp_path):
     """SIGKILL at 20 random moments; at the end no sample is missing, different or drawn twice."""
     code = "import sys, pathlib, test_resume; test_resume.experiment(*map(pathlib.Path, sys.argv[1:]))"
@@ -109,8 +111,8 @@ def test_killed_twenty_times_the_samples_are_those_of_an_undisturbed_run(tiny_ru
 def lm_eval(tiny_run, tmp_path):
     """Starts `lm_eval --model hf-passk` with a journal in `journal`; its results go to a folder of the given name."""
 
-    def start(output, *arguments, launcher=(), journal="journal", problems=7, **more):
-        return subprocess.Popen(
+    def start(output, *arguments, launcher=(), journal="journal", problems=7):
+        return forked.start(
             [
                 *(sys.executable, *launcher, "-m", "lm_eval", "--model", "hf-passk", "--device", "cpu"),
                 *("--model_args", f"pretrained={tiny_run / 'checkpoint-1'},dtype=float64,journal={journal}"),
@@ -122,8 +124,6 @@ def lm_eval(tiny_run, tmp_path):
             env={**os.environ, "ACCELERATE_USE_CPU": "true"},
             stderr=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
-            **more,
         )
 
     return start
@@ -141,6 +141,7 @@ def rows_of(folder, output):
     return {row["doc_id"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_two_ranks_draw_the_samples_of_one_process(lm_eval, tmp_path):
     """Seven problems on two processes: one rank is padded, and sample by sample nothing differs."""
     # What `accelerate launch` does for several GPUs.

@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 import yaml
-from conftest import make_checkpoint
+from support.checkpoints import make_checkpoint
+from support.runs import LOSSES, leave
 
 from wise_merge.checkpoints.folder import label
 from wise_merge.checkpoints.recipe import recipe
@@ -14,28 +15,11 @@ from wise_merge.checkpoints.runs import choose, find_checkpoints
 from wise_merge.checkpoints.table import table
 from wise_merge.errors import WiseMergeError
 
-#: The training losses of the run, every ten steps.
-LOSSES = {10: 3.0, 20: 2.5, 30: 2.25, 40: 2.0, 50: 1.75, 60: 1.5}
-
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model to copy."""
     return make_checkpoint(tmp_path_factory.mktemp("model") / "model", seed=0)
-
-
-def leave(model, path, step=None, losses=LOSSES, **state):
-    """Leave a checkpoint as the Trainer does; without a step, as other programs do. Each has weights of its own."""
-    shutil.copytree(model, path)
-    with (path / "model.safetensors").open("r+b") as file:
-        file.seek(-4, os.SEEK_END)
-        file.write(f"{path.name[-4:]:4}".encode())
-    if step is not None:
-        log = [{"step": at, "loss": loss, "epoch": at / 20} for at, loss in losses.items() if at <= step]
-        content = {"global_step": step, "epoch": step / 20, "log_history": log, **state}
-        (path / "trainer_state.json").write_text(json.dumps(content))
-        (path / "optimizer.pt").write_bytes(bytes(5000))
-    return path
 
 
 def keep_early(checkpoint, run, *, record=True):
@@ -169,7 +153,7 @@ def test_what_is_not_whole_is_listed_and_never_chosen(reason, model, tmp_path):
 
 def test_adapters_are_told_from_models(model, tmp_path):
     """Their weights are small, whatever the Trainer leaves beside them."""
-    from test_adapters import make_adapter
+    from support.adapters import make_adapter
 
     for step in (25, 60):
         folder = make_adapter(tmp_path / f"checkpoint-{step}", model, seed=step)
@@ -304,7 +288,7 @@ def test_what_mergekit_would_misread_is_refused(model, tmp_path):
 
 def test_the_base_of_adapters_comes_from_their_config(model, tmp_path, monkeypatch):
     """A folder that is there or a name on the Hub; a path that leads nowhere is an error."""
-    from test_adapters import make_adapter, recorded
+    from support.adapters import make_adapter, recorded
 
     for step in (25, 60):
         make_adapter(tmp_path / f"step-{step}", model, seed=step)

@@ -12,8 +12,8 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import character_tokenizer
 from safetensors.torch import load_file, save_file
+from support.checkpoints import character_tokenizer
 
 from wise_merge.cli import main
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
+from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
 from tokenizers import pre_tokenizers
 
 from wise_merge.errors import WiseMergeError

@@ -3,11 +3,12 @@
 import json
 import math
 import re
-import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY, character_tokenizer, make_checkpoint
+from conftest import REPOSITORY
+from support import forked
+from support.checkpoints import character_tokenizer, make_checkpoint
 
 EXAMPLE = REPOSITORY / "examples" / "sft_bang.py"
 PAGE = REPOSITORY / "docs" / "training.md"
@@ -21,9 +22,7 @@ def example(tmp_path_factory):
     out = tmp_path_factory.mktemp("example") / "bang"
     small = {"pretraining-steps": 60, "sft-steps": 8, "early": 2, "problems": 12, "samples": 4}
     options = [text for name, value in small.items() for text in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [sys.executable, EXAMPLE, "--out", out, *options], capture_output=True, text=True, check=False
-    )
+    done = forked.run([sys.executable, EXAMPLE, "--out", out, *options])
     assert done.returncode == 0, done.stdout + done.stderr
     return out, done.stdout
 

@@ -1,100 +1,25 @@
 """`wise-merge sweep` end to end: what it finds is what mergekit-yaml and lm_eval find, whatever happens on the way."""
 
-import json
 import os
 import random
 import re
 import shutil
 import signal
 import subprocess
-import sysconfig
 import time
-from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint
 from lm_eval import simple_evaluate
-from test_mergekit_methods import merge
+from lm_eval.tasks import TaskManager
+from support import forked
+from support.merges import merge
+from support.sweeps import SAMPLING, TASK, drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.journal import read_runs
 from wise_merge.points import read_results
 from wise_merge.sampling.merged import MergedHF
-
-TASK = "gsm8k_passk"
-#: What every sweep here is told, as the options of the command and as lm-eval has it.
-SAMPLING = {"num_fewshot": 0, "limit": 12}
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A run of one early and two late checkpoints, and problems that a random model solves now and then."""
-    folder = tmp_path_factory.mktemp("place")
-    for seed in (1, 2, 3):
-        make_checkpoint(folder / "run" / f"checkpoint-{seed}", seed=seed)
-    rows = [{"question": f"Which digit is number {n}?", "answer": f"It is. #### {n % 10}"} for n in range(40)]
-    (folder / "digits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder
-
-
-def write(place, **changes):
-    """Write the file of a sweep and return it with the options that every sweep here has."""
-    settings = {
-        "run": str(place / "run"),
-        "alphas": [0.3, 0.7],
-        "temperatures": [0.8, 1.2],
-        "tasks": [TASK],
-        "samples": 6,
-        "batch_size": 256,
-        "device": "cpu",
-        "gen_kwargs": {"max_gen_toks": 10},
-        "metadata": {"data_file": str(place / "digits.jsonl")},
-        **SAMPLING,
-        **changes,
-    }
-    path = place / f"sweep-{abs(hash(json.dumps(changes, sort_keys=True)))}.yml"
-    path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
-    return path
-
-
-def sweep(place, out, *options, **changes):
-    """Run the command in this process; return what it printed."""
-    done = CliRunner().invoke(
-        main, ["sweep", str(write(place, **changes)), "--out", str(out), *options], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def swept(place, tmp_path_factory):
-    """The folder of results of the whole grid, never disturbed, and what was printed."""
-    out = tmp_path_factory.mktemp("swept") / "results"
-    return out, sweep(place, out)
-
-
-def figures(folder):
-    """What was found, by point and task: verdicts and answers of every sample."""
-    # Log-probabilities are those of other batches, and so rounded otherwise.
-    return {
-        (one.point.name, one.task): [replace(problem, logprobs=()) for problem in one.problems]
-        for one in read_results(folder).outcomes
-    }
-
-
-def drawn(folder):
-    """How often each sample stands in the journal."""
-    count = Counter()
-    for path in (folder / "journal").glob("*.jsonl"):
-        for line in path.read_text().splitlines():
-            record = json.loads(line)
-            if record["kind"] == "sample":
-                count[record["run"], record["problem"], record["index"]] += 1
-    return count
 
 
 def test_every_point_of_the_grid_is_there(swept):
@@ -132,7 +57,10 @@ def test_a_point_is_what_lm_eval_finds_of_the_merged_model(place, swept, tmp_pat
         device="cpu",
         tasks=[TASK],
         batch_size=256,
-        metadata={"data_file": str(place / "digits.jsonl"), "repeats": 6},
+        # Without an index of lm-eval's own 14,000 tasks.
+        task_manager=TaskManager(
+            include_defaults=False, metadata={"data_file": str(place / "digits.jsonl"), "repeats": 6}
+        ),
         gen_kwargs={"max_gen_toks": 10, "temperature": temperature},
         **SAMPLING,
     )
@@ -196,16 +124,17 @@ def written(out):
 def test_a_sweep_survives_being_killed_at_any_moment(place, swept, tmp_path):
     """Killed as soon as more samples are there, and again: the last command finds what an undisturbed one does."""
     out = tmp_path / "results"
-    command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out]
     moments = random.Random(0)
     kills = 0
     for _ in range(20):
         goal = sum(drawn(out).values()) + moments.randrange(1, 300)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place) as process:
-            while process.poll() is None and written(out) < 220 * goal:
-                time.sleep(0.002)
-            was_running = process.poll() is None
-            process.kill()
+        process = forked.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=place)
+        while process.poll() is None and written(out) < 220 * goal:
+            time.sleep(0.002)
+        was_running = process.poll() is None
+        process.kill()
+        process.wait()
         # The sweep takes a second: on a busy machine it may be over before anybody looks. Then it begins anew.
         kills = kills + 1 if was_running and len(drawn(out)) < len(drawn(swept[0])) else 0
         if kills == 3:
@@ -214,7 +143,7 @@ def test_a_sweep_survives_being_killed_at_any_moment(place, swept, tmp_path):
             shutil.rmtree(out)
     assert kills == 3
     assert 0 < len(drawn(out)) < len(drawn(swept[0]))
-    subprocess.run(command, check=True, capture_output=True, cwd=place)
+    forked.run(command, cwd=place).check_returncode()
     assert figures(out) == figures(swept[0])
     assert drawn(out) == drawn(swept[0])
 
@@ -372,7 +301,7 @@ def interrupted(command, place, moment):
 def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept, tmp_path):
     """One line, without a traceback, and the exit code of a program that SIGINT has ended."""
     out = tmp_path / "results"
-    command = [str(Path(sysconfig.get_path("scripts")) / "wise-merge"), "sweep", str(write(place)), "--out", str(out)]
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out]
     moments = {
         "before the first sample": lambda: (out / "sweep.json").exists(),
         "while samples are drawn": lambda: written(out) > 20_000,
@@ -390,6 +319,6 @@ def test_after_ctrl_c_the_same_command_goes_on_and_says_so(moment, place, swept,
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if "goes on" in line]) == 1
     assert len(drawn(out)) < len(drawn(swept[0]))
-    subprocess.run(command, check=True, capture_output=True, cwd=place)
+    forked.run(command, cwd=place).check_returncode()
     assert figures(out) == figures(swept[0])
     assert set(drawn(out).values()) == {1}

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from test_sweep import TASK, drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
+from support.sweeps import TASK, drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.points import read_results
@@ -32,7 +32,8 @@ def cluster(monkeypatch):
         started.shutdown()
 
 
-def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, cluster):  # noqa: F811
+@pytest.mark.slow
+def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, cluster):
     """Its point is taken by another engine, which goes on in its journal; both machines had work before.
 
     On a busy machine the first engine may be through before the second one is up; then it is tried again.
@@ -70,7 +71,7 @@ def wait_for_one_machine(cluster, deadline):
         time.sleep(0.1)
 
 
-def test_an_error_within_an_engine_is_one_line(place, tmp_path, cluster):  # noqa: F811
+def test_an_error_within_an_engine_is_one_line(place, tmp_path, cluster):
     """What the settings of sampling have against them is known only where they are used; it comes back as it is."""
     from click.testing import CliRunner
 
@@ -83,7 +84,7 @@ def test_an_error_within_an_engine_is_one_line(place, tmp_path, cluster):  # noq
     assert not read_results(tmp_path / "results").of_task(TASK)
 
 
-def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_path):  # noqa: F811
+def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_path):
     """In one line, and nothing is written."""
     from click.testing import CliRunner
 
@@ -98,7 +99,7 @@ def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_
     assert not (tmp_path / "results").exists()
 
 
-def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):  # noqa: F811
+def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):
     """A sweep in one process works where Ray is not installed."""
     code = (
         "import sys; sys.modules['ray'] = None\n"

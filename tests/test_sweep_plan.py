@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
+from support.checkpoints import make_checkpoint, tiny_llama
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError

@@ -1,18 +1,16 @@
 """A sweep over several processes: the same results, and none of them outlives the command."""
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
-import sysconfig
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from click.testing import CliRunner
-from test_sweep import drawn, figures, place, sweep, swept, write  # noqa: F401 - two are fixtures
+from support import forked
+from support.sweeps import drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
@@ -20,16 +18,13 @@ from wise_merge.points import read_results
 from wise_merge.search.sweep.reading import read_settings
 
 
-def start(place, out):  # noqa: F811
+def start(place, out):
     """Start the command in a process of its own."""
-    script = Path(sysconfig.get_path("scripts")) / "wise-merge"
-    command = [script, "sweep", write(place), "--out", out, "--processes", "2"]
-    # Under a shell's `&` or nohup, which ignore SIGINT, all that they start would ignore it, too.
-    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heeding)
+    command = [forked.SCRIPTS / "wise-merge", "sweep", write(place), "--out", out, "--processes", "2"]
+    return forked.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def caught(place, folder):  # noqa: F811
+def caught(place, folder):
     """Start the command, and return it, all that it has started, stopped amid the sampling, and its results.
 
     The whole sweep takes a second: on a busy machine it may be over before anybody looks. Then it is tried again.
@@ -67,7 +62,7 @@ def resume(processes):
             process.resume()
 
 
-def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F811
+def test_two_processes_find_what_one_finds(place, swept, tmp_path):
     """Every sample is drawn once, by one thread, whichever process has the point; nothing runs afterwards."""
     before = psutil.Process().children(recursive=True)
     printed = sweep(place, tmp_path / "results", "--processes", "2")
@@ -81,7 +76,7 @@ def test_two_processes_find_what_one_finds(place, swept, tmp_path):  # noqa: F81
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):  # noqa: F811
+def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):
     """And what they have drawn by then is not drawn again."""
     command, children, out = caught(place, tmp_path)
     os.kill(command.pid, number)
@@ -94,19 +89,19 @@ def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_
     assert drawn(out) == drawn(swept[0])
 
 
-def test_a_process_that_dies_is_one_line(place, tmp_path):  # noqa: F811
+def test_a_process_that_dies_is_one_line(place, tmp_path):
     """With the point, and what to do."""
     command, children, _ = caught(place, tmp_path)
     next(child for child in children if "sweep" in program(child)).kill()
     resume(children)
-    errors = command.stderr.read().decode()
+    errors = command.stderr.read()
     assert command.wait(60) == 1
     assert "Error: a process died while it sampled checkpoint-" in errors
     assert "(exit code -9" in errors
     assert "Traceback" not in errors
 
 
-def test_an_error_within_a_process_is_one_line(place, tmp_path):  # noqa: F811
+def test_an_error_within_a_process_is_one_line(place, tmp_path):
     """What only sampling finds out comes back as it is."""
     path = write(place, gen_kwargs={"max_gen_toks": 100_000})
     done = CliRunner().invoke(main, ["sweep", str(path), "--out", str(tmp_path / "out"), "--processes", "2"])
@@ -116,7 +111,7 @@ def test_an_error_within_a_process_is_one_line(place, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("other", [{"backend": "vllm"}, {"device": "cuda"}, {"ray": "auto"}])
-def test_where_processes_would_share_a_gpu_they_are_refused(other, place):  # noqa: F811
+def test_where_processes_would_share_a_gpu_they_are_refused(other, place):
     """They are for CPUs; vLLM and Ray have ways of their own."""
     with pytest.raises(WiseMergeError, match="for tiny models on the CPUs"):
         read_settings(write(place), {"processes": 2, **other})

@@ -93,6 +93,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
 
     def sample():
         from lm_eval import simple_evaluate
+        from lm_eval.tasks import TaskManager
 
         (tmp_path / "data.jsonl").write_text(json.dumps({"question": "1 + 1?", "answer": "#### 2"}) + "\n")
         simple_evaluate(
@@ -101,7 +102,9 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
             tasks=["gsm8k_passk"],
             num_fewshot=0,
             gen_kwargs={"max_gen_toks": 3},
-            metadata={"repeats": 2, "data_file": str(tmp_path / "data.jsonl")},
+            task_manager=TaskManager(
+                include_defaults=False, metadata={"repeats": 2, "data_file": str(tmp_path / "data.jsonl")}
+            ),
         )
 
     def calibrate():
@@ -114,7 +117,7 @@ def test_all_that_runs_a_tiny_model_uses_one_thread(tiny_run, tmp_path, monkeypa
         log_probability.scorer(str(late), ModelOptions("cpu", "auto", 2, False), chat=False)("a", ["b", "c"])
 
     def train():
-        from test_demo import SMALL
+        from support.demo import SMALL
 
         tiny_model.train(SMALL, tmp_path / "demo")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_mergekit_methods import merge as by_mergekit
+from support.checkpoints import make_checkpoint, tiny_llama
+from support.merges import merge as by_mergekit
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import character_tokenizer
+from support.checkpoints import character_tokenizer
 
 from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer, token_ids
 from wise_merge.errors import WiseMergeError

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
-from conftest import character_tokenizer, make_checkpoint, tiny_llama
 from safetensors.torch import load_file, save_file
-from test_architectures import make_model
+from support.architectures import make_model
+from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish import whole

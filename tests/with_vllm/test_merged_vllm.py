@@ -21,9 +21,9 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 pytest.importorskip("vllm", reason="needs vLLM: `make test-vllm` runs this file in an environment that has it")
 
 import yaml
-from conftest import make_checkpoint, tiny_llama
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
+from support.checkpoints import make_checkpoint, tiny_llama
 from transformers import MixtralConfig
 from vllm import SamplingParams, TokensPrompt
 

@@ -15,8 +15,8 @@ pytest.importorskip("vllm", reason="needs vLLM: `make test-vllm` runs this file 
 
 import yaml
 from click.testing import CliRunner
-from conftest import make_checkpoint, tiny_llama
 from lm_eval import simple_evaluate
+from support.checkpoints import make_checkpoint, tiny_llama
 
 from wise_merge.cli import main
 from wise_merge.points import read_results

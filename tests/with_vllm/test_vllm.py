@@ -26,11 +26,11 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 pytest.importorskip("vllm", reason="needs vLLM: `make test-vllm` runs this file in an environment that has it")
 
 import torch
-from conftest import make_checkpoint, tiny_llama
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.models.vllm_causallms import VLLM
 from lm_eval.tasks import TaskManager
+from support.checkpoints import make_checkpoint, tiny_llama
 from vllm import SamplingParams, TokensPrompt
 
 from wise_merge.hosts import versions
