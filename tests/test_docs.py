@@ -45,6 +45,8 @@ def workplace(tmp_path_factory):
     (folder / "wise.yml").write_text(blocks(README, "yaml")[0])
     make_checkpoint(folder / "runs/sft/checkpoint-25", seed=1)
     make_checkpoint(folder / "runs/sft/checkpoint-600", seed=2)
+    for seed, step in ((3, 400), (4, 500)):
+        make_checkpoint(folder / f"runs/soup/checkpoint-{step}", seed=seed)
     make_checkpoint(folder / "base", seed=3)
     for number, step in ((4, 25), (5, 600)):
         make_adapter(folder / "runs" / "lora" / f"checkpoint-{step}", folder / "base", seed=number)
