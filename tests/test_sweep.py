@@ -278,6 +278,11 @@ def test_a_sweep_that_sampled_anything_binds(place, swept, tmp_path):
     assert "7 models" in sweep(place, out, "--check", seed=5)
 
 
+def heed_sigint():
+    """Undo that a shell has what it starts in its background, and all that this starts, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(command, place, moment):
     """Start a command as from a terminal, press Ctrl-C at a moment, and return exit code and what it said."""
     with subprocess.Popen(
@@ -287,8 +292,7 @@ def interrupted(command, place, moment):
         text=True,
         cwd=place,
         start_new_session=True,
-        # What a shell starts in its background does not hear it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_sigint,
     ) as process:
         while process.poll() is None and not moment():
             time.sleep(0.01)
