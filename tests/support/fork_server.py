@@ -45,7 +45,7 @@ def import_all(modules: list[str]) -> set[str]:
 
     def noted(environment, name):
         if not isinstance(name, Listed):
-            seen.add(name)
+            seen.add(os.fsdecode(name))  # `os.environb` is of the same class
         return look_up(environment, name)
 
     os._Environ.__getitem__ = noted
@@ -115,8 +115,8 @@ def reap(options: int = os.WNOHANG) -> None:
             pass
 
 
-def become(streams: list[int], folder: str, environment: dict[str, str], arguments: list[str], said: str, **_) -> None:
-    """Make this process what it would be had it been started so."""
+def set_up(streams: list[int], folder: str, environment: dict[str, str], arguments: list[str], said: str, **_) -> None:
+    """Give this process the streams, folder, environment and arguments with which it would have been started."""
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
@@ -181,7 +181,7 @@ def main() -> dict | None:
         del sys.path[0]
         for listener in listeners:
             listener.close()
-        become(**request, said=said)
+        set_up(**request, said=said)
     elif number == len(stages) - 1:
         shutil.rmtree(place)
     return request
