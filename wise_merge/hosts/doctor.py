@@ -96,7 +96,7 @@ def look_inside() -> list[str]:
     for host, consequence, parts in _INSIDE:
         fault = first_fault(parts) if versions.installed(host) is not None else None
         if fault is not None:
-            lines.append(f"{versions.described(host)} is not as expected inside, so {consequence}: {fault}")
+            lines.append(f"{versions.not_as_expected(host, fault)}, so {consequence}")
     return lines
 
 

@@ -53,8 +53,8 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
     fault = first_fault(transformers_parts.TRAINING)
     if fault is not None:
         raise WiseMergeError(
-            f"{versions.described('transformers')} is not as expected inside ({fault}), so bang_trainer cannot give it "
-            "another loss; install a tested version"
+            f"{versions.not_as_expected('transformers', fault)}, so bang_trainer cannot give it another loss; install "
+            "a tested version"
         )
 
     class BangTrainer(trainer_class):  # type: ignore[misc, valid-type]

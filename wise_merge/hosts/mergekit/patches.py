@@ -76,8 +76,8 @@ def check_parts(needed: Sequence[Part]) -> None:
     fault = first_fault(needed)
     if fault is not None:
         raise WiseMergeError(
-            f"{versions.described('mergekit')} is not as expected inside ({fault}); install a tested version, or use "
-            "`wise-merge merge`, which merges full checkpoints without mergekit"
+            f"{versions.not_as_expected('mergekit', fault)}; install a tested version, or use `wise-merge merge`, "
+            "which merges full checkpoints without mergekit"
         )
 
 
