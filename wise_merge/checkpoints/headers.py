@@ -34,7 +34,7 @@ SAFETENSORS_DTYPES = {
     "float8_e5m2": "F8_E5M2",
 }
 
-#: Buffers of older checkpoints, which models compute by themselves.
+#: Buffers of older checkpoints, which models compute by themselves and no loader reads any more.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
 
 

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from wise_merge import methods
 from wise_merge.hosts.mergekit import patches
-from wise_merge.hosts.mergekit.checks import one_line_errors
+from wise_merge.hosts.mergekit.errors import one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.kernels.finite import first_non_finite
 from wise_merge.kernels.ranges import Range
@@ -95,14 +95,14 @@ def _merged(method: Method, group: TensorGroup, models: Sequence[Any], parameter
 
 
 def _statistics(method: Method, name: str, models: Sequence[Any], parameters: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
+    statistics = {}
     if "logit_offset" in method.statistics:
         folded = [model for model, one in zip(models, parameters["temperature"], strict=True) if one != 1.0]
         # Every model is asked, for the config of each must be known.
         offsets = [folds_of(model).get(name) for model in folded]
         if offsets and offsets[-1] is not None:
-            found["logit_offset"] = offsets[-1]
-    return found
+            statistics["logit_offset"] = offsets[-1]
+    return statistics
 
 
 METHODS: dict[str, MergeMethod] = {name: _for_mergekit(method) for name, method in methods.METHODS.items()}
