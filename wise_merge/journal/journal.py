@@ -1,8 +1,8 @@
 """The journal of one run: reads what is there, appends what is new.
 
 Each rank of a run appends to a file of its own, `<task>-<fingerprint>-<rank>.jsonl`, and reads those of all
-ranks. A record is in the hands of the operating system when `append` returns, so no kill of the process
-can lose it; it is on the disk itself about a second later.
+ranks. When `append` returns, the operating system has the record, so that killing the process
+cannot lose it; it is on the disk itself about a second later.
 """
 
 import errno

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wise_merge.checkpoints.files import read_config, weight_files
 from wise_merge.checkpoints.fit import check_fit
-from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.folder import step_of
 from wise_merge.checkpoints.headers import TensorHeader, read_headers
 from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
 from wise_merge.checkpoints.places import folder_of
@@ -94,7 +94,7 @@ def _check(order: Order) -> _Plan:
     for warning in warnings:
         order.warn(warning)
     check_space(order.out, (size(tensors) + _SIDE_FILES) * len(order.recipes))
-    steps = [step_of(folder, read_state(folder)) for folder in folders]
+    steps = [step_of(folder) for folder in folders]
     titles = [name if step is None else f"{name} (step {step})" for name, step in zip(names, steps, strict=True)]
     return _Plan(folders, titles, tensors, lacking, side_files)
 
@@ -139,7 +139,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
             measured = write_merges(plan.tensors, states, names, folders, advance=shown.update)
         groups = by_group(measured)
         inputs = [
-            {"model": name, "step": step_of(folder, read_state(folder)), "files": files.entries()}
+            {"model": name, "step": step_of(folder), "files": files.entries()}
             for name, folder, files in zip(names, plan.folders, hashes, strict=True)
         ]
         for number, (folder, recipe) in enumerate(zip(folders, order.recipes, strict=True)):

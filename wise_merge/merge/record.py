@@ -114,7 +114,7 @@ def write_facts(
         tokenizer_from: the name of one of the checkpoints; None where none has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
-        random_seed: `--random-seed` for mergekit-yaml, None where nothing is left to chance.
+        random_seed: `--random-seed` for mergekit-yaml, None where nothing is drawn at random.
     """
     import yaml
 

@@ -24,8 +24,8 @@ from mergekit.merge_methods import registry
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from wise_merge.checkpoints.files import adapter_file, weight_files
-from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.files import adapter_file, is_adapter, weight_files
+from wise_merge.checkpoints.folder import step_of
 from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
@@ -48,7 +48,7 @@ from wise_merge.recipes.models import is_ours, roles
 from wise_merge.recipes.schema import Recipe, model_name
 from wise_merge.text import hint
 
-#: Of mergekit's methods that drop weights by chance, so that a recipe gives the same model each time.
+#: Of mergekit's methods that drop weights at random, so that a recipe gives the same model each time.
 RANDOM_SEED = 0
 
 #: Keys of a recipe under which a model stands.
@@ -90,7 +90,7 @@ def carry_out(order: Order) -> None:
         facts = {
             model: {
                 "model": model,
-                "step": next((at for at in map(_step, reversed(folders[model])) if at is not None), None),
+                "step": next((at for at in map(step_of, reversed(folders[model])) if at is not None), None),
                 "files": hashes[model].entries(),
             }
             for model in folders
@@ -247,13 +247,9 @@ def _warnings_to(warn: Say) -> Iterator[None]:
 
 
 def _files(folder: Path) -> list[Path]:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if is_adapter(folder):
         return [adapter_file(folder)]
     return [path for path in weight_files(folder) if path.is_file()]
-
-
-def _step(folder: Path) -> int | None:
-    return step_of(folder, read_state(folder))
 
 
 def _open_to_umask(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""LoRA checkpoints in mergekit: their dense products, in a cache that is never stale and never half.
+"""LoRA checkpoints in mergekit: a cache of their dense products, by their contents and written whole.
 
 mergekit has PEFT add an adapter to its base once, into the folder of --lora-merge-cache, and averages what lies
 there. It finds it again by path alone: an adapter retrained at the same path gives the old model, and a process

@@ -1,7 +1,7 @@
-"""What mergekit's plan of a merge does not read of a checkpoint, and what it asks for in vain.
+"""Checks of mergekit's plan of a merge: which tensors of a checkpoint it leaves out, and which are not there.
 
 mergekit 0.1.5 knows architectures by lists of tensors, or infers one from transformers. What its list does not
-name is left out of the merged model without a word (the experts of DeepSeek-V3, the text model of LLaVA), which
+name is left out of the merged model without a warning (the experts of DeepSeek-V3, the text model of LLaVA), which
 then loads with random weights in their place; what the list names and the checkpoint lacks ends the merge halfway.
 """
 
