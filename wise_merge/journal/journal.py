@@ -29,7 +29,7 @@ _SYNC_EVERY = 1.0
 #: Errors of fsync on file systems that do not support it.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 #: Errors where files may be read but not made.
-_MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NOT_PERMITTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Journal:
@@ -103,7 +103,7 @@ class Journal:
                 "same model and settings; wait until it ends or stop it, then run this command again: it goes on there"
             ) from error
         except OSError as error:
-            if error.errno not in _MAY_NOT:
+            if error.errno not in _NOT_PERMITTED:
                 raise self._no_folder_to_write(error) from error
             self._read_only = error
 

@@ -19,9 +19,9 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextlib.contextmanager
 def fitting(model: Any) -> Iterator[None]:
-    """Have torch compute with one thread within, if `model`, a module, is tiny, lies on the CPU, and nobody chose.
+    """Have torch compute with one thread within, if `model`, a module, is tiny and lies on the CPU.
 
-    What was chosen, by a variable of the environment or by `torch.set_num_threads`, stays.
+    A number of threads that was chosen, by a variable of the environment or by `torch.set_num_threads`, stays.
     """
     import torch
 
