@@ -25,7 +25,7 @@ from wise_merge.errors import WiseMergeError
 _UNREAD_IF_TIED = re.compile(rf"{COMPUTED.pattern}|lm_head\.weight$")
 
 #: The way out in every case.
-_OTHERWISE = "`wise-merge merge` merges full checkpoints tensor by tensor, whatever their architecture"
+_OTHERWISE = "`wise-merge merge` averages full checkpoints tensor by tensor, whatever their architecture"
 
 
 def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) -> None:
