@@ -16,6 +16,7 @@ from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from support.checkpoints import make_checkpoint
 
 from wise_merge.checkpoints import hub as models
+from wise_merge.checkpoints import hub_answers
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
@@ -81,7 +82,7 @@ def place(world, tmp_path, monkeypatch):
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
     }.items():
         monkeypatch.setattr(constants, key, value)
-    monkeypatch.setattr(models, "_silence", None)
+    monkeypatch.setattr(hub_answers, "_silence", None)
     monkeypatch.setattr(models, "_IF_CACHED", 0.5)
     monkeypatch.setattr(models, "_ELSE", 0.5)
     slices = [{"sources": [{"model": name, "layer_range": [0, 2]} for name in NAMES.values()]}]
@@ -296,7 +297,7 @@ def test_cards_of_the_parents_come_from_the_cache_or_not_at_all(kind, place, wor
     assert CliRunner().invoke(main, COMMANDS["merge"]).exit_code == 0
     (cached("late") / "README.md").unlink(missing_ok=True)
     for command in (["card", "out"], ["push", "out", "anna/model", "--dry-run"]):
-        monkeypatch.setattr(models, "_silence", None)
+        monkeypatch.setattr(hub_answers, "_silence", None)
         with silence(kind, monkeypatch) as reason:
             done = CliRunner().invoke(main, command, catch_exceptions=False)
         assert done.exit_code == 0, done.output

@@ -656,7 +656,7 @@ import os, pathlib, sys
 import torch
 import wise_merge.merge.plain, wise_merge.merge.stream, wise_merge.merge.table, wise_merge.checkpoints.weights
 from wise_merge.merge import stream as streaming
-from wise_merge.merge.pipeline import run
+from wise_merge.merge.pipeline import merge_recipe
 
 def quiet(_): pass
 for line in sys.stdin:
@@ -666,7 +666,7 @@ for line in sys.stdin:
         while True:
             recipe = pathlib.Path(f"recipe{number % 2}.yml")
             out = pathlib.Path("out")
-            run(recipe, out, alphas=None, out_dtype=None, force=True, check=False, say=quiet, warn=quiet)
+            merge_recipe(recipe, out, alphas=None, out_dtype=None, force=True, check=False, say=quiet, warn=quiet)
             number += 1
     print(pid, flush=True)
     os.waitpid(pid, 0)

@@ -29,7 +29,7 @@ from vllm import SamplingParams, TokensPrompt
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.registration import TaskInputError
-from wise_merge.merge.pipeline import run as merge
+from wise_merge.merge.pipeline import merge_recipe
 from wise_merge.recipes.models import Ingredients
 from wise_merge.sampling import vllm_worker
 from wise_merge.sampling.merged_vllm import MergedVLLM
@@ -92,7 +92,7 @@ class Run:
             text = text.replace(name, str(place))
         path, out = self.folder / f"{number}.yml", self.folder / f"merged-{number}"
         path.write_text(text)
-        merge(path, out, alphas=None, out_dtype=None, force=False, check=False, say=str, warn=str)
+        merge_recipe(path, out, alphas=None, out_dtype=None, force=False, check=False, say=str, warn=str)
         ENGINES.append(VLLMPassK(pretrained=str(out), **self.settings))
         return answers(ENGINES[-1])
 

@@ -177,13 +177,13 @@ def _check_fit(adapter: Adapter, base: str, base_directory: Path) -> list[str]:
 
 
 def _first_misfit(error: Exception) -> str:
-    found = re.search(
+    mismatch = re.search(
         r"size mismatch for (\S+): copying a param with shape torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)", str(error)
     )
-    if found is None:
+    if mismatch is None:
         return f"{error} is missing" if isinstance(error, KeyError) else first_line(error)
-    name = found.group(1).replace(".default", "").removeprefix("base_model.model.")
-    return f"{name} has shape {found.group(2)} where the base needs {found.group(3)}"
+    name = mismatch.group(1).replace(".default", "").removeprefix("base_model.model.")
+    return f"{name} has shape {mismatch.group(2)} where the base needs {mismatch.group(3)}"
 
 
 def _check_biases(adapter: Adapter, base: str, injected: Any) -> None:

@@ -21,30 +21,30 @@ def differing_keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
 
 
 def check_same_model(
-    early: Path, late: Path, called: tuple[str, str] = ("early", "late"), *, ignore_vocabulary: bool = False
+    first: Path, other: Path, called: tuple[str, str] = ("early", "late"), *, ignore_vocabulary: bool = False
 ) -> None:
     """Raise unless two checkpoints, as they are `called`, have one architecture, the same tensors and shapes.
 
     With `ignore_vocabulary` the sizes of embeddings and LM head may differ,
     because a tokenizer that both share will be laid over them.
     """
-    folders = (early, late)
-    configs = (read_config(early), read_config(late))
+    folders = (first, other)
+    configs = (read_config(first), read_config(other))
     for folder, config in zip(folders, configs, strict=True):
         _check_config(folder, config)
     if configs[0]["architectures"] != configs[1]["architectures"]:
         raise WiseMergeError(
-            f"{called[0]} and {called[1]} are different architectures: {early} is {_architecture(configs[0])}, "
-            f"{late} is {_architecture(configs[1])}; both must be checkpoints of one run"
+            f"{called[0]} and {called[1]} are different architectures: {first} is {_architecture(configs[0])}, "
+            f"{other} is {_architecture(configs[1])}; both must be checkpoints of one run"
         )
     ties = (tied(configs[0]), tied(configs[1]))
     if None not in ties and ties[0] != ties[1]:
-        with_tie, without = (early, late) if ties[0] else (late, early)
+        with_tie, without = (first, other) if ties[0] else (other, first)
         raise WiseMergeError(
             f"{with_tie}/config.json ties the LM head to the embeddings (tie_word_embeddings) and "
             f"{without}/config.json does not; both must be checkpoints of one run"
         )
-    headers = (read_headers(early), read_headers(late))
+    headers = (read_headers(first), read_headers(other))
     # A tied LM head may or may not be stored beside the embeddings, or instead of them. Where neither config says so,
     # a model without a head of its own can only be tied.
     in_both = _tensors_of_both(folders, headers, may_be_tied=ties[0] == ties[1] and ties[0] is not False)

@@ -165,15 +165,15 @@ def folds(config: Mapping[str, Any], names: Collection[str] | None = None) -> Ma
     gains = [f"{module}.weight" for module in norm.modules]
     offset = _offset(architecture, norm, config)
     biases = [f"{module}.bias" for module in (*norm.modules, *norm.heads)]
-    found = {**dict.fromkeys(gains, offset), **dict.fromkeys(biases, 0.0)}
+    offsets = {**dict.fromkeys(gains, offset), **dict.fromkeys(biases, 0.0)}
     if names is None:
-        return found
+        return offsets
     if not any(gain in names for gain in gains):
         raise WiseMergeError(
             f"{gains[0]}, the gain of {architecture}'s last normalisation, is not among the tensors of the checkpoint, "
             "so no temperature can be folded into it; leave temperature at 1"
         )
-    return {name: offset for name, offset in found.items() if name in names}
+    return {name: offset for name, offset in offsets.items() if name in names}
 
 
 def _last_norm(config: Mapping[str, Any]) -> tuple[str, FinalNorm]:

@@ -16,9 +16,12 @@ from wise_merge.checkpoints.files import index_of, weight_files
 from wise_merge.errors import WiseMergeError, first_line
 
 #: How safetensors spells the dtypes of torch.
-_DTYPES = {
+SAFETENSORS_DTYPES = {
     "bool": "BOOL",
     "uint8": "U8",
+    "uint16": "U16",
+    "uint32": "U32",
+    "uint64": "U64",
     "int8": "I8",
     "int16": "I16",
     "int32": "I32",
@@ -31,7 +34,7 @@ _DTYPES = {
     "float8_e5m2": "F8_E5M2",
 }
 
-#: Buffers of older checkpoints, which models compute by themselves.
+#: Buffers of older checkpoints, which models compute by themselves and no loader reads any more.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
 
 
@@ -54,17 +57,17 @@ def read_headers(directory: Path) -> dict[str, TensorHeader]:
     for path in weight_files(directory):
         if not path.is_file():
             raise WiseMergeError(f"{path} is missing, but the index of {directory} names it; copy the file again")
-        found = file_headers(path)
+        own = file_headers(path)
         for name in sorted(name for name, file in indexed.items() if file == path.name):
-            if name not in found:
+            if name not in own:
                 raise WiseMergeError(f"{path} lacks tensor {name}, which the index says it holds; copy the file again")
-        twice = min(found.keys() & headers.keys(), default=None)
+        twice = min(own.keys() & headers.keys(), default=None)
         if twice is not None:
             raise WiseMergeError(
                 f"tensor {twice} is in {path} and in another file of {directory}, so nothing says which of them "
                 "counts; save the checkpoint again"
             )
-        headers.update(found)
+        headers.update(own)
     return headers
 
 
@@ -137,4 +140,4 @@ def _pickle_headers(path: Path) -> dict[str, TensorHeader]:
 def dtype_name(dtype: Any) -> str:
     """Return a dtype of torch as safetensors spells it, such as "BF16"."""
     name = str(dtype).removeprefix("torch.")
-    return _DTYPES.get(name, name.upper())
+    return SAFETENSORS_DTYPES.get(name, name.upper())

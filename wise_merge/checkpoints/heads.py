@@ -1,8 +1,8 @@
 """LM heads that are stored, or left to the embeddings, whatever the config says of them.
 
 transformers ties the two where a checkpoint stores one of them, or both with equal values; a head of other values it
-loads as it is, and warns that the config is wrong. So a checkpoint that lacks one of the two has it all the same: it
-is the other. Of weights only these two are read, byte by byte up to the first difference.
+loads as it is, and warns that the config is wrong. So where a checkpoint lacks one of the two,
+the other stands for it. Of weights only these two are read, byte by byte up to the first difference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def stand_ins(folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHead
     A head that equals the embeddings beside it wherever it is stored is not among them: the models are tied, and it
     can be left out. For checkpoints that fit each other (`architecture.check_same_model`).
     """
-    found: list[dict[str, str]] = []
+    stand_ins_of_each: list[dict[str, str]] = []
     for number, own in enumerate(headers):
         others = [other for other in range(len(headers)) if other != number]
         lacking: dict[str, str] = {}
@@ -40,8 +40,8 @@ def stand_ins(folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHead
             tie = counterpart(name, own)
             if tie is not None and (not is_head(name) or _owner(name, others, folders, headers) is not None):
                 lacking[name] = tie
-        found.append(lacking)
-    return found
+        stand_ins_of_each.append(lacking)
+    return stand_ins_of_each
 
 
 def _owner(
@@ -70,21 +70,21 @@ def head_warnings(
         headers: of each.
         lacking: `stand_ins` of these.
     """
-    found = []
+    warnings = []
     for number, stand_in in enumerate(lacking):
         others = [other for other in range(len(names)) if other != number]
         for name, tie in stand_in.items():
             if is_head(name):
                 owner = _owner(name, others, folders, headers)
                 assert owner is not None
-                found.append(
+                warnings.append(
                     f"{names[owner]} has its own {name}, though its config ties it (tie_word_embeddings); "
                     f"{names[number]} has none, so its {tie} counts as that, and the merge has its own head, with "
                     "tie_word_embeddings: false"
                 )
             else:
-                found.append(f"{names[number]} stores {tie} alone, which counts as its {name}, too")
-    return found
+                warnings.append(f"{names[number]} stores {tie} alone, which counts as its {name}, too")
+    return warnings
 
 
 def completed(stored: Mapping[str, T], stand_in: Mapping[str, str]) -> dict[str, T]:

@@ -15,7 +15,7 @@ def pair_warnings(early: Path, late: Path) -> list[str]:
     Odd are equal weights, an early checkpoint of a later step, and logs that disagree on the steps that both have
     behind them. Of a LoRA checkpoint, give the folder of the adapter. Both must be whole.
     """
-    found = []
+    warnings = []
     states = [read_state(early), read_state(late)]
     steps = [step_of(folder, state) for folder, state in zip((early, late), states, strict=True)]
     early_name, late_name = (
@@ -23,21 +23,21 @@ def pair_warnings(early: Path, late: Path) -> list[str]:
         for folder, step in zip((early, late), steps, strict=True)
     )
     if same_weights(early, late):
-        found.append(
+        warnings.append(
             f"early and late hold the same weights, so every alpha gives them again: {early_name}, {late_name}"
         )
     if steps[0] is not None and steps[1] is not None and steps[0] > steps[1]:
-        found.append(
+        warnings.append(
             f"early and late look swapped: {early_name} is named as early (alpha 0) and {late_name} as late (alpha 1)"
         )
-    parting = first_disagreement(*states)
-    if parting is not None:
-        step, early_loss, late_loss = parting
-        found.append(
+    disagreement = first_disagreement(*states)
+    if disagreement is not None:
+        step, early_loss, late_loss = disagreement
+        warnings.append(
             f"{early_name} and {late_name} are of different runs: at step {step} one logged a loss of {early_loss:g}, "
             f"the other {late_loss:g}"
         )
-    return found
+    return warnings
 
 
 def first_disagreement(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, float, float] | None:

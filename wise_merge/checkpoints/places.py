@@ -13,7 +13,7 @@ def is_path(name: str) -> bool:
     return path.is_absolute() or name.startswith((".", "~")) or len(path.parts) > 2
 
 
-def folder_of(role: str, name: str, tell: Callable[[str], object]) -> Path:
+def folder_of(role: str, name: str, warn: Callable[[str], object]) -> Path:
     """Return the folder of a model: `name` itself, or the snapshot of `ORG/NAME` or `ORG/NAME@REVISION` on the Hub.
 
     What is not in the Hub's cache yet is downloaded.
@@ -21,7 +21,7 @@ def folder_of(role: str, name: str, tell: Callable[[str], object]) -> Path:
     Args:
         role: early or late, for messages.
         name: of the model.
-        tell: is given a line where the Hub does not answer and its cache is used.
+        warn: is given a line where the Hub does not answer and its cache is used.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -31,4 +31,4 @@ def folder_of(role: str, name: str, tell: Callable[[str], object]) -> Path:
             f"{called} is neither a directory here nor a model on the Hub (the name has the form of a path, and "
             "nothing is there); correct the path"
         )
-    return snapshot(name, called, tell)
+    return snapshot(name, called, warn)

@@ -7,12 +7,12 @@ from pathlib import Path
 from wise_merge.checkpoints.adapters import read_adapter
 from wise_merge.checkpoints.folder import Checkpoint, label
 from wise_merge.errors import WiseMergeError
+from wise_merge.kernels.ranges import check_alpha
 
 
 def recipe(early: Checkpoint, late: Checkpoint, alpha: float) -> str:
     """Return the recipe that averages two checkpoints; paths are as seen from the current folder."""
-    if not 0.0 <= alpha <= 1.0:
-        raise WiseMergeError(f"alpha must lie in [0, 1] (0 = early, 1 = late); got {alpha}")
+    check_alpha(alpha)
     return (
         f"# early: {label(early)}\n"
         f"# late:  {label(late)}\n"

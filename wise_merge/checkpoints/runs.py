@@ -29,20 +29,20 @@ def find_checkpoints(run: Path) -> list[Checkpoint]:
     if not run.is_dir():
         raise WiseMergeError(f"{run} does not exist or is not a directory; name the output_dir of a training run")
     folders = sorted(path for path in run.iterdir() if path.is_dir() and _is_named_as_checkpoint(path.name))
-    kept = run / "early"
-    early = sorted(path for path in kept.iterdir() if path.is_dir()) if kept.is_dir() else []
+    early_folder = run / "early"
+    early = sorted(path for path in early_folder.iterdir() if path.is_dir()) if early_folder.is_dir() else []
     early = [path for path in early if _is_named_as_checkpoint(path.name)]
-    records = _records(kept / "checkpoints.json")
+    records = _records(early_folder / "checkpoints.json")
     by_trainer = any((path / "trainer_state.json").is_file() for path in (*folders, *early))
-    found = [read_checkpoint(path, records, by_trainer=by_trainer) for path in (*early, *folders)]
+    checkpoints = [read_checkpoint(path, records, by_trainer=by_trainer) for path in (*early, *folders)]
     if any((run / name).is_file() for name in ("config.json", "adapter_config.json")):
-        found.append(read_checkpoint(run, {}, by_trainer=False, final=True))
-    if not found:
+        checkpoints.append(read_checkpoint(run, {}, by_trainer=False, final=True))
+    if not checkpoints:
         raise WiseMergeError(
             f"{run} holds no checkpoints: no folders such as checkpoint-25 or step_25, and no model of its own; "
             "name the output_dir of a training run"
         )
-    return sorted(_without_doubles(_with_strangers_named(found), kept), key=_order)
+    return sorted(_without_duplicates(_with_other_runs_marked(checkpoints), early_folder), key=_order)
 
 
 def choose(
@@ -76,31 +76,33 @@ def _is_named_as_checkpoint(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and any(letter.isdigit() for letter in name)
 
 
-def _with_strangers_named(found: Sequence[Checkpoint]) -> list[Checkpoint]:
+def _with_other_runs_marked(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
     """Return the checkpoints with a problem noted in those whose log is not that of the last one."""
-    whole = [checkpoint for checkpoint in found if checkpoint.problem is None and not checkpoint.final]
+    whole = [checkpoint for checkpoint in checkpoints if checkpoint.problem is None and not checkpoint.final]
     if not whole:
-        return list(found)
+        return list(checkpoints)
     last = max(whole, key=_order)
     log = read_state(last.path)
-    named = []
-    for checkpoint in found:
-        parting = first_disagreement(read_state(checkpoint.path), log)
-        if checkpoint.problem is None and parting is not None:
-            step, loss, last_loss = parting
+    marked = []
+    for checkpoint in checkpoints:
+        disagreement = first_disagreement(read_state(checkpoint.path), log)
+        if checkpoint.problem is None and disagreement is not None:
+            step, loss, last_loss = disagreement
             checkpoint = replace(
                 checkpoint,
                 problem=f"{checkpoint.path} is of another run than {last.path}: at step {step} its log has a loss of "
                 f"{loss:g}, the other {last_loss:g}",
             )
-        named.append(checkpoint)
-    return named
+        marked.append(checkpoint)
+    return marked
 
 
-def _without_doubles(found: Sequence[Checkpoint], kept: Path) -> list[Checkpoint]:
-    result = list(found)
-    for early in [checkpoint for checkpoint in found if checkpoint.path.parent == kept]:
-        for other in [checkpoint for checkpoint in found if checkpoint.path.parent != kept and not checkpoint.final]:
+def _without_duplicates(checkpoints: Sequence[Checkpoint], early_folder: Path) -> list[Checkpoint]:
+    """Return one checkpoint of each step that is both in the run's folder and in `early_folder`, and all others."""
+    result = list(checkpoints)
+    in_run = [one for one in checkpoints if one.path.parent != early_folder and not one.final]
+    for early in [checkpoint for checkpoint in checkpoints if checkpoint.path.parent == early_folder]:
+        for other in in_run:
             if early.step is None or early.step != other.step:
                 continue
             if early.problem is None and other.problem is None:

@@ -23,8 +23,8 @@ def counterpart(name: str, names: Collection[str]) -> str | None:
     if _IN_LAYER.search(name):
         return None
     wanted = _EMBEDDINGS if _HEAD.search(name) else _HEAD if _EMBEDDINGS.search(name) else None
-    found = [other for other in names if wanted and wanted.search(other) and not _IN_LAYER.search(other)]
-    return found[0] if len(found) == 1 else None
+    candidates = [other for other in names if wanted and wanted.search(other) and not _IN_LAYER.search(other)]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def tied(config: Mapping[str, Any]) -> bool | None:

@@ -13,12 +13,8 @@ from wise_merge.errors import WiseMergeError
 
 #: Advice for checkpoints whose tokens differ.
 REMEDY = "lay one tokenizer over both with `tokenizer: {source: union}`"
-
-
 #: Files of which a tokenizer has at least one.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "tekken.json", "*.model", "*.tiktoken")
-
-
 #: Tokenizers that number bytes or code points, and need no file for that.
 _OF_BYTES = {"ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer"}
 
@@ -60,31 +56,31 @@ def _numbered(path: Path, ids: dict[str, Any]) -> dict[str, int]:
     return ids
 
 
-def compare_tokens(early: Path, late: Path) -> list[str]:
+def compare_tokens(first: Path, other: Path) -> list[str]:
     """Return warnings about tokens that one checkpoint lacks; raise if one token has two ids.
 
-    For checkpoints that are averaged row by row, without mergekit's tokenizer section.
+    For checkpoints whose embeddings are merged row by row, without mergekit's tokenizer section.
     """
-    if all((folder / "tokenizer.json").is_file() for folder in (early, late)) and filecmp.cmp(
-        early / "tokenizer.json", late / "tokenizer.json", shallow=False
+    if all((folder / "tokenizer.json").is_file() for folder in (first, other)) and filecmp.cmp(
+        first / "tokenizer.json", other / "tokenizer.json", shallow=False
     ):
         return []
-    early_ids, late_ids = token_ids(early), token_ids(late)
-    if early_ids is None or late_ids is None:
+    first_ids, other_ids = token_ids(first), token_ids(other)
+    if first_ids is None or other_ids is None:
         return []
-    for token in sorted(early_ids.keys() & late_ids.keys(), key=early_ids.__getitem__):
-        if early_ids[token] != late_ids[token]:
+    for token in sorted(first_ids.keys() & other_ids.keys(), key=first_ids.__getitem__):
+        if first_ids[token] != other_ids[token]:
             raise WiseMergeError(
-                f"token {token!r} is number {early_ids[token]} in {early} but {late_ids[token]} in {late}, so rows of "
-                f"different tokens would be averaged; {REMEDY}"
+                f"token {token!r} is number {first_ids[token]} in {first} but {other_ids[token]} in {other}, so rows "
+                f"of different tokens would be averaged; {REMEDY}"
             )
     warnings = []
-    for have, lack, ids, others in ((early, late, early_ids, late_ids), (late, early, late_ids, early_ids)):
+    for have, lack, ids, others in ((first, other, first_ids, other_ids), (other, first, other_ids, first_ids)):
         extra = sorted(ids.keys() - others.keys(), key=ids.__getitem__)
         if extra:
             more = f" and {len(extra) - 1} more" if len(extra) > 1 else ""
             warnings.append(
                 f"token {extra[0]!r} (number {ids[extra[0]]}){more} of {have} is unknown to {lack}; "
-                f"the merge has the tokenizer of {early}. To keep the tokens of both, {REMEDY}"
+                f"the merge has the tokenizer of {first}. To keep the tokens of both, {REMEDY}"
             )
     return warnings

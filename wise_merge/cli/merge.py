@@ -33,12 +33,12 @@ def merge(recipe: Path, out: Path, alphas: str | None, out_dtype: str | None, fo
     import signal
     import sys
 
-    from wise_merge.merge.pipeline import run
+    from wise_merge.merge.pipeline import merge_recipe
 
     # As after Ctrl-C, what has been written so far is removed.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        run(
+        merge_recipe(
             recipe,
             out,
             alphas=alphas,

@@ -1,7 +1,7 @@
 """How far two checkpoints lie apart, and how much of a merge survives the rounding of its output.
 
 Sums over blocks of elements, so that a merge can gather them while it streams: of `early` e, the task
-vector d = late - early, and the step s = merged - early. Everything is read off five sums.
+vector d = late - early, and the step s = merged - early. Everything is computed from a few such sums.
 Knows torch and numpy, and loads neither before there is a tensor to measure.
 """
 
@@ -92,7 +92,7 @@ class Step:
 
 @dataclass
 class Measured:
-    """What a merge has seen of each tensor, by name.
+    """What was measured of each tensor of a merge, by name.
 
     Attributes:
         distances: of a merge on the line from early to late: between the two. Of any other merge: between its first
@@ -127,15 +127,15 @@ def step(
     task_vector_squared: float,
     *,
     moved: int,
-    way: "Tensor | None" = None,
+    scratch: "Tensor | None" = None,
 ) -> Step:
     """Return the sums of one merge of such blocks; `merged` may have any dtype, and `moved` of it are not as in early.
 
-    `task_vector_squared` is the sum of d^2 that `distance` has found. s is computed in `way`, a block like `early`,
-    if there is one.
+    `task_vector_squared` is the sum of d^2 that `distance` has found. s is computed in `scratch`, a block like
+    `early`, if there is one.
     """
     import torch
 
-    way = (torch.empty_like(early) if way is None else way).copy_(merged).sub_(early)
-    along = float(way.dot(task_vector))
-    return Step(moved, along, float(way.dot(way)), alpha * along, alpha * alpha * task_vector_squared)
+    difference = (torch.empty_like(early) if scratch is None else scratch).copy_(merged).sub_(early)
+    along = float(difference.dot(task_vector))
+    return Step(moved, along, float(difference.dot(difference)), alpha * along, alpha * alpha * task_vector_squared)

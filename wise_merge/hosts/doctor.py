@@ -96,7 +96,7 @@ def look_inside() -> list[str]:
     for host, consequence, parts in _INSIDE:
         fault = first_fault(parts) if versions.installed(host) is not None else None
         if fault is not None:
-            lines.append(f"{versions.described(host)} is not as expected inside, so {consequence}: {fault}")
+            lines.append(f"{versions.not_as_expected(host, fault)}, so {consequence}")
     return lines
 
 
@@ -113,19 +113,19 @@ def _ask(script: str, probe: str) -> Finding:
     if answer.returncode != 0:
         last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
         return Finding(script, False, f"{where} does not start: {last}; reinstall it")
-    version, found = json.loads(answer.stdout.strip().splitlines()[-1])
+    version, registered = json.loads(answer.stdout.strip().splitlines()[-1])
     about = f"{where} (version {version})"
-    missing = " and ".join(what for what, names in found.items() if not names)
+    missing = " and ".join(what for what, names in registered.items() if not names)
     if missing:
         return Finding(script, False, f"{about} does not see the {missing}; {_remedy(python, answer.stderr)}")
-    seen = " and ".join(f"the {what} {', '.join(names)}" for what, names in found.items())
+    seen = " and ".join(f"the {what} {', '.join(names)}" for what, names in registered.items())
     return Finding(script, True, f"{about} sees {seen}")
 
 
 def _console_script(name: str) -> Path | None:
     # The one a user gets by typing the name; failing that, the one installed beside this Python.
-    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
-    return Path(found) if found else None
+    script = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    return Path(script) if script else None
 
 
 def _interpreter_of(script: Path) -> str:

@@ -1,4 +1,4 @@
-"""One thing that is taken from inside a host, and the question whether it is still there."""
+"""One thing that is used from inside a host, and the check whether it is still there."""
 
 import importlib
 import inspect
@@ -35,7 +35,7 @@ class Part:
             if absent is not None:
                 return f"{self.place} takes no {absent}"
             return self.behaves() if self.behaves is not None else None
-        # Whatever a module that has changed may raise: the answer is that it is not as expected.
+        # A module that has changed may raise anything; whatever it is, it is the answer.
         except Exception as error:
             return f"{self.place}: {type(error).__name__}: {' '.join(str(error).split())}"
 

@@ -17,7 +17,7 @@ def _generate_hands_over() -> str | None:
         return input_ids
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    # Its weights are nobody's business, nor is the state of the random numbers.
+    # Its weights do not matter, and making them must not change the state of the random numbers.
     with torch.random.fork_rng(devices=[]):
         model = LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=8, pad_token_id=0, eos_token_id=1, bos_token_id=None))
     model.generate(

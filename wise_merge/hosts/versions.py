@@ -63,3 +63,8 @@ def described(name: str) -> str:
     row = tested(name)
     span = row.oldest if row.oldest == row.newest else f"{row.oldest} to {row.newest}"
     return f"{name} {installed(name) or 'which is not installed'} (tested: {span})"
+
+
+def not_as_expected(name: str, fault: str) -> str:
+    """Return the beginning of a message about a host that has changed inside; `fault` is of `part.first_fault`."""
+    return f"{described(name)} is not as expected inside ({fault})"

@@ -52,7 +52,7 @@ class KeptRun:
         """The name of the model, for people."""
         return str((self.run.model if self.run else {}).get("name") or UNKNOWN)
 
-    def take(self, record: lines.Record) -> None:
+    def add(self, record: lines.Record) -> None:
         """Add what a record holds; of two of one kind and name the first counts."""
         content = lines.content_of(record)
         if isinstance(content, Sample):
@@ -107,7 +107,7 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
             if not texts and "text" in record:
                 record["text"] = ""
             if own is not None and record["run"] == own.fingerprint:
-                own.take(record)
+                own.add(record)
             else:
                 elsewhere.append((status.st_mtime, record))
         if damaged and not damaged[-1].endswith(b"\n") and _is_written(path, damaged[-1]):
@@ -121,7 +121,7 @@ def read_runs(directory: Path, *, texts: bool = True) -> Contents:
         own.damaged += len(damaged)
     for changed, record in elsewhere:
         kept = runs.setdefault(record["run"], KeptRun(record["run"]))
-        kept.take(record)
+        kept.add(record)
         kept.changed = max(kept.changed, changed)
     ordered = sorted(runs.values(), key=lambda kept: (kept.task, kept.model, kept.fingerprint))
     return Contents(ordered, strange)
@@ -175,10 +175,10 @@ def _with_unasked(kept: KeptRun) -> list[Asked]:
         if problem.ask in asked:
             continue
         # Problems that were written by one evaluation belong together.
-        homes = [one for one in known if one.id == problem.evaluation]
-        if len(homes) == 1 and all(problem.doc_id != doc_id for _, doc_id in homes[0].rows):
-            home = homes[0]
+        of_launch = [one for one in known if one.id == problem.evaluation]
+        if len(of_launch) == 1 and all(problem.doc_id != doc_id for _, doc_id in of_launch[0].rows):
+            evaluation = of_launch[0]
         else:
-            home = unasked.setdefault(problem.evaluation, Asked(problem.evaluation, problem.opened, {}))
-        home.rows[problem.id, problem.doc_id] = problem.facts
+            evaluation = unasked.setdefault(problem.evaluation, Asked(problem.evaluation, problem.opened, {}))
+        evaluation.rows[problem.id, problem.doc_id] = problem.facts
     return sorted([*known, *unasked.values()], key=lambda one: one.opened)

@@ -6,7 +6,6 @@ journal knows in parallel lists.
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal.contents import Contents, KeptRun, evaluations
 from wise_merge.journal.evaluations import Rows
+from wise_merge.journal.files import as_file_name
 from wise_merge.journal.records import Ask, Problem
 
-_LONGEST_NAME = 100
 #: Problems that are named one by one.
 _SHOWN = 10
 
@@ -88,7 +87,7 @@ def _path(out: Path, kept: KeptRun, number: int) -> Path:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")[-_LONGEST_NAME:] or "_"
+    return as_file_name(text, keep_end=True) or "_"
 
 
 def _known(kept: KeptRun, rows: Rows) -> list[Problem]:

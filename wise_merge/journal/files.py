@@ -11,10 +11,15 @@ from wise_merge.journal.records import Run
 _LONGEST_NAME = 100
 
 
+def as_file_name(text: str, *, keep_end: bool = False) -> str:
+    """Return a text without odd characters, at most its first 100 or, with `keep_end`, its last 100."""
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", text).lstrip(".")
+    return name[-_LONGEST_NAME:] if keep_end else name[:_LONGEST_NAME]
+
+
 def file_name(run: Run, rank: int) -> str:
     """Return the name of the file of a rank; only the fingerprint in it distinguishes runs."""
-    task = re.sub(r"[^A-Za-z0-9_.+-]+", "_", run.task).lstrip(".")[:_LONGEST_NAME]
-    return f"{task or 'task'}-{run.fingerprint}-{rank}.jsonl"
+    return f"{as_file_name(run.task) or 'task'}-{run.fingerprint}-{rank}.jsonl"
 
 
 def journal_files(directory: Path) -> list[Path]:

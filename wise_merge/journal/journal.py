@@ -1,8 +1,8 @@
 """The journal of one run: reads what is there, appends what is new.
 
 Each rank of a run appends to a file of its own, `<task>-<fingerprint>-<rank>.jsonl`, and reads those of all
-ranks. A record is in the hands of the operating system when `append` returns, so no kill of the process
-can lose it; it is on the disk itself about a second later.
+ranks. When `append` returns, the operating system has the record, so that killing the process
+cannot lose it; it is on the disk itself about a second later.
 """
 
 import errno
@@ -29,7 +29,7 @@ _SYNC_EVERY = 1.0
 #: Errors of fsync on file systems that do not support it.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 #: Errors where files may be read but not made.
-_MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NOT_PERMITTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Journal:
@@ -103,7 +103,7 @@ class Journal:
                 "same model and settings; wait until it ends or stop it, then run this command again: it goes on there"
             ) from error
         except OSError as error:
-            if error.errno not in _MAY_NOT:
+            if error.errno not in _NOT_PERMITTED:
                 raise self._no_folder_to_write(error) from error
             self._read_only = error
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.kernels.ranges import WEIGHT, check_alpha, check_temperature
+from wise_merge.kernels.ranges import WEIGHT, check_alpha, check_temperature, check_weights
 
 
 def interpolate(
@@ -114,15 +114,14 @@ def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: T
     """
     if len(tensors) != len(weights):
         raise WiseMergeError(f"{len(tensors)} tensors have {len(weights)} weights; give each one")
-    for tensor in tensors:
-        _check_pair(tensors[0], tensor)
+    for number, tensor in enumerate(tensors):
+        _check_pair(tensors[0], tensor, ("tensor 0", f"tensor {number}"))
         if tensor.dtype != tensors[0].dtype:
             raise WiseMergeError(f"tensors of one dtype are averaged; got {tensors[0].dtype} and {tensor.dtype}")
     for weight in weights:
         WEIGHT.check("weight", weight)
+    check_weights(weights)
     total = sum(weights)
-    if total == 0:
-        raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")
     parts = [(tensor.detach().reshape(-1), weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
     merged = _empty(tensors[0], tensors[0].dtype) if out is None else out.detach()
     if len(parts) == 1:
@@ -149,8 +148,8 @@ def _mean_in_blocks(
 def _in_parts(compute: Callable[..., None], flat: Sequence[Tensor]) -> None:
     """Call `compute` with tensors of shape [n], or with equal parts of them in as many threads as torch has.
 
-    One thread each for a few large parts: torch's own threads meet after every operation on every block, which takes
-    a hundred times as long when something else runs on one of the cores.
+    One thread each for a few large parts: torch's own threads would wait for each other after every operation on every
+    block, which takes a hundred times as long when something else runs on one of the cores.
     """
     count = flat[0].numel()
     threads = torch.get_num_threads() if flat[0].device.type == "cpu" and count > 16 * _BLOCK else 1
@@ -198,15 +197,15 @@ def _float64(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
 
 
-def _check_pair(early: Tensor, late: Tensor) -> None:
-    if early.shape != late.shape:
+def _check_pair(one: Tensor, other: Tensor, called: tuple[str, str] = ("early", "late")) -> None:
+    if one.shape != other.shape:
         raise WiseMergeError(
-            f"early has shape {tuple(early.shape)} but late has {tuple(late.shape)}; "
+            f"{called[0]} has shape {tuple(one.shape)} but {called[1]} has {tuple(other.shape)}; "
             "both checkpoints must come from the same architecture"
         )
-    for dtype in (early.dtype, late.dtype):
+    for dtype in (one.dtype, other.dtype):
         if not dtype.is_floating_point or dtype.itemsize == 1:
             raise WiseMergeError(
                 f"weights in {dtype} cannot be averaged number by number (quantised weights have their scales "
-                "elsewhere); save both checkpoints in bfloat16"
+                "elsewhere); save the checkpoints in bfloat16"
             )

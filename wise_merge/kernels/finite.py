@@ -1,4 +1,4 @@
-"""Whether all numbers of a tensor are finite, in a fraction of the time that torch takes to write it down of each."""
+"""Whether all numbers of a tensor are finite, in a tenth of the time of `torch.isfinite`."""
 
 import math
 
@@ -12,7 +12,7 @@ def first_non_finite(tensor: Tensor) -> float | None:
         return None
     if tensor.dtype.itemsize == 1:
         tensor = tensor.to(torch.float32)  # float8 has neither minimum nor isfinite
-    # Passes NaN on and cannot overflow as a sum can; a tenth of the time of isfinite, which makes a tensor of answers.
+    # Unlike a sum, this passes NaN on without overflowing; unlike isfinite, it makes no tensor of that size.
     if all(math.isfinite(value) for value in torch.stack(torch.aminmax(tensor)).tolist()):
         return None
     return float(tensor[~torch.isfinite(tensor)][0])

@@ -1,6 +1,7 @@
 """The ranges of the parameters of merges."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wise_merge.errors import WiseMergeError
@@ -13,28 +14,28 @@ class Range:
     Attributes:
         least: the smallest value, or what it must exceed.
         most: the largest value.
-        above: whether `least` itself is left out.
-        said: how a sentence about the number ends, as "lie in [0, 1]".
+        requirement: how a sentence about the number ends, as "lie in [0, 1]".
+        least_excluded: whether `least` itself is not among them.
     """
 
     least: float
     most: float
-    said: str
-    above: bool = False
+    requirement: str
+    least_excluded: bool = False
 
     def holds(self, value: float) -> bool:
         """Return whether a value lies within."""
-        low = value > self.least if self.above else value >= self.least
+        low = value > self.least if self.least_excluded else value >= self.least
         return math.isfinite(value) and low and value <= self.most
 
     def check(self, name: str, value: float) -> None:
         """Raise `WiseMergeError`, which calls the number `name`, unless the value lies within."""
         if not self.holds(value):
-            raise WiseMergeError(f"{name} must {self.said}; got {value}")
+            raise WiseMergeError(f"{name} must {self.requirement}; got {value}")
 
 
 ALPHA = Range(0.0, 1.0, "lie in [0, 1] (0 = early, 1 = late)")
-TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", above=True)
+TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", least_excluded=True)
 WEIGHT = Range(0.0, math.inf, "be a number that is not negative (its share of the sum of all weights counts)")
 
 
@@ -46,3 +47,9 @@ def check_alpha(alpha: float) -> None:
 def check_temperature(temperature: float) -> None:
     """Raise `WiseMergeError` unless the temperature is a positive finite number."""
     TEMPERATURE.check("temperature", temperature)
+
+
+def check_weights(weights: Sequence[float]) -> None:
+    """Raise `WiseMergeError` for the weights of a mean that are all 0."""
+    if not sum(weights):
+        raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")

@@ -1,8 +1,8 @@
 """How many threads torch may take for a model: one where it is tiny.
 
-Torch's threads meet after every operation. Where an operation takes a fraction of a millisecond, as on a tiny model,
-a second thread gains little, and when something else runs on its core the first one waits for it at each of them: at a
-tenth of the speed or less. Whoever has more cores then runs more processes.
+Torch's threads wait for each other after every operation. Where one takes a fraction of a millisecond, as on a tiny
+model, a second thread gains little, and when something else runs on its core, all of it takes ten times as long or
+more. Further cores are better used by further processes.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @contextlib.contextmanager
 def fitting(model: Any) -> Iterator[None]:
-    """Have torch compute with one thread within, if `model`, a module, is tiny, lies on the CPU, and nobody chose.
+    """Have torch compute with one thread within, if `model`, a module, is tiny and lies on the CPU.
 
-    What was chosen, by a variable of the environment or by `torch.set_num_threads`, stays.
+    A number of threads that was chosen, by a variable of the environment or by `torch.set_num_threads`, stays.
     """
     import torch
 
@@ -43,5 +43,5 @@ def _is_chosen(threads: int) -> bool:
     if any(os.environ.get(name) for name in VARIABLES):
         return True
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Of itself torch takes all of them or, where two are one core in truth, half.
+    # By default torch takes all of them or, where each core appears twice (hyper-threading), half.
     return threads not in (cores, cores // 2)

@@ -1,7 +1,7 @@
-"""What a heavy import costs beside its own work: Python's search for garbage, of which an import leaves none.
+"""Heavy imports without Python's garbage collector, which finds nothing to collect in them.
 
-Torch makes a million objects that stay. The collector walks over all of them again and again while they are made, and
-once more when the process ends: a third of the seconds that `import torch` takes.
+Torch makes a million objects that stay. The collector visits all of them again and again while they are made, and
+once more when the process ends: that is a third of the time that `import torch` takes.
 """
 
 import contextlib
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def no_garbage() -> Iterator[None]:
-    """Collect no garbage within, and spare the collector from then on whatever has been made so far."""
+def without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector within, and exempt from it for good what exists at the end."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,11 +1,12 @@
 """What is to be merged, and where to: everything that carrying it out needs to know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wise_merge.recipes.models import Ingredients
+from wise_merge.recipes.models import Ingredients, is_early_and_late, is_ours, method_of
+from wise_merge.recipes.schema import Recipe
 
 Say = Callable[[str], object]
 
@@ -40,3 +41,16 @@ class Order:
     def labels(self) -> list[str]:
         """How the models are called in messages."""
         return [name or str(self.out) for name in self.names]
+
+    @property
+    def line(self) -> str | None:
+        """See `methods.Method`; None for mergekit's own methods, too."""
+        return method_of(self.recipes[0]).line if is_ours(self.recipes[0]) else None
+
+
+def announcement(recipe: Recipe, models: Sequence[str]) -> str:
+    """Return what a recipe merges, such as "wise_ft of early A and late B"; `models` name all, the base first."""
+    if is_early_and_late(recipe):
+        return f"{recipe['merge_method']} of early {models[0]} and late {models[-1]}"
+    *most, last = models
+    return f"{recipe['merge_method']} of " + (f"{', '.join(most)} and {last}" if most else last)

@@ -1,4 +1,4 @@
-"""The order of a merge: read the recipe, apply what the command line says, and hand over to who can carry it out.
+"""The order of a merge: read the recipe, apply what the command line says, and choose what carries it out.
 
 Full checkpoints of one layout are merged tensor by tensor by `plain`; adapters, slices, tokenizers that are laid over
 all of them, and mergekit's own methods are mergekit's, called as a library by `through_mergekit`. Both check
@@ -12,7 +12,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
-from wise_merge.merge.loading import no_garbage
+from wise_merge.merge.loading import without_garbage_collection
 from wise_merge.merge.order import Order, Say
 from wise_merge.methods import Scope
 from wise_merge.recipes.edits import with_out_dtype, with_parameter
@@ -26,7 +26,7 @@ from wise_merge.recipes.schema import model_name
 _MERGEKIT_ONLY = ("slices", "modules", "tokenizer", "tokenizer_source", "chat_template")
 
 
-def run(
+def merge_recipe(
     path: Path,
     out: Path,
     *,
@@ -62,14 +62,14 @@ def run(
         names = [f"alpha-{alpha:f}" for alpha in chosen]
     if is_ours(recipe):
         check_settings(recipes[0])
-        found = tuple(ingredients(recipe))
+        sets = tuple(ingredients(recipe))
     else:
-        found = (every_model(recipe),)
-    order = Order(tuple(recipes), found, path, out, tuple(names), force, check, say, warn)
+        sets = (every_model(recipe),)
+    order = Order(tuple(recipes), sets, path, out, tuple(names), force, check, say, warn)
     if _is_plain(recipe):
         from wise_merge.merge.plain import carry_out
     else:
-        with no_garbage():
+        with without_garbage_collection():
             from wise_merge.merge.through_mergekit import carry_out
     try:
         carry_out(order)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from wise_merge.checkpoints.files import read_config, weight_files
 from wise_merge.checkpoints.fit import check_fit
-from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.folder import step_of
 from wise_merge.checkpoints.headers import TensorHeader, read_headers
 from wise_merge.checkpoints.heads import completed, head_warnings, stand_ins
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.vocabulary import compare_tokens
-from wise_merge.merge.loading import no_garbage
-from wise_merge.merge.order import Order
+from wise_merge.merge.loading import without_garbage_collection
+from wise_merge.merge.order import Order, announcement
 from wise_merge.merge.record import Hashes, figures, hashing_threads, start_hashing, write_facts
 from wise_merge.merge.side_files import (
     SideFiles,
@@ -26,7 +26,7 @@ from wise_merge.merge.side_files import (
     untie_config,
 )
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
-from wise_merge.recipes.models import method_of, roles
+from wise_merge.recipes.models import roles
 from wise_merge.recipes.parameters import idle_filters
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 from wise_merge.text import bar
@@ -51,12 +51,7 @@ def carry_out(order: Order) -> None:
     """Check everything, then write the models of the order unless the checks are all that is wanted."""
     started = time.monotonic()
     plan = _check(order)
-    recipe = order.recipes[0]
-    if method_of(recipe).early_and_late:
-        order.say(f"{recipe['merge_method']} of early {plan.titles[0]} and late {plan.titles[1]}")
-    else:
-        *most, last = plan.titles
-        order.say(f"{recipe['merge_method']} of {', '.join(most)} and {last}")
+    order.say(announcement(order.recipes[0], plan.titles))
     if order.check:
         order.say("All checks have passed; nothing was written.")
         return
@@ -73,12 +68,12 @@ def carry_out(order: Order) -> None:
 def _check(order: Order) -> _Plan:
     (ingredients,) = order.ingredients
     recipe, names = order.recipes[0], ingredients.names
-    called = roles(recipe, ingredients)
+    model_roles = roles(recipe, ingredients)
     here = [Path(name) for name in names if Path(name).is_dir()]
     check_free(order.out, here, force=order.force, keep=[order.path])
-    folders = [folder_of(role, name, order.warn) for role, name in zip(called, names, strict=True)]
+    folders = [folder_of(role, name, order.warn) for role, name in zip(model_roles, names, strict=True)]
     check_free(order.out, folders, force=order.force, keep=[order.path])
-    warnings = check_fit(folders, names, called)
+    warnings = check_fit(folders, names, model_roles)
     configs = [read_config(folder) for folder in folders]
     stored = [read_headers(folder) for folder in folders]
     lacking = stand_ins(folders, stored)
@@ -89,17 +84,17 @@ def _check(order: Order) -> _Plan:
     warnings += idle_filters(recipe, headers[0])
     side_files = choose_side_files([(name, [folder]) for name, folder in zip(names, folders, strict=True)])
     warnings += side_files.warnings
-    for role, folder in zip(called[1:], folders[1:], strict=True):
+    for role, folder in zip(model_roles[1:], folders[1:], strict=True):
         different = differing_side_files(folders[0], folder)
         if different:
             two = "early and late" if role == "late" else f"{folders[0]} and {folder}"
             warnings.append(f"{', '.join(different)} of {two} differ; the merge gets those of {names[0]}")
     tensors = lay_out(order.recipes, ingredients, configs, headers)
-    warnings += _mixed_dtypes(tensors, headers, names, called)
+    warnings += _mixed_dtypes(tensors, headers, names, model_roles)
     for warning in warnings:
         order.warn(warning)
     check_space(order.out, (size(tensors) + _SIDE_FILES) * len(order.recipes))
-    steps = [step_of(folder, read_state(folder)) for folder in folders]
+    steps = [step_of(folder) for folder in folders]
     titles = [name if step is None else f"{name} (step {step})" for name, step in zip(names, steps, strict=True)]
     return _Plan(folders, titles, tensors, lacking, side_files)
 
@@ -108,23 +103,23 @@ def _mixed_dtypes(
     tensors: Sequence[PlannedTensor],
     headers: Sequence[Mapping[str, TensorHeader]],
     names: Sequence[str],
-    called: Sequence[str],
+    model_roles: Sequence[str],
 ) -> list[str]:
     """Return a sentence for each pair of dtypes in which the first checkpoint and another one store a tensor."""
-    found = []
-    for name, role, others in zip(names[1:], called[1:], headers[1:], strict=True):
+    warnings = []
+    for name, role, others in zip(names[1:], model_roles[1:], headers[1:], strict=True):
         first, other = ("early", "late") if role == "late" else (names[0], name)
         mixed = {(headers[0][tensor.name].dtype, others[tensor.name].dtype) for tensor in tensors}
-        found += [
+        warnings += [
             f"tensors that are {one} in {first} are {two} in {other}; they are averaged in the recipe's dtype, or else "
             "in one that holds both"
             for one, two in sorted(pairing for pairing in mixed if pairing[0] != pairing[1])
         ]
-    return found
+    return warnings
 
 
 def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> None:
-    with no_garbage():
+    with without_garbage_collection():
         from wise_merge.checkpoints.weights import open_tensors
         from wise_merge.merge.stream import check_buffers, write_merges
         from wise_merge.merge.table import by_group, describe
@@ -144,10 +139,9 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
             measured = write_merges(plan.tensors, states, names, folders, advance=shown.update)
         groups = by_group(measured)
         inputs = [
-            {"model": name, "step": step_of(folder, read_state(folder)), "files": files.entries()}
+            {"model": name, "step": step_of(folder), "files": files.entries()}
             for name, folder, files in zip(names, plan.folders, hashes, strict=True)
         ]
-        on_line = method_of(order.recipes[0]).line is not None
         for number, (folder, recipe) in enumerate(zip(folders, order.recipes, strict=True)):
             copy_config(plan.folders[0], folder, plan.tensors)
             copy_side_files(plan.side_files, folder)
@@ -161,9 +155,9 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
                 engine="wise-merge",
                 tokenizer_from=plan.side_files.tokenizer_from,
                 started=started,
-                measured=figures(groups, number, on_line=on_line),
+                measured=figures(groups, number, on_line=order.line is not None),
             )
-    describe(order, measured, output_dtype(plan.tensors), on_line=on_line)
+    describe(order, measured, output_dtype(plan.tensors))
 
 
 def _check_written(folder: Path, tensors: list[PlannedTensor]) -> None:

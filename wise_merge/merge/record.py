@@ -15,12 +15,11 @@ from typing import Any
 from wise_merge import __version__
 from wise_merge.checkpoints.fingerprint import file_sha256
 from wise_merge.geometry.distances import Distance, Step
-from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
+from wise_merge.recipes.models import Ingredients, is_early_and_late, roles
 from wise_merge.recipes.parameters import temperature_of
 from wise_merge.recipes.schema import Recipe
 
 NAME = "wise_merge.json"
-
 
 #: Of each checkpoint, in the order of the recipe: the model, its step and its files.
 Inputs = Sequence[Mapping[str, Any]]
@@ -28,13 +27,13 @@ Inputs = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Hashes:
-    """The files of one checkpoint and their sums, which are computed while the merge goes on."""
+    """The files of one checkpoint and their hashes, which are computed while the merge goes on."""
 
     files: Mapping[Path, "Future[bytes]"]
 
     def entries(self) -> dict[str, dict[str, Any]]:
         """Return sha256 (as the Hub shows it) and size in bytes of each file by name; waits for what is not done."""
-        # Whoever waits takes over from the other end what no thread has begun.
+        # The threads work from the first file on; what they have not begun is hashed here, from the last one back.
         digests = {
             path: file_sha256(path) if digest.cancel() else digest.result()
             for path, digest in reversed(list(self.files.items()))
@@ -48,19 +47,19 @@ def hashing_threads() -> int:
 
 
 def start_hashing(threads: ThreadPoolExecutor, files: Iterable[Path]) -> Hashes:
-    """Return the sums of the files to come."""
+    """Return the hashes of files, which `threads` will compute."""
     return Hashes({path: threads.submit(file_sha256, path) for path in files})
 
 
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that has a part in a merge."""
-    found = {"python": platform.python_version(), "wise-merge": __version__}
+    present = {"python": platform.python_version(), "wise-merge": __version__}
     for package in ("torch", "safetensors", "mergekit", "transformers", "peft"):
         try:
-            found[package] = version(package)
+            present[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return present
 
 
 def figures(
@@ -115,7 +114,7 @@ def write_facts(
         tokenizer_from: the name of one of the checkpoints; None where none has a tokenizer.
         started: `time.monotonic()` at the beginning.
         measured: `figures`.
-        random_seed: `--random-seed` for mergekit-yaml, None where nothing is left to chance.
+        random_seed: `--random-seed` for mergekit-yaml, None where nothing is drawn at random.
     """
     import yaml
 
@@ -137,12 +136,8 @@ def write_facts(
     (folder / NAME).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _early_and_late(recipe: Recipe) -> bool:
-    return is_ours(recipe) and method_of(recipe).early_and_late
-
-
 def _parameters(recipe: Recipe, ingredients: Ingredients) -> dict[str, Any]:
-    if not _early_and_late(recipe):
+    if not is_early_and_late(recipe):
         return {"parameters": recipe.get("parameters") or {}}
     return {
         "alpha": (recipe.get("parameters") or {}).get("alpha"),
@@ -154,7 +149,7 @@ def _parameters(recipe: Recipe, ingredients: Ingredients) -> dict[str, Any]:
 
 
 def _described(recipe: Recipe, inputs: Sequence[Inputs]) -> dict[str, Any]:
-    if not _early_and_late(recipe):
+    if not is_early_and_late(recipe):
         return {"models": list(inputs[0]), **({"sets": [list(one) for one in inputs]} if len(inputs) > 1 else {})}
     pairs = [dict(zip(("early", "late"), one, strict=True)) for one in inputs]
     return {**pairs[0], **({"pairs": pairs} if len(pairs) > 1 else {})}
@@ -164,7 +159,7 @@ def _tokenizer_source(recipe: Recipe, ingredients: Ingredients, tokenizer_from: 
     if recipe.get("tokenizer") or recipe.get("tokenizer_source"):
         return "the recipe's tokenizer section"
     called = dict(zip(ingredients.names, roles(recipe, ingredients), strict=True))
-    if not _early_and_late(recipe):
+    if not is_early_and_late(recipe):
         called = {name: name for name in called}
     first = called[ingredients.names[0]]
     if tokenizer_from == ingredients.names[0]:

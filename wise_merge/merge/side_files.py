@@ -1,4 +1,4 @@
-"""What makes weights a model that loads: config, tokenizer and settings, from the first model where it has them."""
+"""The files that a model needs beside its weights: config, tokenizer, settings; from the first model that has them."""
 
 import json
 import math
@@ -62,8 +62,8 @@ def choose_side_files(models: Sequence[tuple[str, Sequence[Path]]]) -> SideFiles
     files: dict[str, Path] = {}
     warnings = []
 
-    def take(owner: str, what: str, found: Mapping[str, Path]) -> None:
-        files.update(found)
+    def take(owner: str, what: str, paths: Mapping[str, Path]) -> None:
+        files.update(paths)
         if owner != first:
             warnings.append(f"{first} has no {what}; the merge gets that of {owner}")
 
@@ -82,12 +82,12 @@ def choose_side_files(models: Sequence[tuple[str, Sequence[Path]]]) -> SideFiles
         warnings.append(f"neither {whose} has a tokenizer, so the merge has none; copy one into it")
     template = None
     for name, folder in sources:
-        found, inside = _files(folder, _TEMPLATES), _template_inside(folder)
-        if not found and inside and tokenizers and folder == tokenizers[0][1]:
+        stored, inside = _files(folder, _TEMPLATES), _template_inside(folder)
+        if not stored and inside and tokenizers and folder == tokenizers[0][1]:
             break  # it goes along with the tokenizer
-        if found or inside:
-            take(name, "chat template", found)
-            template = None if found else inside
+        if stored or inside:
+            take(name, "chat template", stored)
+            template = None if stored else inside
             break
     for name, folder in sources:
         for file, path in _files(folder, _OTHERS).items():
@@ -105,8 +105,8 @@ def without_tokenizer(side_files: SideFiles) -> SideFiles:
 
 def _files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
     """Return the files that patterns match in a folder, by their names within it."""
-    found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _template_inside(folder: Path) -> Any:
@@ -177,11 +177,11 @@ def differing_side_files(one: Path, other: Path) -> list[str]:
     """
     keys = differing_keys(read_config(one), read_config(other))
     different = [f"config.json ({', '.join(keys)})"] if keys else []
-    for patterns in (_TOKENIZER, _TEMPLATES, *((one,) for one in _OTHERS)):
-        found = [_files(folder, patterns) for folder in (one, other)]
-        if not all(found):
+    for patterns in (_TOKENIZER, _TEMPLATES, *((pattern,) for pattern in _OTHERS)):
+        in_one, in_other = _files(one, patterns), _files(other, patterns)
+        if not in_one or not in_other:
             continue
-        for name in sorted(found[0].keys() | found[1].keys()):
+        for name in sorted(in_one.keys() | in_other.keys()):
             if _content(one / name) != _content(other / name):
                 different.append(name)
     return different

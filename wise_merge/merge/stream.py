@@ -1,11 +1,10 @@
 """Merge mapped checkpoints and write the result as it comes: each tensor of each is read once.
 
-The files of the output are laid out first; blocks of elements are then merged, measured and written to their
-places by a few threads, so that memory holds some blocks only, however many models come of it.
+The files of the output are laid out first (`output_files`); blocks of elements are then merged, measured and written
+to their places by a few threads, so that memory holds some blocks only, however many models come of it.
 """
 
 import contextlib
-import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from wise_merge.errors import WiseMergeError
 from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step
+from wise_merge.merge.output_files import Place, lay_files, write
 from wise_merge.tensors.apply import apply_planned, check_equal, check_finite, check_result
 from wise_merge.tensors.layout import PlannedTensor
 
@@ -26,36 +25,11 @@ from wise_merge.tensors.layout import PlannedTensor
 BLOCK = 1 << 19
 #: Elements that a thread takes at once.
 _PORTION = 1 << 22
-#: Bytes of a file of the output, as `transformers` has it, unless one tensor alone is larger.
-_LARGEST_FILE = 5_000_000_000
 #: Seconds in which output gathers that the disk then writes.
 _BETWEEN_FLUSHES = 0.05
 
-_SAFETENSORS_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.bfloat16: "BF16",
-    torch.float16: "F16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-    torch.uint16: "U16",
-    torch.uint32: "U32",
-    torch.uint64: "U64",
-}
-
-
 #: The tensors of a checkpoint by name.
 State = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class _Place:
-    descriptor: int
-    offset: int
 
 
 def check_buffers(tensors: Sequence[PlannedTensor], states: Sequence[State], models: Sequence[str]) -> None:
@@ -84,21 +58,21 @@ def write_merges(
 
     Raises a `WiseMergeError` for a NaN or infinity in an input, OSError if the disk is full; no file is whole then.
     """
-    places = [_lay_files(folder, tensors, states[0]) for folder in folders]
+    places = [lay_files(folder, tensors, states[0]) for folder in folders]
     measured = Measured(steps=[{} for _ in folders])
     threads = torch.get_num_threads()
-    # The blocks are spread over threads here; torch's own would only wait for each other.
+    # The blocks are spread over threads here; threads of torch's own within each block would slow them down.
     torch.set_num_threads(1)
     workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     descriptors = {place.descriptor for by_name in places for place in by_name.values()}
     try:
         portions = list(_portions(tensors, states, places))
         with _written_back(descriptors):
-            for portion, (seen, steps) in zip(
+            for portion, (distances, steps) in zip(
                 portions, workers.map(lambda portion: _merge(portion, models), portions), strict=True
             ):
                 name = portion.tensor.name
-                measured.distances[name] = measured.distances.get(name, Distance()) + seen
+                measured.distances[name] = measured.distances.get(name, Distance()) + distances
                 for sums, one in zip(measured.steps, steps, strict=True):
                     sums[name] = sums.get(name, Step()) + one
                 advance(portion.inputs[0].numel())
@@ -112,7 +86,7 @@ def write_merges(
 
 @contextlib.contextmanager
 def _written_back(descriptors: Collection[int]) -> Iterator[None]:
-    """Have the disk write meanwhile what has come so far, so that little of it is left for the end."""
+    """Flush what has been written to the disk again and again within, so that little of it is left for the end."""
     done = threading.Event()
 
     def write_back() -> None:
@@ -126,7 +100,7 @@ def _written_back(descriptors: Collection[int]) -> Iterator[None]:
             yield
         finally:
             done.set()
-    # The system tells of a failed write once: whoever asks again afterwards hears of none.
+    # The system reports a failed write once; a later fsync of the same file would succeed.
     written.result()
 
 
@@ -134,11 +108,11 @@ def _written_back(descriptors: Collection[int]) -> Iterator[None]:
 class _Portion:
     tensor: PlannedTensor
     inputs: tuple[torch.Tensor, ...]
-    places: tuple[_Place, ...]
+    places: tuple[Place, ...]
 
 
 def _portions(
-    tensors: Sequence[PlannedTensor], states: Sequence[State], places: Sequence[Mapping[str, _Place]]
+    tensors: Sequence[PlannedTensor], states: Sequence[State], places: Sequence[Mapping[str, Place]]
 ) -> Iterator[_Portion]:
     for tensor in tensors:
         whole = [state[tensor.name].reshape(-1) for state in states]
@@ -146,7 +120,7 @@ def _portions(
         start = 0
         for parts in zip(*(torch.split(one, _PORTION) for one in whole), strict=True):
             moved = tuple(
-                _Place(by_name[tensor.name].descriptor, by_name[tensor.name].offset + start * width)
+                Place(by_name[tensor.name].descriptor, by_name[tensor.name].offset + start * width)
                 for by_name in places
             )
             yield _Portion(tensor, parts, moved)
@@ -157,9 +131,9 @@ def _merge(portion: _Portion, models: Sequence[str]) -> tuple[Distance, list[Ste
     tensor = portion.tensor
     if tensor.dtype is None or tensor.out_dtype is None:
         for place in portion.places:
-            _write(place.descriptor, portion.inputs[0], place.offset)
+            write(place.descriptor, portion.inputs[0], place.offset)
         return Distance(), [Step() for _ in portion.places]
-    return _merge_on_line(portion, models) if tensor.method.line else _merge_elsewhere(portion, models)
+    return _merge_on_line(portion, models) if tensor.method.line else _merge_off_line(portion, models)
 
 
 def _merge_on_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance, list[Step]]:
@@ -169,34 +143,34 @@ def _merge_on_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance, 
     assert tensor.out_dtype is not None
     offsets = [place.offset for place in portion.places]
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
-    scratch = _scratch_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
-    far, steps = Distance(), [Step() for _ in portion.places]
+    buffers = _buffers_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
+    total, steps = Distance(), [Step() for _ in portion.places]
     for early, late in zip(*(torch.split(part, BLOCK) for part in portion.inputs), strict=True):
         early, late = early.to(dtype), late.to(dtype)
-        early_wide, task_vector, way, merged_out = (buffer[: early.numel()] for buffer in scratch)
+        early_wide, task_vector, scratch, merged_out = (buffer[: early.numel()] for buffer in buffers)
         early_wide.copy_(early)
         task_vector.copy_(late).sub_(early_wide)
-        seen = distance(early_wide, task_vector, changed=differing(early, late))
+        of_block = distance(early_wide, task_vector, changed=differing(early, late))
         # Where an input is not finite, neither are these sums; they may overflow without that, too.
-        if not np.isfinite(seen.early + seen.task_vector):
+        if not np.isfinite(of_block.early + of_block.task_vector):
             check_finite(tensor.name, (early, late), models)
-        far += seen
+        total += of_block
         early_out = early.to(out_dtype)
         for number, parameters in enumerate(tensor.parameters):
             merged = apply_planned(tensor, (early, late), number=number, out=merged_out)
-            _write(portion.places[number].descriptor, merged, offsets[number])
+            write(portion.places[number].descriptor, merged, offsets[number])
             offsets[number] += merged.numel() * merged.itemsize
             moved = differing(early_out, merged)
             alpha = tensor.place_on_line(number)
             assert alpha is not None
-            one = step(early_wide, task_vector, merged, alpha, seen.task_vector, moved=moved, way=way)
+            one = step(early_wide, task_vector, merged, alpha, of_block.task_vector, moved=moved, scratch=scratch)
             if not np.isfinite(one.squared):
                 check_result(tensor.name, merged, parameters, tensor.statistics)
             steps[number] += one
-    return far, steps
+    return total, steps
 
 
-def _merge_elsewhere(portion: _Portion, models: Sequence[str]) -> tuple[Distance, list[Step]]:
+def _merge_off_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance, list[Step]]:
     """Write a merge of any elementwise method, and measure how far it lies from its first input."""
     tensor = portion.tensor
     assert tensor.dtype is not None
@@ -204,95 +178,36 @@ def _merge_elsewhere(portion: _Portion, models: Sequence[str]) -> tuple[Distance
     (place,) = portion.places
     offset = place.offset
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
-    scratch = _scratch_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
-    far = Distance()
+    buffers = _buffers_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
+    total = Distance()
     for blocks in zip(*(torch.split(part, BLOCK) for part in portion.inputs), strict=True):
         inputs = [block.to(dtype) for block in blocks]
         check_finite(tensor.name, inputs, models)
-        first_wide, way, _, merged_out = (buffer[: inputs[0].numel()] for buffer in scratch)
+        first_wide, difference, _, merged_out = (buffer[: inputs[0].numel()] for buffer in buffers)
         merged = apply_planned(tensor, inputs, out=merged_out)
-        _write(place.descriptor, merged, offset)
+        write(place.descriptor, merged, offset)
         offset += merged.numel() * merged.itemsize
         first_wide.copy_(inputs[0])
-        way.copy_(merged).sub_(first_wide)
-        seen = distance(first_wide, way, changed=differing(inputs[0].to(out_dtype), merged))
-        if not np.isfinite(seen.task_vector):
+        difference.copy_(merged).sub_(first_wide)
+        of_block = distance(first_wide, difference, changed=differing(inputs[0].to(out_dtype), merged))
+        if not np.isfinite(of_block.task_vector):
             check_result(tensor.name, merged, tensor.parameters[0], tensor.statistics)
-        far += seen
-    return far, [Step()]
+        total += of_block
+    return total, [Step()]
 
 
-_own = threading.local()
+#: By the dtype in which is measured, and that of the output.
+_Buffers = dict[tuple[torch.dtype, torch.dtype], tuple[torch.Tensor, ...]]
+_of_this_thread = threading.local()
 
 
-def _scratch_of(wide: torch.dtype, out_dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def _buffers_of(wide: torch.dtype, out_dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
     """Return this thread's buffers of a block: three in `wide`, for what is measured, and a block of the output.
 
     Made once: the allocator would return them to the system after each block, and half of the time of a merge
     would go into fetching them again.
     """
-    found: dict[tuple[torch.dtype, torch.dtype], tuple[torch.Tensor, ...]] = _own.__dict__.setdefault("scratch", {})
-    if (wide, out_dtype) not in found:
-        found[wide, out_dtype] = tuple(torch.empty(BLOCK, dtype=dtype) for dtype in (wide, wide, wide, out_dtype))
-    return found[wide, out_dtype]
-
-
-def _write(descriptor: int, tensor: torch.Tensor, offset: int) -> None:
-    # A view of the bytes would need two dimensions for a scalar; reshape makes one of it.
-    data = tensor.reshape(-1).contiguous().view(torch.uint8).numpy().data
-    while data:
-        written = os.pwrite(descriptor, data, offset)
-        data, offset = data[written:], offset + written
-
-
-def _lay_files(folder: Path, tensors: Sequence[PlannedTensor], stored: State) -> dict[str, _Place]:
-    """Make the safetensors files of one model with their headers, and return where each tensor's bytes go."""
-    sizes = {tensor.name: _bytes(tensor, stored[tensor.name]) for tensor in tensors}
-    files: list[list[PlannedTensor]] = [[]]
-    filled = 0
-    for tensor in tensors:
-        if files[-1] and filled + sizes[tensor.name] > _LARGEST_FILE:
-            files.append([])
-            filled = 0
-        files[-1].append(tensor)
-        filled += sizes[tensor.name]
-    places: dict[str, _Place] = {}
-    weight_map: dict[str, str] = {}
-    for number, content in enumerate(files, start=1):
-        name = "model.safetensors" if len(files) == 1 else f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        # The widest come first, so that each starts at a multiple of its width, as the format asks.
-        content = sorted(content, key=lambda tensor: -_dtype(tensor, stored[tensor.name]).itemsize)
-        header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-        end = 0
-        for tensor in content:
-            dtype = _dtype(tensor, stored[tensor.name])
-            if dtype not in _SAFETENSORS_DTYPES:
-                raise WiseMergeError(f"tensor {tensor.name} is {dtype}, which wise-merge cannot write")
-            header[tensor.name] = {
-                "dtype": _SAFETENSORS_DTYPES[dtype],
-                "shape": list(tensor.shape),
-                "data_offsets": [end, end + sizes[tensor.name]],
-            }
-            end += sizes[tensor.name]
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        start = 8 + len(text)
-        os.pwrite(descriptor, len(text).to_bytes(8, "little") + text, 0)
-        os.ftruncate(descriptor, start + end)
-        for tensor in content:
-            entry = header[tensor.name]
-            places[tensor.name] = _Place(descriptor, start + entry["data_offsets"][0])  # type: ignore[index]
-            weight_map[tensor.name] = name
-    if len(files) > 1:
-        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": dict(sorted(weight_map.items()))}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
-    return places
-
-
-def _dtype(tensor: PlannedTensor, stored: torch.Tensor) -> torch.dtype:
-    return getattr(torch, tensor.out_dtype) if tensor.out_dtype else stored.dtype
-
-
-def _bytes(tensor: PlannedTensor, stored: torch.Tensor) -> int:
-    return stored.numel() * _dtype(tensor, stored).itemsize
+    buffers: _Buffers = _of_this_thread.__dict__.setdefault("buffers", {})
+    if (wide, out_dtype) not in buffers:
+        buffers[wide, out_dtype] = tuple(torch.empty(BLOCK, dtype=dtype) for dtype in (wide, wide, wide, out_dtype))
+    return buffers[wide, out_dtype]

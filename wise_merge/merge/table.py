@@ -21,8 +21,8 @@ _GROUPS = (
     ("mlp", re.compile(r"mlp|feed_forward|ffn|\bfc\d|dense_")),
 )
 
-#: Shares of a step from which on rounding is said to eat it.
-_EATEN = 0.5
+#: A step of which rounding takes a larger share is warned of.
+_MOST_LOST = 0.5
 
 
 def group_of(tensor: str) -> str:
@@ -35,9 +35,9 @@ def by_group(measured: Measured) -> dict[str, tuple[Distance, list[Step]]]:
     groups: dict[str, tuple[Distance, list[Step]]] = {}
     for name, distance in measured.distances.items():
         for group in (group_of(name), "all"):
-            far, steps = groups.get(group, (Distance(), [Step()] * len(measured.steps)))
+            total, steps = groups.get(group, (Distance(), [Step()] * len(measured.steps)))
             groups[group] = (
-                far + distance,
+                total + distance,
                 [sums + one[name] for sums, one in zip(steps, measured.steps, strict=True)],
             )
     return dict(sorted(groups.items(), key=lambda item: (item[0] == "all", -item[1][0].elements)))
@@ -84,16 +84,15 @@ def change_table(measured: Measured) -> str:
     return "\n".join(text.table(rows, "<>"))
 
 
-def describe(order: Order, measured: Measured, dtype: str | None, *, on_line: bool) -> None:
-    """Say what has come of an order, and warn where rounding has eaten a merge.
+def describe(order: Order, measured: Measured, dtype: str | None) -> None:
+    """Say what has come of an order, and warn where most of a merge was lost to rounding.
 
     Args:
         order: see there.
         measured: of its models.
         dtype: of their weights.
-        on_line: whether they lie on the line from early to late (see `Measured`).
     """
-    if not on_line:
+    if order.line is None:
         first = order.ingredients[0].names[0]
         order.say(f"\n{change_table(measured)}\n\n{OF_CHANGE.format(first=first)}\n")
         return
@@ -110,17 +109,17 @@ def warnings(measured: Measured, labels: Sequence[str], dtype: str | None) -> li
     distance, steps = groups["all"]
     if not distance.changed:
         return ["early and late are equal in every element, so the merge is both of them"]
-    found = []
+    sentences = []
     for label, step in zip(labels, steps, strict=True):
         if not step.wanted_squared:
             continue
         back, error = step.rounded_back(distance), step.rounding_error
-        if max(back, error) > _EATEN:
-            found.append(
+        if max(back, error) > _MOST_LOST:
+            sentences.append(
                 f"{label}: rounding to {dtype} leaves {back:.0%} of the changed elements as in early, with an error of "
                 f"{error:.0%} of the step; write float32 with --out-dtype float32"
             )
-    return found
+    return sentences
 
 
 def _step(distance: Distance, step: Step) -> list[str]:

@@ -6,7 +6,6 @@ no state of an earlier merge in the process, permissions by the umask.
 
 import contextlib
 import logging
-import math
 import os
 import shutil
 import sys
@@ -25,15 +24,16 @@ from mergekit.merge_methods import registry
 from mergekit.options import MergeOptions
 from pydantic import ValidationError
 
-from wise_merge.checkpoints.files import adapter_file, weight_files
-from wise_merge.checkpoints.folder import read_state, step_of
+from wise_merge.checkpoints.files import adapter_file, is_adapter, weight_files
+from wise_merge.checkpoints.folder import step_of
 from wise_merge.checkpoints.headers import read_headers
 from wise_merge.checkpoints.places import folder_of, is_path
 from wise_merge.errors import WiseMergeError
-from wise_merge.geometry.distances import Distance, Measured, Step, differing, distance, step
+from wise_merge.geometry.distances import Measured
 from wise_merge.hosts.mergekit.checks import check_configuration
 from wise_merge.hosts.mergekit.patches import checking_every_method, observed
-from wise_merge.merge.order import Order, Say
+from wise_merge.merge.measuring import measuring
+from wise_merge.merge.order import Order, Say, announcement
 from wise_merge.merge.record import figures, start_hashing, write_facts
 from wise_merge.merge.side_files import (
     SideFiles,
@@ -44,16 +44,13 @@ from wise_merge.merge.side_files import (
 )
 from wise_merge.merge.table import by_group, describe
 from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
-from wise_merge.recipes.models import Ingredients, is_ours, method_of, roles
+from wise_merge.recipes.models import is_ours, roles
 from wise_merge.recipes.schema import Recipe, model_name
-from wise_merge.tensors.apply import check_finite, check_result
 from wise_merge.text import hint
 
-#: Of mergekit's methods that drop weights by chance, so that a recipe gives the same model each time.
+#: Of mergekit's methods that drop weights at random, so that a recipe gives the same model each time.
 RANDOM_SEED = 0
 
-#: Elements that are measured at once.
-_BLOCK = 1 << 17
 #: Keys of a recipe under which a model stands.
 _MODELS = {"base_model", "model", "lora", "source", "tokenizer_source"}
 
@@ -78,23 +75,22 @@ def carry_out(order: Order) -> None:
     for warning in side_files.warnings:
         order.warn(warning)
     for ingredients in order.ingredients:
-        order.say(f"{recipe['merge_method']} of {_called(recipe, ingredients)}, by mergekit")
+        order.say(f"{announcement(recipe, ingredients.names)}, by mergekit")
     files = {model: [file for folder in parts for file in _files(folder)] for model, parts in folders.items()}
-    largest = max((sum(file.stat().st_size for file in found) for found in files.values()), default=0)
+    largest = max((sum(file.stat().st_size for file in stored) for stored in files.values()), default=0)
     # Each adapter becomes a model for the time of the merge.
     check_space(order.out, largest * (len(order.recipes) + sum("+" in model for model in folders)))
     if order.check:
         order.say("All checks have passed; nothing was written.")
         return
-    on_line = is_ours(recipe) and method_of(recipe).line is not None
     with ThreadPoolExecutor(2) as threads, whole_folder(order.out, force=order.force) as partial:
-        hashes = {model: start_hashing(threads, found) for model, found in files.items()}
+        hashes = {model: start_hashing(threads, stored) for model, stored in files.items()}
         measured, dtype = _merge(order, partial, side_files, fetched)
         groups = by_group(measured)
         facts = {
             model: {
                 "model": model,
-                "step": next((at for at in map(_step, reversed(folders[model])) if at is not None), None),
+                "step": next((at for at in map(step_of, reversed(folders[model])) if at is not None), None),
                 "files": hashes[model].entries(),
             }
             for model in folders
@@ -110,9 +106,9 @@ def carry_out(order: Order) -> None:
                 random_seed=None if is_ours(recipe) else RANDOM_SEED,
                 tokenizer_from=side_files.tokenizer_from,
                 started=started,
-                measured=figures(groups, number, on_line=on_line),
+                measured=figures(groups, number, on_line=order.line is not None),
             )
-    describe(order, measured, dtype, on_line=on_line)
+    describe(order, measured, dtype)
     order.say(f"Wrote {order.out} in {time.monotonic() - started:.1f} s.")
 
 
@@ -124,24 +120,16 @@ def _check_method(recipe: Recipe) -> None:
         raise WiseMergeError(f"mergekit has no merge_method {name}; {hint(name, sorted(known))}")
 
 
-def _called(recipe: Recipe, ingredients: Ingredients) -> str:
-    if is_ours(recipe) and method_of(recipe).early_and_late:
-        return f"early {ingredients.early} and late {ingredients.late}"
-    *most, last = ingredients.names
-    return f"{', '.join(most)} and {last}" if most else last
-
-
 def _fetched(order: Order) -> dict[str, Path]:
     """Return the folders of models and adapters of the Hub, which mergekit itself does not find without a network."""
-    found: dict[str, Path] = {}
+    fetched: dict[str, Path] = {}
     for ingredients in order.ingredients:
-        called = roles(order.recipes[0], ingredients)
-        for role, model in zip(called, ingredients.names, strict=True):
+        for role, model in zip(roles(order.recipes[0], ingredients), ingredients.names, strict=True):
             # What is wrong with a path, such as a + in its name, is for the checks.
             for part in [] if Path(model).is_dir() else model.split("+"):
-                if part not in found and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
-                    found[part] = folder_of(role, part, order.warn)
-    return found
+                if part not in fetched and not Path(part).is_dir() and not is_path(part.partition("@")[0]):
+                    fetched[part] = folder_of(role, part, order.warn)
+    return fetched
 
 
 def _placed(entry: Any, fetched: Mapping[str, Path], key: str = "") -> Any:
@@ -163,35 +151,9 @@ def _merge(
     """Write the models into `partial`, and return what was measured and the dtype of the output."""
     measured = Measured()
     dtypes: set[torch.dtype] = set()
-    line = method_of(order.recipes[0]).line if is_ours(order.recipes[0]) else None
     scratch = partial / ".adapters"
     for name, recipe in zip(order.names, order.recipes, strict=True):
         folder = partial / name
-        sums: dict[str, Step] = {}
-        measured.steps.append(sums)
-        out_dtype = getattr(torch, recipe["out_dtype"]) if recipe.get("out_dtype") else None
-
-        def observe(
-            tensor: str,
-            inputs: Mapping[Any, torch.Tensor],
-            merged: torch.Tensor,
-            parameters: Mapping[str, Any],
-            sums: dict[str, Step] = sums,
-            out_dtype: torch.dtype | None = out_dtype,
-        ) -> None:
-            written = merged.to(out_dtype or merged.dtype)
-            dtypes.add(written.dtype)
-            if line is None:
-                check_finite(tensor, list(inputs.values()), list(inputs))
-            first, *_, last = *inputs.values(), *inputs.values()
-            if first.shape != written.shape:  # a tokenizer has been laid over it
-                return
-            alpha = None if line is None else float(parameters[line])
-            measured.distances[tensor], sums[tensor] = _measure(first, last, written, alpha)
-            total = measured.distances[tensor].task_vector if alpha is None else sums[tensor].squared
-            if not math.isfinite(total):
-                check_result(tensor, written, {}, {})
-
         # mergekit keeps its readers of checkpoints, and what they have read, for the life of the process.
         LoaderCache.loaders.clear()
         options = MergeOptions(
@@ -204,14 +166,10 @@ def _merge(
             # It would log that it found none, with a traceback.
             copy_tokenizer=side_files.tokenizer_from == order.ingredients[0].names[0] or _makes_tokenizer(recipe),
         )
-        with observed(observe), checking_every_method(), _warnings_to(lambda message: None):
-            try:
-                run_merge(_configuration(_placed(recipe, fetched)), str(folder), options)
-            except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise  # of the disk, not of transformers about a tokenizer
-                reason = " ".join(str(error).split()) or type(error).__name__
-                raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
+        out_dtype = getattr(torch, recipe["out_dtype"]) if recipe.get("out_dtype") else None
+        observer = measuring(measured, dtypes, line=order.line, out_dtype=out_dtype)
+        with observed(observer), checking_every_method(), _warnings_to(lambda message: None):
+            _run_mergekit(_configuration(_placed(recipe, fetched)), folder, options)
         read_headers(folder)
         untie_config(folder)
         _complete(order, folder, side_files)
@@ -221,14 +179,24 @@ def _merge(
     return measured, str(next(iter(dtypes))).removeprefix("torch.") if len(dtypes) == 1 else None
 
 
+def _run_mergekit(config: MergeConfiguration, folder: Path, options: MergeOptions) -> None:
+    try:
+        run_merge(config, str(folder), options)
+    except (RuntimeError, ValueError, KeyError, TypeError, NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of transformers about a tokenizer
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WiseMergeError(f"mergekit cannot carry out the recipe: {reason}") from error
+
+
 def _complete(order: Order, folder: Path, side_files: SideFiles) -> None:
     """Add what mergekit leaves out of a model; raise if it could not write the tokenizer, which it only logs."""
     if _makes_tokenizer(order.recipes[0]) and not (folder / "tokenizer_config.json").is_file():
         template = order.recipes[0].get("chat_template")
-        hint = f"; is chat_template {template!r} right?" if template else ""
+        cause = f"; is chat_template {template!r} right?" if template else ""
         if side_files.tokenizer_from is None:
-            hint = "; it has none"
-        raise WiseMergeError(f"mergekit could not write the tokenizer of {order.ingredients[0].names[0]}{hint}")
+            cause = "; it has none"
+        raise WiseMergeError(f"mergekit could not write the tokenizer of {order.ingredients[0].names[0]}{cause}")
     copy_side_files(side_files, folder, overwrite=False)
 
 
@@ -240,29 +208,12 @@ def _makes_tokenizer(recipe: Recipe) -> bool:
 def _side_files(order: Order, folders: Mapping[str, Sequence[Path]]) -> SideFiles:
     """Return what goes with the weights of every model but a tokenizer that mergekit makes, or has from the Hub."""
     models = order.ingredients[0].names
-    found = choose_side_files([(model, folders[model][::-1]) for model in models])
+    side_files = choose_side_files([(model, folders[model][::-1]) for model in models])
     if any(len(folders[model]) < 1 + model.count("+") for model in models):
-        found = replace(found, warnings=())  # what is on the Hub is not known yet
-        if found.tokenizer_from != models[0]:
-            return replace(without_tokenizer(found), tokenizer_from=models[0])
-    return without_tokenizer(found) if _makes_tokenizer(order.recipes[0]) else found
-
-
-def _measure(
-    first: torch.Tensor, last: torch.Tensor, merged: torch.Tensor, alpha: float | None
-) -> tuple[Distance, Step]:
-    """Return what `geometry.distances.Measured` holds of a tensor; `alpha` None: it lies on no line."""
-    wide = torch.float64 if first.dtype == torch.float64 else torch.float32
-    far, steps = Distance(), Step()
-    for one, other, out in zip(*(torch.split(part.reshape(-1), _BLOCK) for part in (first, last, merged)), strict=True):
-        one_wide = one.to(wide)
-        moved = differing(one.to(out.dtype).contiguous(), out.contiguous())
-        way = (out if alpha is None else other).to(wide) - one_wide
-        seen = distance(one_wide, way, changed=moved if alpha is None else int(torch.count_nonzero(way)))
-        far += seen
-        if alpha is not None:
-            steps += step(one_wide, way, out, alpha, seen.task_vector, moved=moved)
-    return far, steps
+        side_files = replace(side_files, warnings=())  # what is on the Hub is not known yet
+        if side_files.tokenizer_from != models[0]:
+            return replace(without_tokenizer(side_files), tokenizer_from=models[0])
+    return without_tokenizer(side_files) if _makes_tokenizer(order.recipes[0]) else side_files
 
 
 def _configuration(recipe: Recipe) -> MergeConfiguration:
@@ -296,13 +247,9 @@ def _warnings_to(warn: Say) -> Iterator[None]:
 
 
 def _files(folder: Path) -> list[Path]:
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if is_adapter(folder):
         return [adapter_file(folder)]
     return [path for path in weight_files(folder) if path.is_file()]
-
-
-def _step(folder: Path) -> int | None:
-    return step_of(folder, read_state(folder))
 
 
 def _open_to_umask(folder: Path) -> None:

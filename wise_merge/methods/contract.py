@@ -1,4 +1,4 @@
-"""What a merge method says of itself, so that nothing else need know it by name.
+"""What a merge method declares, so that no other code has to know it by name.
 
 The checks of recipes, mergekit's own contract, sweeps, cards and `wise-merge doctor` derive what they know from here.
 docs/methods.md tells how to add a method.

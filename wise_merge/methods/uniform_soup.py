@@ -6,8 +6,7 @@ Model soups (arXiv 2203.05482), section 2. A `base_model`, if there is one, is a
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from wise_merge.errors import WiseMergeError
-from wise_merge.kernels.ranges import WEIGHT
+from wise_merge.kernels.ranges import WEIGHT, check_weights
 from wise_merge.methods.contract import Base, Method, Parameter, Scope
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ def merge(
 
 def check(parameters: Mapping[str, Any]) -> None:
     """Raise `WiseMergeError` for weights that make no mean."""
-    if not sum(parameters["weight"]):
-        raise WiseMergeError("the weights sum to 0; give at least one model a positive weight")
+    check_weights(parameters["weight"])
 
 
 METHOD = Method(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.checkpoints.hub import chain, is_of_transport
+from wise_merge.checkpoints.hub_answers import chain, is_of_transport
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.publish.contents import Contents, Entry
 

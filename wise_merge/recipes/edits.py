@@ -11,7 +11,7 @@ from wise_merge.recipes.schema import Recipe, holders
 def with_parameter(recipe: Recipe, name: str, value: float) -> dict[str, Any]:
     """Return the recipe with this value of a parameter for every tensor of every model."""
     changed = copy.deepcopy(dict(recipe))
-    # What stands closer to a tensor would win.
+    # A setting of a slice or module would take precedence.
     for _, holder in holders(changed):
         for scope in (holder, *(holder.get("slices") or ())):
             (scope.get("parameters") or {}).pop(name, None)
@@ -23,7 +23,7 @@ def with_out_dtype(recipe: Recipe, out_dtype: str | None) -> dict[str, Any]:
     """Return the recipe with another dtype of the output; as it is where that is None.
 
     A wide one is computed in as well, where the recipe names none as wide: mergekit would round the average to the
-    checkpoints' dtype first, and widen what rounding has left.
+    checkpoints' dtype first, and widen it only then.
     """
     if out_dtype is None:
         return dict(recipe)

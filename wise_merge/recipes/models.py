@@ -43,9 +43,14 @@ def is_ours(recipe: Recipe) -> bool:
     return recipe.get("merge_method") in METHODS
 
 
+def is_early_and_late(recipe: Recipe) -> bool:
+    """Return whether the merge method of a recipe is one of ours that merges an early and a late checkpoint."""
+    return is_ours(recipe) and method_of(recipe).early_and_late
+
+
 def roles(recipe: Recipe, ingredients: Ingredients) -> tuple[str, ...]:
     """Return what messages call the checkpoints, in the order of `names`: early and late, or base and model."""
-    if is_ours(recipe) and METHODS[recipe["merge_method"]].early_and_late:
+    if is_early_and_late(recipe):
         return ("early", "late")
     return tuple("base" if name == ingredients.base else "model" for name in ingredients.names)
 
@@ -85,10 +90,10 @@ def ingredients(recipe: Recipe) -> list[Ingredients]:
         raise WiseMergeError(
             f"base_model is missing; {method.name} takes the early checkpoint from it, and the late one from models"
         )
-    found = []
+    sets = []
     for _, holder in holders(recipe):
         if holder.get("models"):
-            found.append(_ingredients(method, base, [entry["model"] for entry in holder["models"]]))
+            sets.append(_ingredients(method, base, [entry["model"] for entry in holder["models"]]))
         for number, piece in enumerate(holder.get("slices") or ()):
             first = piece.get("base_model") or base
             names = [model_name(source["model"]) for source in piece["sources"]]
@@ -101,8 +106,8 @@ def ingredients(recipe: Recipe) -> list[Ingredients]:
                 raise WiseMergeError(
                     f"slice {number} averages different layers with each other; give its sources one layer_range"
                 )
-            found.append(_ingredients(method, first, [source["model"] for source in piece["sources"]]))
-    return list(dict.fromkeys(found))
+            sets.append(_ingredients(method, first, [source["model"] for source in piece["sources"]]))
+    return list(dict.fromkeys(sets))
 
 
 def _ingredients(method: Method, base: Any, models: Sequence[Any]) -> Ingredients:

@@ -16,12 +16,12 @@ def parse_numbers(text: str) -> tuple[Decimal, ...]:
             first, last, step = (Decimal(part) for part in text.split(":"))
             if not step > 0 or not last >= first or (last - first) / step > _MOST:
                 raise ValueError(text)
-            found = [first + step * number for number in range(int((last - first) / step) + 1)]
+            numbers = [first + step * number for number in range(int((last - first) / step) + 1)]
         else:
-            found = [Decimal(part) for part in text.split(",")]
+            numbers = [Decimal(part) for part in text.split(",")]
     except InvalidOperation as error:
         raise ValueError(text) from error
-    if not all(one.is_finite() for one in found):
+    if not all(one.is_finite() for one in numbers):
         raise ValueError(text)
     # Without the zeros at the end, so that 0.1 and 0.10 are one; and no -0.
-    return tuple(dict.fromkeys(Decimal(f"{one.normalize():f}") + 0 for one in found))
+    return tuple(dict.fromkeys(Decimal(f"{one.normalize():f}") + 0 for one in numbers))

@@ -12,7 +12,7 @@ from wise_merge.text import hint
 
 
 def check_settings(recipe: Recipe) -> None:
-    """Raise `WiseMergeError` unless alpha, temperatures and dtypes are there, in range, and where mergekit looks."""
+    """Raise `WiseMergeError` unless parameters and dtypes are there, in range, and where mergekit looks."""
     method = method_of(recipe)
     known = [parameter.name for parameter in method.parameters]
     shared, per_model = scopes(recipe)
@@ -21,7 +21,8 @@ def check_settings(recipe: Recipe) -> None:
             if name not in known:
                 meant = hint(name, known, f"{method.name} knows {', '.join(known)}")
                 raise WiseMergeError(f"unknown parameter {name} in {place}; {meant}")
-            parameter = next(one for one in method.parameters if one.name == name)
+            parameter = method.parameter(name)
+            assert parameter is not None
             for value in _scalars(setting):
                 _check_value(parameter, value, place)
             _check_conditions(parameter, setting, place)
@@ -48,9 +49,9 @@ def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, R
     for place, looked_at in _places(recipe):
         given = [scope[name] for scope in looked_at if scope and name in scope]
         if not given:
-            hint = " from 0 (early) to 1 (late)" if name == "alpha" else ""
+            ends = " from 0 (early) to 1 (late)" if name == "alpha" else ""
             raise WiseMergeError(
-                f"{name} is missing{place}; set it{hint} at the top level, such as `parameters: {{{name}: 0.5}}`"
+                f"{name} is missing{place}; set it{ends} at the top level, such as `parameters: {{{name}: 0.5}}`"
             )
         if not any(_covers_all_tensors(setting) for setting in given):
             raise WiseMergeError(
@@ -68,8 +69,8 @@ def _places(recipe: Recipe) -> Iterator[tuple[str, list[Recipe | None]]]:
         if holder is not recipe and holder.get("models"):
             yield f" for the models{place}", [holder.get("parameters"), recipe.get("parameters")]
         for number, piece in enumerate(holder.get("slices") or ()):
-            scopes = [piece.get("parameters"), holder.get("parameters"), recipe.get("parameters")]
-            yield f" for slice {number}{place}", scopes
+            looked_at = [piece.get("parameters"), holder.get("parameters"), recipe.get("parameters")]
+            yield f" for slice {number}{place}", looked_at
 
 
 def _check_conditions(parameter: Parameter, setting: Any, place: str) -> None:
@@ -163,16 +164,16 @@ def values_for(
         tensor: its name.
         position: see `value_of`.
     """
-    found: dict[str, float | tuple[float, ...]] = {}
+    values: dict[str, float | tuple[float, ...]] = {}
     for parameter in method.parameters:
         if parameter.per_model:
-            found[parameter.name] = tuple(
+            values[parameter.name] = tuple(
                 _value(parameter, setting_of(recipe, parameter, model), tensor, position) for model in models
             )
         else:
             setting = (recipe.get("parameters") or {}).get(parameter.name)
-            found[parameter.name] = _value(parameter, setting, tensor, position)
-    return found
+            values[parameter.name] = _value(parameter, setting, tensor, position)
+    return values
 
 
 def _value(parameter: Parameter, setting: Any, tensor: str, position: float) -> float:

@@ -1,4 +1,4 @@
-"""Recipes as files: YAML without double keys, one spelling of each dtype, and paths in place of `~`."""
+"""Recipes as files: YAML without duplicate keys, with one spelling of each dtype, and with paths in place of `~`."""
 
 import copy
 import os
@@ -84,7 +84,7 @@ def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         content = yaml.load(text, Loader=Loader)
-        twice = _first_double(yaml.compose(text, Loader=yaml.SafeLoader))
+        twice = _first_duplicate(yaml.compose(text, Loader=yaml.SafeLoader))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WiseMergeError(f"the {what} {path} cannot be read: {reason}") from error
@@ -100,7 +100,7 @@ def load_yaml(path: Path, what: str, *, times: bool = True) -> dict[str, Any]:
     return content
 
 
-def _first_double(node: Any) -> str | None:
+def _first_duplicate(node: Any) -> str | None:
     """Return a key that a mapping of the YAML tree has twice, with its line; None if there is none."""
     if node is None or isinstance(node.value, str):
         return None
@@ -112,7 +112,7 @@ def _first_double(node: Any) -> str | None:
                 return f"{key.value} (line {key.start_mark.line + 1})"
             seen.add(str(key.value))
         for child in children:
-            found = _first_double(child)
-            if found is not None:
-                return found
+            duplicate = _first_duplicate(child)
+            if duplicate is not None:
+                return duplicate
     return None

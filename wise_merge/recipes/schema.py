@@ -14,7 +14,7 @@ from wise_merge.text import hint, near
 
 Recipe = Mapping[str, Any]
 
-#: Those of our merge methods.
+#: The names of the parameters of all our merge methods.
 PARAMETERS = tuple({parameter.name: None for method in METHODS.values() for parameter in method.parameters})
 
 # The keys of mergekit 0.1.5's configuration; a test compares them with its own classes.
@@ -61,7 +61,7 @@ def check_keys(recipe: Recipe) -> None:
                 _check_layers(where, source["layer_range"])
     if recipe.get("tokenizer") is not None:
         _known("tokenizer", recipe["tokenizer"], KEYS["tokenizer"])
-    for place, settings in [entry for found in scopes(recipe) for entry in found.items()]:
+    for place, settings in [entry for scope in scopes(recipe) for entry in scope.items()]:
         if not isinstance(settings, Mapping):
             raise WiseMergeError(f"{place} must be a mapping such as {{alpha: 0.5}}; got {settings!r}")
         for name, setting in settings.items():

@@ -41,8 +41,8 @@ class MergedVLLM(vllm.VLLMPassK):
         fault = first_fault(vllm_parts.RELOAD)
         if fault is not None:
             raise WiseMergeError(
-                f"{versions.described('vllm')} is not as expected inside ({fault}), so the weights of its engine "
-                "cannot be replaced; take --backend hf, or a tested version"
+                f"{versions.not_as_expected('vllm', fault)}, so the weights of its engine cannot be replaced; take "
+                "--backend hf, or a tested version"
             )
         if read_config(first).get("quantization_config"):
             raise WiseMergeError(

@@ -166,10 +166,9 @@ class Sampler:
     def _leave_to_parent(self, fault: str) -> None:
         self._left_to_parent = fault
         log.warning(
-            "%s is not as expected inside (%s): going on in the way of --model %s, slower; samples are drawn as "
-            "they should be, but are not the same when they are drawn again. `wise-merge doctor` tells more",
-            versions.described(self._host),
-            fault,
+            "%s: going on in the way of --model %s, slower; samples are drawn as they should be, but are not the same "
+            "when they are drawn again. `wise-merge doctor` tells more",
+            versions.not_as_expected(self._host, fault),
             self._parent,
         )
 

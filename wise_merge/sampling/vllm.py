@@ -83,8 +83,8 @@ class VLLMPassK(Sampler, vllm_causallms.VLLM):
         fault = first_fault(vllm_parts.REPLICAS) if int(data_parallel_size) > 1 else None
         if fault is not None:
             raise TaskInputError(
-                f"--model_args data_parallel_size={data_parallel_size}: {versions.described('vllm')} is not as "
-                f"expected inside ({fault}); leave it out, or use --model vllm"
+                f"--model_args data_parallel_size={data_parallel_size}: {versions.not_as_expected('vllm', fault)}; "
+                "leave it out, or use --model vllm"
             )
         if self._run_seed is not None:
             # vLLM seeds numpy too, which takes 32 bits; no sample depends on this.

@@ -1,5 +1,5 @@
-"""What a merge does to each tensor: laid out from headers, carried out, in memory or where it is written.
+"""What a merge does to each tensor.
 
-`layout` says it from headers alone, `in_memory` computes it for an engine that has a model loaded. `wise_merge.merge`
-writes the same averages to files.
+`layout` says it from headers alone, with `statistics` of the tensors where a method needs them; `apply` carries it
+out. `in_memory` and `deferred` do so for an engine that has a model loaded; `wise_merge.merge` writes merges to files.
 """

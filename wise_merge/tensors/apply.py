@@ -1,7 +1,7 @@
-"""A merge method applied to tensors: cast, merge, round once, and what is said where that cannot give a right model.
+"""A merge method applied to tensors: cast, merge, round once; and the errors where that cannot give a right model.
 
-mergekit, `wise-merge merge` and the sweep call this one place. None of them looks at each number more often than it
-must: they know when something may be wrong, and ask here what.
+For mergekit, `wise-merge merge` and the sweep. Looking at every number takes time, so each of them calls the checks
+for what is not finite only where its own sums, or `may_overflow`, say that something may be wrong.
 """
 
 from collections.abc import Mapping, Sequence

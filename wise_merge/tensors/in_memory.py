@@ -1,4 +1,4 @@
-"""Mapped checkpoints and any recipe of them: the merged weights, anew for each, without a file.
+"""Mapped checkpoints and the merged weights of any recipe of them, without a file.
 
 What comes of a recipe equals, bit for bit, what `mergekit-yaml` writes for it: `layout` follows the same order of
 casts, and the methods' kernels hold the arithmetic.
@@ -78,7 +78,7 @@ class OpenModels:
         """Write the merge over the tensors of a model in memory; two names of one memory (tied) are computed once.
 
         Args:
-            recipe: see there.
+            recipe: without slices and modules.
             place_of: from the name in the files to the tensor to write to, of the same shape and of any floating
                 dtype and device; None leaves it out.
         """

@@ -24,8 +24,8 @@ def statistics_of(
         config: of the first of them.
         names: of all stored tensors.
     """
-    found: dict[str, dict[str, float]] = {}
+    statistics: dict[str, dict[str, float]] = {}
     if "logit_offset" in method.statistics and any(temperature_of(recipe, model) != 1.0 for model in models):
         for name, offset in folds(config, names).items():
-            found.setdefault(name, {})["logit_offset"] = offset
-    return found
+            statistics.setdefault(name, {})["logit_offset"] = offset
+    return statistics

@@ -43,7 +43,7 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
             so a resumed run, or one with other dataloader workers, draws the same.
 
     Raises:
-        WiseMergeError: if a parameter is out of range; when the trainer is made, or meets its first batch, for what
+        WiseMergeError: if a parameter is out of range; when the trainer is made, or gets its first batch, for what
             cannot be mixed: packed or padding-free batches, encoder-decoder models, batches of one row.
     """
     check_smoothing(label_smoothing)
@@ -53,8 +53,8 @@ def bang_trainer(trainer_class: type[T], *, label_smoothing: float, mixup: float
     fault = first_fault(transformers_parts.TRAINING)
     if fault is not None:
         raise WiseMergeError(
-            f"{versions.described('transformers')} is not as expected inside ({fault}), so bang_trainer cannot give it "
-            "another loss; install a tested version"
+            f"{versions.not_as_expected('transformers', fault)}, so bang_trainer cannot give it another loss; install "
+            "a tested version"
         )
 
     class BangTrainer(trainer_class):  # type: ignore[misc, valid-type]
@@ -172,11 +172,12 @@ def mix_embeddings(embeddings: Tensor, mask: Tensor, lam: float, partner: Tensor
 def _mixed_outputs(model: nn.Module, inputs: dict[str, Any], lam: float, partner: Tensor) -> Any:
     mask = inputs.get("attention_mask")
     tokens = torch.ones_like(inputs["input_ids"], dtype=torch.bool) if mask is None else mask.bool()
-    found = ", ".join(key for key in _MORE_THAN_ROWS if inputs.get(key) is not None)
-    if found or tokens.dim() != 2:
+    unsupported = ", ".join(key for key in _MORE_THAN_ROWS if inputs.get(key) is not None)
+    if unsupported or tokens.dim() != 2:
         raise WiseMergeError(
             "Mixup needs one sequence of text per row, padded, with an attention mask (rows, tokens); the batch has "
-            f"{found or f'one of shape {tuple(tokens.shape)}'}. Train without packing and padding_free, or with mixup=0"
+            f"{unsupported or f'one of shape {tuple(tokens.shape)}'}. Train without packing and padding_free, or with "
+            "mixup=0"
         )
     if not bool(tokens[:, 0].all()):
         raise WiseMergeError(

@@ -124,7 +124,7 @@ def for_the_table(results: Any) -> Any:
         if not set(NOT_IN_THE_TABLE) <= names:
             continue
         width = max(len(k) for name in names for k in re.findall(r"^pass@(\d+)$", name))
-        pad = functools.partial(re.sub, r"^pass@(\d+)", lambda found, width=width: f"pass@{found[1]:>{width}}")
+        pad = functools.partial(re.sub, r"^pass@(\d+)", lambda match, width=width: f"pass@{match[1]:>{width}}")
         shown[task] = {
             pad(key): value
             for key, value in metrics.items()

@@ -1,4 +1,4 @@
-"""LoRA checkpoints in mergekit: their dense products, in a cache that is never stale and never half.
+"""LoRA checkpoints in mergekit: a cache of their dense products, by their contents and written whole.
 
 mergekit has PEFT add an adapter to its base once, into the folder of --lora-merge-cache, and averages what lies
 there. It finds it again by path alone: an adapter retrained at the same path gives the old model, and a process
@@ -6,6 +6,7 @@ killed in between leaves an empty folder that counts as done. Here the place dep
 when it is whole.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -19,6 +20,7 @@ from wise_merge.checkpoints.files import weight_files
 from wise_merge.checkpoints.fingerprint import of_folder
 from wise_merge.checkpoints.headers import read_headers
 from wise_merge.errors import WiseMergeError, first_line
+from wise_merge.hosts.mergekit.errors import one_line_errors
 
 #: The tokenizer that training saved beside the adapter, which is the base's with the run's chat template.
 _TOKENIZER = (
@@ -28,6 +30,25 @@ _TOKENIZER = (
 
 #: mergekit's `ModelReference.merged`: model, cache folder, whether remote code is trusted, dtype of the product.
 Merge = Callable[[ModelReference, str | None, bool, str | None], ModelReference]
+
+
+def guard_adapters() -> None:
+    """Have mergekit merge adapters by `merged_by_content`; its own cache goes by path alone."""
+    merged = ModelReference.merged
+    if hasattr(merged, "__wrapped__"):
+        return
+
+    @functools.wraps(merged)
+    def guarded(
+        self: ModelReference,
+        cache_dir: str | None = None,
+        trust_remote_code: bool = False,
+        lora_merge_dtype: str | None = None,
+    ) -> ModelReference:
+        with one_line_errors():
+            return merged_by_content(merged, self, cache_dir, trust_remote_code, lora_merge_dtype)
+
+    ModelReference.merged = guarded
 
 
 def merged_by_content(

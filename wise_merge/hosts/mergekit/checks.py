@@ -2,20 +2,15 @@
 
 mergekit itself ignores unknown parameters, drops extra tensors, and shows most
 mistakes as a traceback without a file name. Looks at parameters, configs and
-headers; weights are read only where two files might be equal. Errors are click
-exceptions, so that `mergekit-yaml` prints one line.
+headers; weights are read only where two files might be equal.
 """
 
-import contextlib
-import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-import transformers
-from mergekit.common import ModelPath, ModelReference
+from mergekit.common import ModelReference
 from mergekit.config import MergeConfiguration
 from mergekit.io.tasks import LoaderCache
 from pydantic import BaseModel
@@ -29,33 +24,22 @@ from wise_merge.checkpoints.heads import head_warnings, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import compare_tokens, has_tokenizer
 from wise_merge.errors import WiseMergeError, first_line
-from wise_merge.hosts.mergekit.adapters import merged_by_content
+from wise_merge.hosts.mergekit.adapters import guard_adapters
+from wise_merge.hosts.mergekit.errors import one_line_errors
+from wise_merge.hosts.mergekit.places import (
+    adapter_folder,
+    config_directory,
+    config_of,
+    local,
+    mark_local_paths,
+    same_place,
+)
 from wise_merge.recipes.models import Ingredients, every_model, ingredients, is_ours, roles
 from wise_merge.recipes.parameters import check_settings, idle_filters
-from wise_merge.recipes.reading import from_home
 from wise_merge.recipes.schema import scopes
 from wise_merge.text import hint
 
 log = logging.getLogger(__name__)
-
-
-class MergeInputError(click.ClickException, WiseMergeError):
-    """A `WiseMergeError` that `mergekit-yaml` prints as one line, with exit code 1."""
-
-
-@contextlib.contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn every `WiseMergeError` within into a `MergeInputError`."""
-    try:
-        yield
-    except MergeInputError:
-        raise
-    except WiseMergeError as error:
-        raise MergeInputError(str(error)) from error
-    except OSError as error:
-        if error.filename is None:
-            raise
-        raise MergeInputError(f"{error.filename} cannot be read: {error.strerror or error}") from error
 
 
 def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True) -> None:
@@ -70,7 +54,7 @@ def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True)
     """
     global _passed
     with one_line_errors():
-        _mark_local_paths(config)
+        mark_local_paths(config)
         recipe = _as_recipe(config)
         if is_ours(recipe):
             check_settings(recipe)
@@ -78,9 +62,9 @@ def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True)
         else:
             check_parameters(recipe)
             sets = [every_model(recipe)]
-        found = [_references(one) for one in sets]
-        state = (repr(recipe), [_files(model) for one in found for model in one])
-        adapters = any(model.lora for one in found for model in one)
+        references = [_references(one) for one in sets]
+        state = (repr(recipe), [_files(model) for models in references for model in models])
+        adapters = any(model.lora for models in references for model in models)
         if adapters or state != _passed:
             # mergekit keeps open what it has read under a path, and would give it again for what is there now, or
             # for another dtype of the sum.
@@ -88,15 +72,15 @@ def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True)
         if state == _passed:
             return
         named: dict[ModelReference, str] = {}
-        for one, models in zip(sets, found, strict=True):
+        for one, models in zip(sets, references, strict=True):
             for role, model in zip(roles(recipe, one), models, strict=True):
                 named.setdefault(model, role)
         for model, role in named.items():
             _check_checkpoint(role, model)
-        for one, models in zip(sets, found, strict=True):
+        for one, models in zip(sets, references, strict=True):
             _check_fit(config, models, roles(recipe, one), by_mergekit=by_mergekit)
         if adapters:
-            _guard_adapters()
+            guard_adapters()
         _passed = state
 
 
@@ -106,7 +90,7 @@ def check_parameters(recipe: Any) -> None:
 
     method = registry.get(recipe["merge_method"])
     known = [parameter.name for parameter in method.spec.parameters]
-    for place, settings in [entry for found in scopes(recipe) for entry in found.items()]:
+    for place, settings in [entry for scope in scopes(recipe) for entry in scope.items()]:
         for name in settings:
             if name not in known:
                 meant = hint(name, known, f"{method.spec.name} knows {', '.join(known) or 'none'}")
@@ -122,7 +106,7 @@ def _references(ingredients: Ingredients) -> list[ModelReference]:
 
 
 def _files(model: ModelReference) -> list[tuple[str, int, int]]:
-    folders = [folder for path in (model.model, model.lora) if path and (folder := _local(path))]
+    folders = [folder for path in (model.model, model.lora) if path and (folder := local(path))]
     files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     return [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
@@ -149,22 +133,23 @@ def _check_checkpoint(role: str, model: ModelReference) -> None:
             f"the {role} checkpoint {model.model} is neither a directory here nor a model on the Hub ({reason}); "
             "correct the path"
         ) from error
-    base = _local(model.model)
+    base = local(model.model)
     if base is not None:
         read_headers(base)
     if model.lora is not None:
-        for warning in check_adapter(read_adapter(_adapter(model.lora)), model.model.path, _config_directory(model)):
+        adapter = read_adapter(adapter_folder(model.lora))
+        for warning in check_adapter(adapter, model.model.path, config_directory(model)):
             log.warning(warning)
 
 
 def _check_fit(
-    config: MergeConfiguration, models: Sequence[ModelReference], called: Sequence[str], *, by_mergekit: bool
+    config: MergeConfiguration, models: Sequence[ModelReference], model_roles: Sequence[str], *, by_mergekit: bool
 ) -> None:
     """Raise unless checkpoints fit each other; log what is odd about them."""
     for number, model in enumerate(models):
         for before in models[:number]:
-            if _same_place(before.model, model.model) and _same_place(before.lora, model.lora):
-                if tuple(called) == ("early", "late"):
+            if same_place(before.model, model.model) and same_place(before.lora, model.lora):
+                if tuple(model_roles) == ("early", "late"):
                     raise WiseMergeError(
                         f"early {before} and late {model} are one checkpoint; name the late one in models"
                     )
@@ -173,166 +158,62 @@ def _check_fit(
     for warning in idle_filters(recipe, _names_of(models)):
         log.warning(warning)
     if is_ours(recipe) or config.models:  # mergekit's own methods may put layers of any models together
-        for warning in _oddities(config, models, called, by_mergekit=by_mergekit):
+        for warning in _oddities(config, models, model_roles, by_mergekit=by_mergekit):
             log.warning(warning)
 
 
 def _names_of(models: Sequence[ModelReference]) -> Mapping[str, Any]:
-    base = _local(models[0].model)
+    base = local(models[0].model)
     return {} if base is None else read_headers(base)
 
 
 def _oddities(
-    config: MergeConfiguration, models: Sequence[ModelReference], called: Sequence[str], *, by_mergekit: bool
+    config: MergeConfiguration, models: Sequence[ModelReference], model_roles: Sequence[str], *, by_mergekit: bool
 ) -> list[str]:
     """Return what is odd about checkpoints as far as they lie here, a sentence each; raise if they do not fit."""
     one_tokenizer = config.tokenizer is not None or config.tokenizer_source is not None
     names = [str(model) for model in models]
-    bases = [_local(model.model) for model in models]
-    found: list[str] = []
+    bases = [local(model.model) for model in models]
+    sentences: list[str] = []
     first = bases[0]
     here = [number for number, folder in enumerate(bases) if folder is not None]
     if first is not None and len(here) > 1:
         folders = [folder for folder in bases if folder is not None]
         for number, folder in zip(here[1:], folders[1:], strict=True):
-            pair = ("early", "late") if called[number] == "late" else (names[0], names[number])
+            pair = ("early", "late") if model_roles[number] == "late" else (names[0], names[number])
             check_same_model(first, folder, pair, ignore_vocabulary=one_tokenizer)
             different = differing_keys(read_config(first), read_config(folder))
             if different:
-                found.append(
+                sentences.append(
                     f"config.json of {pair[0]} and {pair[1]} differ ({', '.join(different)}); the merge gets that of "
                     f"{names[0]}"
                 )
         headers = [read_headers(folder) for folder in folders]
-        found += head_warnings([names[number] for number in here], folders, headers, stand_ins(folders, headers))
-    own = [_local(model.lora or model.model) for model in models]
+        sentences += head_warnings([names[number] for number in here], folders, headers, stand_ins(folders, headers))
+    own = [local(model.lora or model.model) for model in models]
     if own[0] is None:
-        return found
+        return sentences
     for number, other in enumerate(own):
         if number == 0 or other is None:
             continue
-        if called[number] == "late":
-            found += pair_warnings(own[0], other)
+        if model_roles[number] == "late":
+            sentences += pair_warnings(own[0], other)
         elif same_weights(own[0], other):
-            found.append(f"{names[0]} and {names[number]} hold the same weights")
+            sentences.append(f"{names[0]} and {names[number]} hold the same weights")
         if not one_tokenizer:
-            found += compare_tokens(_tokenizer(models[0], own[0]), _tokenizer(models[number], other))
+            sentences += compare_tokens(_tokenizer(models[0], own[0]), _tokenizer(models[number], other))
     if (
         not one_tokenizer
         and by_mergekit
         and None not in own
-        and not any(has_tokenizer(folder) for folder in (own[0], _local(models[0].model)) if folder)
+        and not any(has_tokenizer(folder) for folder in (own[0], local(models[0].model)) if folder)
     ):
-        found.append(
+        sentences.append(
             f"{names[0]} has no tokenizer, and mergekit looks nowhere else: the merge has none; copy one into it"
         )
-    return found
+    return sentences
 
 
 def _tokenizer(model: ModelReference, folder: Path) -> Path:
     """Return where a checkpoint's tokenizer lies: beside the adapter if there is one, else with the base."""
-    return folder if (folder / "tokenizer_config.json").is_file() else _local(model.model) or folder
-
-
-def _guard_adapters() -> None:
-    """Have mergekit merge adapters by `merged_by_content`; its own cache goes by path alone."""
-    merged = ModelReference.merged
-    if hasattr(merged, "__wrapped__"):
-        return
-
-    @functools.wraps(merged)
-    def guarded(
-        self: ModelReference,
-        cache_dir: str | None = None,
-        trust_remote_code: bool = False,
-        lora_merge_dtype: str | None = None,
-    ) -> ModelReference:
-        with one_line_errors():
-            return merged_by_content(merged, self, cache_dir, trust_remote_code, lora_merge_dtype)
-
-    ModelReference.merged = guarded
-
-
-def config_of(model: ModelReference) -> dict[str, Any]:
-    """Return config.json of a checkpoint here or on the Hub, of a LoRA checkpoint that of its base.
-
-    OSError if it is in neither place.
-    """
-    path = Path(model.model.path)
-    return read_config(path if path.exists() else _of_the_hub(model.model, "config.json"))
-
-
-def _config_directory(model: ModelReference) -> Path:
-    return _local(model.model) or _of_the_hub(model.model, "config.json")
-
-
-def _adapter(model: ModelPath) -> Path:
-    """Return the folder of an adapter here or on the Hub."""
-    path = Path(model.path)
-    if path.exists():
-        return path
-    try:
-        folder = _of_the_hub(model, "adapter_config.json")
-        for name in ("adapter_model.safetensors", "adapter_model.bin"):
-            if transformers.utils.cached_file(
-                model.path, name, revision=model.revision, _raise_exceptions_for_missing_entries=False
-            ):
-                break
-    except OSError as error:
-        reason = first_line(error)
-        raise WiseMergeError(
-            f"the adapter {model} is neither a directory here nor on the Hub ({reason}); correct the path"
-        ) from error
-    return folder
-
-
-def _of_the_hub(model: ModelPath, file: str) -> Path:
-    """Return the folder in which the Hub's cache has a file of a repository, fetched if need be."""
-    path = Path(model.path)
-    if path.is_absolute() or model.path.startswith((".", "~")) or len(path.parts) > 2:
-        raise FileNotFoundError("the name has the form of a path, and nothing is there")
-    # Not AutoConfig: it refuses models with code of their own, which --trust-remote-code allows.
-    return Path(transformers.utils.cached_file(model.path, file, revision=model.revision)).parent
-
-
-def _local(model: ModelPath) -> Path | None:
-    path = Path(model.path)
-    return path if path.is_dir() else None
-
-
-def _same_place(one: ModelPath | None, other: ModelPath | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    places = (_local(one), _local(other))
-    return one == other if None in places else places[0].samefile(places[1])  # type: ignore[union-attr, arg-type]
-
-
-def _mark_local_paths(config: MergeConfiguration) -> None:
-    """Write `a/b` as `./a/b` where it is a directory, and what `~` stands for.
-
-    mergekit asks the Hub whether `a/b` is a repository there when it writes the
-    model card: that tells the Hub private names and, without a network, ends the
-    merge with the weights written and tokenizer and config missing.
-    """
-
-    def marked(model: ModelPath) -> ModelPath:
-        path = from_home(model.path)
-        if path != model.path and Path(path).is_dir():
-            return ModelPath(path=path)
-        if path.startswith(("/", "~", "./", "../")) or model.revision or not Path(path).is_dir():
-            return model
-        return ModelPath(path=f"./{path}")
-
-    def with_marks(model: ModelReference) -> ModelReference:
-        lora = model.lora and marked(model.lora)
-        return model.model_copy(update={"model": marked(model.model), "lora": lora})
-
-    holders: list[Any] = [config, *(config.modules or {}).values()]
-    slices = [piece for holder in holders for piece in holder.slices or ()]
-    for owner in (config, *slices):
-        if owner.base_model is not None:
-            owner.base_model = with_marks(owner.base_model)
-    for entry in [entry for holder in holders for entry in holder.models or ()] + [
-        source for piece in slices for source in piece.sources
-    ]:
-        entry.model = with_marks(entry.model)
+    return folder if (folder / "tokenizer_config.json").is_file() else local(model.model) or folder

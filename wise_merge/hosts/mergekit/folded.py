@@ -9,7 +9,7 @@ from mergekit.io.tasks import LoaderCache
 
 from wise_merge.checkpoints.final_norms import folds
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.mergekit.checks import config_of
+from wise_merge.hosts.mergekit.places import config_of
 
 
 @functools.cache

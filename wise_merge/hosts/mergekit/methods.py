@@ -18,7 +18,7 @@ from pydantic import Field
 
 from wise_merge import methods
 from wise_merge.hosts.mergekit import patches
-from wise_merge.hosts.mergekit.checks import one_line_errors
+from wise_merge.hosts.mergekit.errors import one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.kernels.finite import first_non_finite
 from wise_merge.kernels.ranges import Range
@@ -65,7 +65,7 @@ def _for_mergekit(method: Method) -> MergeMethod:
 
 def _field(range_: Range) -> Any:
     most = range_.most if math.isfinite(range_.most) else None
-    if range_.above:
+    if range_.least_excluded:
         return Field(allow_inf_nan=False, gt=range_.least, le=most)
     return Field(allow_inf_nan=False, ge=range_.least, le=most)
 
@@ -95,14 +95,14 @@ def _merged(method: Method, group: TensorGroup, models: Sequence[Any], parameter
 
 
 def _statistics(method: Method, name: str, models: Sequence[Any], parameters: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
+    statistics = {}
     if "logit_offset" in method.statistics:
         folded = [model for model, one in zip(models, parameters["temperature"], strict=True) if one != 1.0]
-        # Every model is asked, for the config of each must be known.
+        # Of all models, not only of the last one: it is an error if one has no config that is known.
         offsets = [folds_of(model).get(name) for model in folded]
         if offsets and offsets[-1] is not None:
-            found["logit_offset"] = offsets[-1]
-    return found
+            statistics["logit_offset"] = offsets[-1]
+    return statistics
 
 
 METHODS: dict[str, MergeMethod] = {name: _for_mergekit(method) for name, method in methods.METHODS.items()}

@@ -18,7 +18,8 @@ from wise_merge import methods
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts import versions
 from wise_merge.hosts.mergekit import parts
-from wise_merge.hosts.mergekit.checks import MergeInputError, check_configuration, one_line_errors
+from wise_merge.hosts.mergekit.checks import check_configuration
+from wise_merge.hosts.mergekit.errors import MergeInputError, one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.hosts.mergekit.plan import cannot_plan, check_plan, inputs_of, plan_heads
 from wise_merge.hosts.part import Part, first_fault
@@ -40,22 +41,22 @@ def observed(observer: Observer) -> Iterator[None]:
         _observers.remove(observer)
 
 
-#: How often `checking_every_method` is open.
-_open: list[None] = []
+#: An entry for each `checking_every_method` that is open.
+_checking: list[None] = []
 
 
 @contextlib.contextmanager
 def checking_every_method() -> Iterator[None]:
     """Have what is checked for our methods checked for mergekit's own ones, too, within."""
-    _open.append(None)
+    _checking.append(None)
     try:
         yield
     finally:
-        _open.pop()
+        _checking.pop()
 
 
 def _is_checked(method: str) -> bool:
-    return method in methods.METHODS or bool(_open)
+    return method in methods.METHODS or bool(_checking)
 
 
 def install() -> None:
@@ -76,8 +77,8 @@ def check_parts(needed: Sequence[Part]) -> None:
     fault = first_fault(needed)
     if fault is not None:
         raise WiseMergeError(
-            f"{versions.described('mergekit')} is not as expected inside ({fault}); install a tested version, or use "
-            "`wise-merge merge`, which merges full checkpoints without mergekit"
+            f"{versions.not_as_expected('mergekit', fault)}; install a tested version, or use `wise-merge merge`, "
+            "which merges full checkpoints without mergekit"
         )
 
 
@@ -152,10 +153,10 @@ def _guard_plan() -> None:
 def _without_cast(arguments: Any) -> Any:
     @functools.wraps(arguments)
     def uncast(self: ExecuteMergeMethodTask) -> dict[str, Any]:
-        found: dict[str, Any] = arguments(self)
+        tasks: dict[str, Any] = arguments(self)
         if _casts_late(self):
-            found["tensors"] = self.gather_tensors.model_copy(update={"dtype": None})
-        return found
+            tasks["tensors"] = self.gather_tensors.model_copy(update={"dtype": None})
+        return tasks
 
     return uncast
 

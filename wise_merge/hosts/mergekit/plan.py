@@ -1,7 +1,7 @@
-"""What mergekit's plan of a merge does not read of a checkpoint, and what it asks for in vain.
+"""Checks of mergekit's plan of a merge: which tensors of a checkpoint it leaves out, and which are not there.
 
 mergekit 0.1.5 knows architectures by lists of tensors, or infers one from transformers. What its list does not
-name is left out of the merged model without a word (the experts of DeepSeek-V3, the text model of LLaVA), which
+name is left out of the merged model without a warning (the experts of DeepSeek-V3, the text model of LLaVA), which
 then loads with random weights in their place; what the list names and the checkpoint lacks ends the merge halfway.
 """
 
@@ -16,17 +16,16 @@ from mergekit.architecture.conversion import convert_checkpoint_tensors
 from mergekit.common import ModelReference
 from mergekit.io.tasks import LoaderCache
 
-from wise_merge.checkpoints.headers import read_headers
+from wise_merge.checkpoints.headers import COMPUTED, read_headers
 from wise_merge.checkpoints.heads import separate_head
 from wise_merge.checkpoints.ties import counterpart, is_head
 from wise_merge.errors import WiseMergeError
 
-#: Buffers of older checkpoints, which models compute by themselves, and no loader reads any more.
-_UNREAD = re.compile(r"(rotary_emb\.inv_freq|position_ids|(attn|attention)\.masked_bias)$")
-_UNREAD_TIED = re.compile(rf"{_UNREAD.pattern}|lm_head\.weight$")
+#: What no loader reads of a model whose head is tied.
+_UNREAD_IF_TIED = re.compile(rf"{COMPUTED.pattern}|lm_head\.weight$")
 
 #: The way out in every case.
-_OTHERWISE = "`wise-merge merge` averages two full checkpoints tensor by tensor, whatever their architecture"
+_OTHERWISE = "`wise-merge merge` averages full checkpoints tensor by tensor, whatever their architecture"
 
 
 def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) -> None:
@@ -63,7 +62,7 @@ def check_plan(model: ModelReference, weights: Sequence[Any], *, whole: bool) ->
             used |= read
     # A head that is tied to the embeddings may be stored beside them.
     tied = any(getattr(part, "tie_word_embeddings", False) for part in (config, config.get_text_config()))
-    unread = _UNREAD_TIED if tied else _UNREAD
+    unread = _UNREAD_IF_TIED if tied else COMPUTED
     left_out = sorted(name for name in stored - used if not unread.search(name))
     if whole and left_out:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
