@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import REPOSITORY
 
+from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.reading.benchmark_choice import choose_benchmarks
 from wise_merge.results.reading.columns import NAMES, parse_fields
@@ -324,6 +326,10 @@ def test_of_several_filters_of_lm_eval_05_one_decides(tmp_path):
         samples = read_samples(path, file_verdicts=True, filter_name=name)
         assert [problem.c for problem in judge(samples, file_verdicts=True).problems] == [right, right]
         assert f"exact_match of the filter {name}" in samples.notes[0]
+    done = CliRunner().invoke(main, ["score", str(path), "--verdicts", "file", "--filter", "strict"])
+    assert done.exit_code == 0, done.output
+    # The pass@1 that lm-eval wrote for this filter.
+    assert re.search(r"^ +1  0\.333 ", done.output, re.MULTILINE)
     with pytest.raises(WiseMergeError, match="no samples of this --filter; its filters are strict, flexible"):
         read_samples(path, filter_name="strickt")
 
