@@ -9,8 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from conftest import REPOSITORY
 
+from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.results.reading.benchmark_choice import choose_benchmarks
 from wise_merge.results.reading.columns import NAMES, parse_fields
@@ -252,6 +254,111 @@ def test_lm_eval_rows_are_understood_in_both_shapes(tmp_path, expected):
     path = write(tmp_path / "filters.jsonl", filters)
     assert facts_of(path) == expected
     assert "2 filters" in " ".join(read_samples(path).notes)
+
+
+NO = "[invalid]"
+#: Two problems with three completions each; per filter what it reads in these, and what exact_match says of that.
+OF_05 = {
+    0: {
+        "doc": {"question": "What is 9 + 9?", "answer": "9 + 9 = 18\n#### 18"},
+        "resps": ["9 + 9 = 18\n#### 18", "It is 18", "No idea."],
+        "strict": (["18", NO, NO], [1, 0, 0]),
+        "flexible": (["18", "18", NO], [1, 1, 0]),
+    },
+    1: {
+        "doc": {"question": "What is 7 + 8?", "answer": "7 + 8 = 15\n#### 15"},
+        "resps": ["#### 15", "#### 16", "It is 15"],
+        "strict": (["15", "16", NO], [1, 0, 0]),
+        "flexible": (["15", "16", "15"], [1, 0, 1]),
+    },
+}
+
+
+def rows_of_lm_eval_05(filters, **metrics):
+    """Rows as lm-eval 0.5.0.dev2 (e7e6bc67f of its branch next0.5) writes them with `repeats: 3`.
+
+    Recorded from its `simple_evaluate` and `EvaluationTracker` on a model of fixed texts; only the hashes are shortened
+    here. All problems of one filter come before those of the next, and what a metric was reduced to stands on top under
+    a name of its own. `metrics` are further ones: from name to a list of scores per problem.
+    """
+    for name in filters:
+        for number, problem in OF_05.items():
+            filtered, scores = problem[name]
+            per_repeat = {"exact_match": scores} | {metric: rows[number] for metric, rows in metrics.items()}
+            reduced = {f"pass@1({metric})": sum(values) / 3 for metric, values in per_repeat.items()}
+            yield {
+                "doc_id": number,
+                "doc": problem["doc"],
+                "target": problem["doc"]["answer"],
+                "arguments": {"gen_args_0": {"arg_0": problem["doc"]["question"], "arg_1": {"until": ["Question:"]}}},
+                "resps": [problem["resps"]],
+                "filtered_resps": [filtered],
+                "filter": name,
+                "metrics": list(reduced),
+                "doc_hash": "09967c75",
+                "prompt_hash": "f50b3e1b",
+                "target_hash": "aea069c9",
+                **reduced,
+                "scores_per_repeat": per_repeat,
+            }
+
+
+def test_the_verdicts_of_lm_eval_05_are_those_of_the_file(tmp_path):
+    """One metric, one filter: compared with ours unless asked for, and then taken as they are."""
+    path = write(tmp_path / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", rows_of_lm_eval_05(["strict"]))
+    samples = read_samples(path)
+    assert (samples.rejected, [problem.n for problem in samples.problems]) == ((), [3, 3])
+    assert samples.notes == ("the file's verdicts are scores_per_repeat.exact_match of the filter strict",)
+    found = judge(samples)
+    assert [problem.c for problem in found.problems] == [2, 2]
+    assert (found.agreement.samples, found.agreement.only_ours_right, found.agreement.only_theirs_right) == (6, 2, 0)
+    assert [sum(correct) for _, _, correct in facts_of(path, file_verdicts=True)] == [1, 1]
+
+
+def test_of_several_filters_of_lm_eval_05_one_decides(tmp_path):
+    """Its verdicts are its own, so they are never guessed between; our verdicts need no filter."""
+    rows = list(rows_of_lm_eval_05(["strict", "flexible"]))
+    path = write(tmp_path / "samples_gsm8k_2026-01-02T03-04-05.678.jsonl", rows)
+    assert [problem.c for problem in judge(read_samples(path)).problems] == [2, 2]
+    with pytest.raises(WiseMergeError, match=r"verdicts of 2 filters.*: strict, flexible; say with --filter NAME"):
+        read_samples(path, file_verdicts=True)
+    for name, right in (("strict", 1), ("flexible", 2)):
+        samples = read_samples(path, file_verdicts=True, filter_name=name)
+        assert [problem.c for problem in judge(samples, file_verdicts=True).problems] == [right, right]
+        assert f"exact_match of the filter {name}" in samples.notes[0]
+    done = CliRunner().invoke(main, ["score", str(path), "--verdicts", "file", "--filter", "strict"])
+    assert done.exit_code == 0, done.output
+    # The pass@1 that lm-eval wrote for this filter.
+    assert re.search(r"^ +1  0\.333 ", done.output, re.MULTILINE)
+    with pytest.raises(WiseMergeError, match="no samples of this --filter; its filters are strict, flexible"):
+        read_samples(path, filter_name="strickt")
+
+
+def test_of_several_metrics_of_lm_eval_05_one_decides(tmp_path):
+    """Those with a verdict on each completion can be meant, equal or not; one of other numbers cannot."""
+    contains = {0: [1.0, 1.0, 0.0], 1: [1.0, 0.0, 1.0]}
+    path = write(tmp_path / "samples_gsm8k_x.jsonl", rows_of_lm_eval_05(["strict"], contains=contains))
+    said = r"which several metrics have: scores_per_repeat.exact_match, scores_per_repeat.contains"
+    with pytest.raises(WiseMergeError, match=rf"--verdicts file.*{said}; name their column with --field labels=COLUMN"):
+        read_samples(path, file_verdicts=True)
+    samples = read_samples(path)
+    assert re.search(said, samples.notes[0])
+    assert judge(samples).agreement is None
+    chosen = {"fields": parse_fields(["labels=scores_per_repeat.contains"]), "file_verdicts": True}
+    assert [sum(correct) for _, _, correct in facts_of(path, **chosen)] == [2, 2]
+    path = write(tmp_path / "y.jsonl", rows_of_lm_eval_05(["strict"], closeness={0: [1, 0.5, 0.25], 1: [1, 0, 0.5]}))
+    assert [sum(correct) for _, _, correct in facts_of(path, file_verdicts=True)] == [1, 1]
+
+
+def test_filters_of_lm_eval_05_may_have_no_verdict_on_each_completion(tmp_path):
+    """A filter that keeps one answer has one score, which is not of each completion; so it was before 0.5."""
+    rows = list(rows_of_lm_eval_05(["strict", "flexible"]))
+    for row in rows[:2]:
+        del row["scores_per_repeat"]
+    path = write(tmp_path / "x.jsonl", rows)
+    with pytest.raises(WiseMergeError, match="--verdicts file needs the file's own verdicts"):
+        read_samples(path, file_verdicts=True)
+    assert [sum(correct) for _, _, correct in facts_of(path, file_verdicts=True, filter_name="flexible")] == [2, 2]
 
 
 def test_a_list_a_gzip_file_and_a_byte_order_mark_are_read(tmp_path, expected):

@@ -21,6 +21,12 @@ from wise_merge.cli.command import command, option
     help="Judge the answers, or take the verdicts that stand in the file.",
 )
 @click.option(
+    "--filter",
+    "filter_name",
+    metavar="NAME",
+    help="Of lm-eval's samples with several filters, read the rows of this one.",
+)
+@click.option(
     "--field",
     "fields",
     multiple=True,

@@ -53,7 +53,9 @@ def _value(text: str) -> Any:
 @options.tasks("Of ours, such as gsm8k_passk.")
 @click.option("--samples", type=int, metavar="K", help="Per problem; 32 unless given.")
 @click.option("--limit", type=int, metavar="N", help="Only the first N problems of each task.")
-@click.option("--method", metavar="NAME", help="wise_ft unless given; bang needs `calibration` in the file.")
+@click.option(
+    "--method", metavar="NAME", help="wise_ft unless given; uniform_soup; bang with `calibration` in the file."
+)
 @click.option("--dtype", metavar="NAME", help="To which both checkpoints are cast before they are averaged.")
 @click.option("--out-dtype", metavar="NAME", help="Of the average.")
 @click.option("--backend", metavar="NAME", help="hf (unless given) or vllm.")

@@ -43,6 +43,7 @@ class ScoreSettings:
     batch_size: int = 16
     trust_remote_code: bool = False
     steps: str | None = None
+    filter_name: str | None = None
     pool: bool = False
     min_n: int | None = None
     common: bool = False
@@ -135,7 +136,13 @@ def _benchmarks(files: Sequence[Path], settings: ScoreSettings) -> list[tuple[st
     if settings.benchmark is not None:
         return [(settings.benchmark, "as asked")] * len(files)
     fields = parse_fields(settings.fields)
-    return choose_benchmarks(files, fields=fields, file_verdicts=settings.file_verdicts, steps=settings.steps)
+    return choose_benchmarks(
+        files,
+        fields=fields,
+        file_verdicts=settings.file_verdicts,
+        steps=settings.steps,
+        filter_name=settings.filter_name,
+    )
 
 
 def _score(
@@ -150,6 +157,7 @@ def _score(
         why=why,
         file_verdicts=settings.file_verdicts,
         steps=settings.steps,
+        filter_name=settings.filter_name,
         skip_bad=settings.skip_bad,
         pool=settings.pool,
         keep_texts=keep_texts,

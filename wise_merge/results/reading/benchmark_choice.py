@@ -12,7 +12,7 @@ from wise_merge.results.reading.columns import Columns, Fields, dig, is_number
 from wise_merge.results.reading.finder import find_columns
 from wise_merge.results.reading.plan import Plan
 from wise_merge.results.reading.row_problem import golds_as_written, needed_roles, unwrapped
-from wise_merge.results.reading.rows import Row, read_rows, refuse_journal, task_of
+from wise_merge.results.reading.rows import Row, is_of_filter, read_rows, refuse_journal, task_of
 
 #: So many rows decide where the columns are.
 _FIRST = 50
@@ -23,7 +23,14 @@ _GRID = re.compile(r"[0-9.]{16}|[0-9.]{81}")
 _NUMBERS, _NOT_NUMBERS = "all golds are numbers", "not all golds are numbers"
 
 
-def plan_of(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bool, steps: str | None) -> Plan:
+def plan_of(
+    path: Path,
+    fields: Fields,
+    benchmark: str | None,
+    file_verdicts: bool,
+    steps: str | None,
+    filter_name: str | None = None,
+) -> Plan:
     """Return how a file is to be read, judged by its first rows.
 
     Args:
@@ -32,9 +39,11 @@ def plan_of(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bo
         benchmark: that the user gave; None means to be chosen by the file.
         file_verdicts: whether the verdicts of the file count.
         steps: see `Plan`.
+        filter_name: see `Plan.filter`.
     """
     refuse_journal(path)
-    first = [row for _, row in islice(read_rows(path, lambda *_: None), _FIRST)]
+    rows = (row for _, row in read_rows(path, lambda *_: None) if is_of_filter(row, filter_name))
+    first = list(islice(rows, _FIRST))
     if not first:
         raise WiseMergeError(_no_rows(path))
     try:
@@ -43,17 +52,22 @@ def plan_of(path: Path, fields: Fields, benchmark: str | None, file_verdicts: bo
         has_gold = chosen is not None and _has_gold(columns, chosen, file_verdicts)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
-    return Plan(columns, chosen, why, has_gold, file_verdicts, steps)
+    return Plan(columns, chosen, why, has_gold, file_verdicts, steps, filter=filter_name)
 
 
 def choose_benchmarks(
-    files: Sequence[Path], *, fields: Fields | None = None, file_verdicts: bool = False, steps: str | None = None
+    files: Sequence[Path],
+    *,
+    fields: Fields | None = None,
+    file_verdicts: bool = False,
+    steps: str | None = None,
+    filter_name: str | None = None,
 ) -> list[tuple[str | None, str]]:
     """Return the benchmark of each file, None if its answers are its own, and why: see `samples.read_samples`.
 
     A file whose golds are all numbers is read as math if another, with the same problems, is: so they can be compared.
     """
-    plans = [plan_of(path, fields or {}, None, file_verdicts, steps) for path in files]
+    plans = [plan_of(path, fields or {}, None, file_verdicts, steps, filter_name) for path in files]
     chosen = [(plan.benchmark.name if plan.benchmark else None, plan.why) for plan in plans]
     whys = {why for _, why in chosen}
     if not {_NUMBERS, _NOT_NUMBERS} <= whys:
@@ -75,8 +89,9 @@ def _same_problems(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
 
 def _no_rows(path: Path) -> str:
     rejected: list[tuple[str, str]] = []
-    for _ in read_rows(path, lambda *line: rejected.append(line)):
-        break
+    filters = {str(row.get("filter")): None for _, row in read_rows(path, lambda *line: rejected.append(line))}
+    if filters:
+        return f"{path} has no samples of this --filter; its filters are {', '.join(filters)}"
     if not rejected:
         return f"{path} is empty"
     place, reason = rejected[0]
@@ -89,8 +104,8 @@ def _choose(
     """Return the benchmark of a file, None if its answers are its own, and why."""
     if file_verdicts and not columns["labels"]:
         raise WiseMergeError(
-            f"--verdicts file needs the file's own verdicts (true or false); name them with --field labels=COLUMN; "
-            f"the columns are {', '.join(columns.names)}"
+            f"--verdicts file needs the file's own verdicts (true or false){columns.unfit.get('labels', '')}; "
+            f"name their column with --field labels=COLUMN; the columns are {', '.join(columns.names)}"
         )
     if not file_verdicts and not (columns["completions"] or columns["answers"]):
         raise WiseMergeError("it has neither completions nor answers to judge; --verdicts file takes its own verdicts")

@@ -79,6 +79,8 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "target": (("target",),),
 }
 ROLES = (*NAMES, "scores")
+#: Where lm-eval, from 0.5 on, has what each metric of a filter says of each completion.
+SCORES_PER_REPEAT = "scores_per_repeat"
 
 #: How the scores of a completion's steps become one score.
 STEPS: Mapping[str, Callable[[Sequence[float]], float]] = {
@@ -116,6 +118,11 @@ class Columns:
 
     def __getitem__(self, role: str) -> str | None:
         return self.roles.get(role)
+
+    @property
+    def are_verdicts_of_a_filter(self) -> bool:
+        """Whether the verdicts are those of lm-eval's metrics, of which each filter has its own."""
+        return self.lm_eval and (self["labels"] or "").startswith(f"{SCORES_PER_REPEAT}.")
 
     @property
     def own_logprob(self) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.reading.columns import NAMES, Columns, Fields, dig, is_number, is_verdict
+from wise_merge.results.reading.columns import NAMES, SCORES_PER_REPEAT, Columns, Fields, dig, is_number, is_verdict
 from wise_merge.results.reading.rows import Row
 from wise_merge.results.reading.texts import are_texts, as_texts, is_missing, is_one_message, statement
 from wise_merge.text import shortened
@@ -27,7 +27,11 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
         steps: whether a list of scores per completion is of use.
     """
     lm_eval = 2 * sum("resps" in row and isinstance(row.get("doc"), dict) for row in rows) > len(rows)
-    finder = _Finder([_with_document_columns(row) for row in rows] if lm_eval else rows, fields, lm_eval)
+    if lm_eval:
+        # Another filter may have other metrics, and of each problem the first one is taken.
+        first = next(row.get("filter") for row in rows if "resps" in row)
+        rows = [_with_document_columns(row) for row in rows if row.get("filter") == first]
+    finder = _Finder(rows, fields, lm_eval)
     roles = {
         "completions": finder.find("completions", are_texts),
         "gold": finder.find("gold", _is_gold),
@@ -117,7 +121,7 @@ class _Finder:
         if role in self.fields:
             return self.given(role)
         if self.lm_eval and role in ("answers", "labels"):
-            return None
+            return self._metric_with_verdicts() if role == "labels" else None
         for group in self._groups(role):
             called = [
                 name
@@ -139,6 +143,14 @@ class _Finder:
             if fitting:
                 return fitting[0]
         return None
+
+    def _metric_with_verdicts(self) -> str | None:
+        """Return the column of lm-eval's metric with a verdict on each completion; None unless there is exactly one."""
+        metrics = [name for name in self.names if name.startswith(f"{SCORES_PER_REPEAT}.") and self._holds(name)]
+        metrics = [name for name in metrics if name not in self.claimed and self.fits(name, _listed(is_verdict))]
+        if len(metrics) > 1:
+            self.unfit["labels"] = f", which several metrics have: {', '.join(metrics)}"
+        return metrics[0] if len(metrics) == 1 else None
 
     @staticmethod
     def _is_called(name: str, accepted: str) -> bool:
@@ -208,9 +220,12 @@ class _Finder:
 
 
 def _with_document_columns(row: Row) -> Row:
-    """Return a row of lm-eval with the columns of its document spelt out, and without its other objects."""
+    """Return a row of lm-eval with the columns of its document and of its metrics spelt out, and no other objects."""
     document = row["doc"] if isinstance(row.get("doc"), dict) else {}
     seen = {f"doc.{name}": value for name, value in document.items()}
+    metrics = row.get(SCORES_PER_REPEAT)
+    if isinstance(metrics, dict):
+        seen |= {f"{SCORES_PER_REPEAT}.{name}": value for name, value in metrics.items()}
     return seen | {name: value for name, value in row.items() if name != "doc"} | {"doc": document}
 
 

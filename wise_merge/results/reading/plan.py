@@ -21,6 +21,7 @@ class Plan:
         skip_bad: whether samples without a completion (or verdict, if the file's count) are left out.
         pool: whether a file may have several rows with samples of one problem.
         keep_texts: whether problems and completions are kept.
+        filter: of lm-eval, whose rows are read; None = of each problem those of the filter that comes first.
     """
 
     columns: Columns
@@ -32,6 +33,7 @@ class Plan:
     skip_bad: bool = False
     pool: bool = False
     keep_texts: bool = False
+    filter: str | None = None
 
     @cached_property
     def reads_completions(self) -> bool:

@@ -16,7 +16,7 @@ from wise_merge.results.reading.plan import Plan
 from wise_merge.results.reading.problem import Problem
 from wise_merge.results.reading.row_problem import gold, identity, raw_gold
 from wise_merge.results.reading.row_samples import RowSamples, samples_of
-from wise_merge.results.reading.rows import Row, read_rows
+from wise_merge.results.reading.rows import Row, is_of_filter, read_rows
 from wise_merge.results.reading.texts import statement
 from wise_merge.text import shortened
 
@@ -81,7 +81,8 @@ class Reader:
         self.collected: dict[str, Collected] = {}
         self.rejected: list[tuple[str, str]] = []
         self.missing = Missing()
-        self._filters: set[str] = set()
+        # In the order in which they come.
+        self._filters: dict[str, None] = {}
         self._statements: set[int] = set()
         self._not_verdicts = 0
         # Each answer is kept as one object, however many samples give it.
@@ -103,7 +104,9 @@ class Reader:
         """Add the samples of a row; raises a `WiseMergeError` that says what is wrong with it."""
         columns = plan.columns
         if columns.lm_eval:
-            self._filters.add(str(row.get("filter")))
+            self._filters[str(row.get("filter"))] = None
+        if not is_of_filter(row, plan.filter):
+            return
         problem_id = identity(place, row, columns)
         known = self.collected.get(problem_id)
         if known is not None and columns.per_problem and known.file == file:
@@ -127,6 +130,14 @@ class Reader:
         known.file, known.place, known.filter = file, place, str(row.get("filter"))
         known.add(self._with_one_object_per_answer(samples), keep_texts=plan.keep_texts)
         self.missing.samples.update(samples.missing)
+
+    def check_filter(self, path: Path, plan: Plan) -> None:
+        """Raise if the verdicts of several filters were met, and nothing says which are to decide."""
+        if plan.filter is None and plan.columns.are_verdicts_of_a_filter and len(self._filters) > 1:
+            raise WiseMergeError(
+                f"{path}: {plan.columns['labels']} has verdicts of {len(self._filters)} filters, which may differ: "
+                f"{', '.join(self._filters)}; say with --filter NAME which of them decides"
+            )
 
     def _new(self, problem_id: str, file: Path, place: str, row: Row, plan: Plan) -> Collected:
         column = plan.columns["problem"]
@@ -164,8 +175,16 @@ class Reader:
                 f"{entries(self._not_verdicts)} of {labels} not true or false, so not compared with our verdicts; "
                 f"if these are scores, add --field scores={labels}"
             )
+        if columns.are_verdicts_of_a_filter:
+            filter_name = plan.filter or next(iter(self._filters))
+            yield f"the file's verdicts are {columns['labels']} of the filter {filter_name}"
+        elif columns.lm_eval and "labels" in columns.unfit:
+            yield f"not compared with the file's verdicts{columns.unfit['labels']}; --field labels=COLUMN names one"
         if len(self._filters) > 1:
-            yield f"the file has {len(self._filters)} filters; each problem is taken once, from all its responses"
+            taken = "each problem is taken once, from all its responses"
+            if plan.filter is not None:
+                taken = f"the rows of {plan.filter} are read (--filter)"
+            yield f"the file has {len(self._filters)} filters; {taken}"
         column, rows = columns["problem"], len(self.collected)
         one_each = all(problem.n == 1 for problem in self.collected.values())
         if column and columns["id"] and one_each and 2 * len(self._statements) <= rows:

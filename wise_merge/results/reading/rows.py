@@ -70,6 +70,11 @@ def sample_files(path: Path) -> list[Path]:
     return [file for _, file in newest.values()]
 
 
+def is_of_filter(row: Row, name: str | None) -> bool:
+    """Return whether a row is of the filter of lm-eval with this name; None is any, and rows without one are of all."""
+    return name is None or str(row.get("filter", name)) == name
+
+
 def refuse_journal(path: Path) -> None:
     """Raise, with the way to its samples, if a file is one of a journal's."""
     start = b""

@@ -26,6 +26,7 @@ def read_samples(
     why: str = "as asked",
     file_verdicts: bool = False,
     steps: str | None = None,
+    filter_name: str | None = None,
     skip_bad: bool = False,
     pool: bool = False,
     keep_texts: bool = False,
@@ -41,6 +42,7 @@ def read_samples(
         why: a benchmark that is given was chosen.
         file_verdicts: take the verdicts of the file; then it needs no gold.
         steps: which of `columns.STEPS` makes one score of a list per completion; None leaves such scores out.
+        filter_name: the filter of lm-eval whose rows are read; None = of each problem those of the first one.
         skip_bad: leave out samples without a completion (or verdict, if the file's decide); else they are wrong.
         pool: the samples of all rows with one id are those of one problem, also within a file.
         keep_texts: keep problems and completions.
@@ -48,7 +50,7 @@ def read_samples(
     """
 
     def plan_for(file: Path, name: str | None) -> Plan:
-        plan = plan_of(file, fields or {}, name, file_verdicts, steps)
+        plan = plan_of(file, fields or {}, name, file_verdicts, steps, filter_name)
         return dataclasses.replace(plan, skip_bad=skip_bad, pool=pool, keep_texts=keep_texts)
 
     plan = plan_for(path, benchmark)
@@ -65,6 +67,8 @@ def read_samples(
                 f"the other {', '.join(_held(plan.columns))}, and the tasks must be the same"
             )
         reader.read(further, other, progress=progress, prefix=further.name)
+    if file_verdicts:
+        reader.check_filter(path, plan)
     if not reader.collected and not reader.rejected:
         raise WiseMergeError(f"{path}: no sample has a {'verdict' if file_verdicts else 'completion'}, so none is left")
     if not reader.collected:
