@@ -62,9 +62,9 @@ def best(
     constraints.
     """
     from wise_merge.cli.merge import merge
-    from wise_merge.search.best.pipeline import Settings, choose_best
+    from wise_merge.search.best.pipeline import BestSettings, choose_best
 
-    settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
+    settings = BestSettings(objective, subject_to, tasks, reference_temperature, seed)
     recipe = choose_best(results, settings, write=out, json_file=json_file, say=click.echo)
     if recipe is None:
         raise SystemExit(1)

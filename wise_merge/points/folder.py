@@ -15,7 +15,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome, from_json, to_json
-from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
 
 #: Version of the files' format; files of another version are refused.
 FORMAT = 1
@@ -100,7 +100,7 @@ def write_plan(results: Results) -> None:
     )
 
 
-def checkpoint_as_json(checkpoint: Checkpoint) -> dict[str, Any]:
+def checkpoint_as_json(checkpoint: PointCheckpoint) -> dict[str, Any]:
     """Return a checkpoint in JSON's types; its temperature is called balance there, as from the first version on."""
     return {
         "name": checkpoint.name,
@@ -110,12 +110,12 @@ def checkpoint_as_json(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _checkpoint(found: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(found: Mapping[str, Any]) -> PointCheckpoint:
     """Return the checkpoint that `checkpoint_as_json` has written."""
-    return Checkpoint(found["name"], found["step"], found["digest"], found.get("balance", 1.0))
+    return PointCheckpoint(found["name"], found["step"], found["digest"], found.get("balance", 1.0))
 
 
-def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any]:
+def point_as_json(point: Point, keys: Mapping[PointCheckpoint, Any]) -> dict[str, Any]:
     """Return a point in JSON's types, with what `keys` has in the place of each checkpoint."""
     if point.alpha is not None:
         place: dict[str, Any] = {"early": keys[point.early], "late": keys[point.late]}
@@ -127,7 +127,7 @@ def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any
     return {**place, "method": point.method, **coordinates, **rest}
 
 
-def _point(found: Mapping[str, Any], checkpoints: Mapping[str, Checkpoint]) -> Point:
+def _point(found: Mapping[str, Any], checkpoints: Mapping[str, PointCheckpoint]) -> Point:
     """Return the point that `point_as_json` has written."""
     rest = {key: found[key] for key in ("temperature", "dtype", "out_dtype")}
     if "alpha" in found:

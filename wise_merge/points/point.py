@@ -14,7 +14,7 @@ from wise_merge.recipes.models import Ingredients
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PointCheckpoint:
     """One of the checkpoints of a point.
 
     Attributes:
@@ -58,7 +58,7 @@ class Point:
         out_dtype: of the merge, None = `dtype`.
     """
 
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[PointCheckpoint, ...]
     method: str
     coordinates: tuple[Coordinate, ...]
     temperature: float
@@ -66,12 +66,12 @@ class Point:
     out_dtype: str | None = None
 
     @property
-    def early(self) -> Checkpoint:
+    def early(self) -> PointCheckpoint:
         """The first checkpoint."""
         return self.checkpoints[0]
 
     @property
-    def late(self) -> Checkpoint:
+    def late(self) -> PointCheckpoint:
         """The last checkpoint."""
         return self.checkpoints[-1]
 
@@ -192,8 +192,8 @@ class Point:
 
 
 def on_line(
-    early: Checkpoint,
-    late: Checkpoint,
+    early: PointCheckpoint,
+    late: PointCheckpoint,
     method: str,
     alpha: float,
     temperature: float,

@@ -16,13 +16,13 @@ from wise_merge.estimators.bias_variance import variance_interval
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.outcome import Outcome
-from wise_merge.points.point import Checkpoint, Coordinate, Point
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint
 from wise_merge.results.metrics import check_k, metrics
 from wise_merge.results.names import cut
 from wise_merge.results.summary import Curve, Summary, summarize
 
 #: What the points of a group share: checkpoints, method and dtypes.
-_Key = tuple[tuple[Checkpoint, ...], str, str | None, str | None]
+_Key = tuple[tuple[PointCheckpoint, ...], str, str | None, str | None]
 #: Longest name in legends, in characters.
 _LONGEST = 36
 #: A curve has every k up to the first number and, beyond it, the second number of values per doubling.

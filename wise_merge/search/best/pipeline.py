@@ -25,7 +25,7 @@ from wise_merge.text import bar, hint, printable
 
 
 @dataclass(frozen=True)
-class Settings:
+class BestSettings:
     """What the command line says: see `wise-merge best --help`."""
 
     objective: str
@@ -37,7 +37,7 @@ class Settings:
 
 def choose_best(
     folder: Path,
-    settings: Settings,
+    settings: BestSettings,
     *,
     write: Path | None = None,
     json_file: Path | None = None,

@@ -8,7 +8,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
 from wise_merge.recipes.reading import FLOATING_DTYPES
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
 
 #: What the sweep sets itself within these mappings, and by which of its own keys.
 _ELSEWHERE = (
@@ -18,7 +18,7 @@ _ELSEWHERE = (
 )
 
 
-def check(settings: Settings) -> None:
+def check(settings: SweepSettings) -> None:
     """Raise a `WiseMergeError` for the first thing that cannot be meant."""
     if settings.run is None and (settings.early is None or not settings.late):
         raise WiseMergeError(
@@ -36,7 +36,7 @@ def check(settings: Settings) -> None:
     _check_calibration(settings)
 
 
-def _check_method(settings: Settings) -> None:
+def _check_method(settings: SweepSettings) -> None:
     if settings.method not in METHODS:
         raise WiseMergeError(f"method must be {_one_of(METHODS)}; got {settings.method!r}")
     method = METHODS[settings.method]
@@ -48,7 +48,7 @@ def _check_method(settings: Settings) -> None:
         raise WiseMergeError(f"alphas is for methods of an early and a late checkpoint; {method.name} has none")
 
 
-def _check_grid(settings: Settings) -> None:
+def _check_grid(settings: SweepSettings) -> None:
     for alpha in settings.alphas:
         check_alpha(alpha)
     if not settings.temperatures:
@@ -67,7 +67,7 @@ def _check_grid(settings: Settings) -> None:
         raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
 
 
-def _check_engine(settings: Settings) -> None:
+def _check_engine(settings: SweepSettings) -> None:
     if settings.seed >= 1 << 32:
         raise WiseMergeError(f"seed must be less than 2^32, which engines and numpy take; got {settings.seed}")
     if settings.backend not in ("hf", "vllm"):
@@ -85,7 +85,7 @@ def _check_engine(settings: Settings) -> None:
         raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
 
 
-def _check_calibration(settings: Settings) -> None:
+def _check_calibration(settings: SweepSettings) -> None:
     if METHODS[settings.method].parameter("temperature") is None:
         if settings.calibration:
             raise WiseMergeError(

@@ -8,8 +8,8 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal.contents import holds_samples
 from wise_merge.points.folder import Results, holds_outcomes, read_plan
-from wise_merge.points.point import Checkpoint, Point
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.search.sweep.settings import SweepSettings
 
 #: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
 _MAY_CHANGE = {
@@ -18,7 +18,7 @@ _MAY_CHANGE = {
 }
 
 
-def read_earlier(settings: Settings, out: Path) -> Results | None:
+def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
     """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
 
     A sweep that ended before its first sample, such as for lack of data, leaves nothing that another one must match.
@@ -45,12 +45,12 @@ def read_earlier(settings: Settings, out: Path) -> Results | None:
     return found
 
 
-def fixed(settings: Settings) -> dict[str, Any]:
+def fixed(settings: SweepSettings) -> dict[str, Any]:
     """Return the settings that are the same for all points of a folder of results."""
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
 
 
-def _check_settings(before: Results, settings: Settings, out: Path) -> None:
+def _check_settings(before: Results, settings: SweepSettings, out: Path) -> None:
     """Raise a `WiseMergeError` for results of a sweep with other settings."""
     changed = [
         f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
@@ -63,7 +63,7 @@ def _check_settings(before: Results, settings: Settings, out: Path) -> None:
         )
 
 
-def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -> list[PointCheckpoint]:
     """Return the early checkpoint (the first) and the late ones, each as the results know it.
 
     Raises a `WiseMergeError` if one that the results know is another now: its files, its name or its temperature.
@@ -96,7 +96,7 @@ def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> lis
     return found
 
 
-def together(before: Results | None, settings: Settings, points: tuple[Point, ...], out: Path) -> Results:
+def together(before: Results | None, settings: SweepSettings, points: tuple[Point, ...], out: Path) -> Results:
     """Return all points that were ever asked for in the folder, these first."""
     if before is None:
         return Results(out, fixed(settings), settings.samples, settings.tasks, points)

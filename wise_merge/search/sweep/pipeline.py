@@ -13,7 +13,7 @@ from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.search.sweep import rounds, table
 from wise_merge.search.sweep.plan import Plan, make_plan
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.search.sweep.worker import Order, Worker
 from wise_merge.tasks.requests import check_names
 from wise_merge.text import bar
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 Sample = Callable[[Sequence[Point], int], Iterable[list[Outcome]]]
 
 
-def run_sweep(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
+def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
     """Sample every point of a sweep that is not in the folder of results yet.
 
     Args:
@@ -139,7 +139,7 @@ def _kept(plan: Plan, point: Point, n: int) -> list[Outcome] | None:
     return found
 
 
-def _to_stop(settings: Settings, found: Mapping[Point, list[Outcome]], n: int) -> dict[Point, str]:
+def _to_stop(settings: SweepSettings, found: Mapping[Point, list[Outcome]], n: int) -> dict[Point, str]:
     standings = {
         point: rounds.standing([_correct(outcome, n) for outcome in outcomes], n) for point, outcomes in found.items()
     }

@@ -84,7 +84,7 @@ _NotNegative = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
-class Settings:
+class SweepSettings:
     """A sweep as the user wants it; the names are the keys of the YAML file.
 
     Attributes:
@@ -152,4 +152,4 @@ class Settings:
     gpus: float | None = None
 
 
-KEYS = tuple(one.name for one in fields(Settings))
+KEYS = tuple(one.name for one in fields(SweepSettings))
