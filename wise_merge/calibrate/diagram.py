@@ -9,8 +9,8 @@ from wise_merge.calibrate.result import Calibrated, Quality
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.calibration import BINS
 from wise_merge.figures.drawing import COLOURS, INK, drawing_style, encoded, frame
-from wise_merge.results.export import write_whole
 from wise_merge.results.names import cut
+from wise_merge.results.whole_file import write_whole
 
 SUFFIXES = (".png", ".svg", ".pdf")
 #: Bins with fewer tokens are drawn as marks and not connected, as they are mostly noise.

@@ -1,8 +1,5 @@
 """The order of work of `wise-merge fit temperature`: tokenize, read with each checkpoint, fit, print, draw, write."""
 
-import dataclasses
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,7 @@ from wise_merge.checkpoints.final_norms import folds
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_document, write_whole
 from wise_merge.text import bar, printable_lines
 from wise_merge.verifiers.models import ModelOptions, longest_sequence
 
@@ -80,8 +77,7 @@ def fit_temperatures(
     ]
     say(printable_lines(table(data, found)))
     if json_file is not None:
-        content = {"wise_merge": __version__, "data": data, "early": found[0], "late": found[1]}
-        write_whole(json_file, json.dumps(_plain(content), indent=1, allow_nan=False).encode())
+        write_document(json_file, {"wise_merge": __version__, "data": data, "early": found[0], "late": found[1]})
     if figure is not None:
         diagram.draw(found, figure)
     if out is not None and settings.alpha is not None:
@@ -206,14 +202,3 @@ def _common_dtype(configs: Sequence[Any]) -> str | None:
     """Return the dtype that both checkpoints are stored in, None if they differ or do not say."""
     names = {str(getattr(config, "dtype", None)).removeprefix("torch.") for config in configs}
     return names.pop() if len(names) == 1 and names != {"None"} else None
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON has it: NaN, which JSON lacks, as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

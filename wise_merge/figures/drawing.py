@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 
 # Okabe and Ito's palette without its yellow, which is too pale for lines on white. Colour-blind readers can
 # distinguish its colours, and markers and dashes differ as well.

@@ -20,7 +20,7 @@ from wise_merge.publish.merged import ROLES, Merged, read_merged
 from wise_merge.publish.parents import inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
 from wise_merge.publish.whole import check_whole
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, size, table
 
 Say = Callable[[str], object]

@@ -10,7 +10,7 @@ from wise_merge.report.figures import draw
 from wise_merge.report.numbers import Numbers, numbers_of
 from wise_merge.report.page import page
 from wise_merge.report.texts import Texts, texts_of
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, counted, size
 
 
