@@ -8,11 +8,11 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Outcome, Point, Results, read_results
+from wise_merge.points.summary import summary_of
 from wise_merge.publish.merged import Merged, same_recipe
 from wise_merge.recipes.models import ingredients
 from wise_merge.recipes.reading import load_yaml
-from wise_merge.results.metrics import check_k, metrics
-from wise_merge.results.summary import Summary, summarize
+from wise_merge.results.summary import Summary
 
 #: The roles, in the order in which they are shown.
 SHOWN = ("early", "this model", "late")
@@ -109,10 +109,10 @@ def evidence_of(
         raise WiseMergeError(f"the sweep of {folder} has not sampled {mine[0].title} yet; run it again, it goes on")
     first = _temperature(sampled, temperature, chosen)
     seen = {id(outcome): outcome for _, outcome in wanted}
-    figures = {id(outcome): _figures(outcome) for outcome in watch(list(seen.values()))}
+    summaries = {id(outcome): summary_of(outcome) for outcome in watch(list(seen.values()))}
     tasks, unsampled = [], []
     for task in results.tasks:
-        rows = [Row(role, outcome, figures[id(outcome)]) for role, outcome in wanted if outcome.task == task]
+        rows = [Row(role, outcome, summaries[id(outcome)]) for role, outcome in wanted if outcome.task == task]
         # A temperature at which this model was not sampled says nothing of it.
         rows = [row for row in rows if row.temperature in sampled]
         rows.sort(key=lambda row: (row.temperature, SHOWN.index(row.role)))
@@ -153,13 +153,6 @@ def _points(results: Results, merged: Merged, role: str) -> list[Point]:
     if role == "this model":
         return mine
     return [point for point in results.points if point.reference == role and point.checkpoints == mine[0].checkpoints]
-
-
-def _figures(outcome: Outcome) -> Summary:
-    facts = outcome.facts()
-    reported = check_k(facts, None)
-    found, notes = metrics(facts, reported)
-    return summarize(facts, found, reported, notes=notes)
 
 
 def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.figures.drawing import COLOURS
-from wise_merge.report.figures import ALPHA_COLOURS
+from wise_merge.report.looks import ALPHA_COLOURS
 from wise_merge.report.numbers import Numbers
 from wise_merge.report.texts import ProblemTexts, Texts
 
