@@ -93,9 +93,9 @@ def hint(name: object, known: Iterable[str], otherwise: str | None = None) -> st
     'there are alpha, dtype'
     """
     known = list(known)
-    found = near(name, known)
-    if found:
-        return f"did you mean {found[0]}?"
+    likely = near(name, known)
+    if likely:
+        return f"did you mean {likely[0]}?"
     return f"there are {', '.join(known)}" if otherwise is None else otherwise
 
 

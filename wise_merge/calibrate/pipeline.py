@@ -71,20 +71,22 @@ def fit_temperatures(
         for config in configs:
             folds(config.to_dict())
     data, sequences = _sequences(checkpoints, configs, settings)
-    found = [
+    calibrated = [
         _calibrate(role, checkpoint, sequences, data, options)
         for role, checkpoint in zip(ROLES, checkpoints, strict=True)
     ]
-    say(printable_lines(table(data, found)))
+    say(printable_lines(table(data, calibrated)))
     if json_file is not None:
-        write_document(json_file, {"wise_merge": __version__, "data": data, "early": found[0], "late": found[1]})
+        write_document(
+            json_file, {"wise_merge": __version__, "data": data, "early": calibrated[0], "late": calibrated[1]}
+        )
     if figure is not None:
-        diagram.draw(found, figure)
+        diagram.draw(calibrated, figure)
     if out is not None and settings.alpha is not None:
-        write_whole(out, recipe(data, found, settings.alpha, _common_dtype(configs)).encode())
+        write_whole(out, recipe(data, calibrated, settings.alpha, _common_dtype(configs)).encode())
         cache = " --lora-merge-cache CACHE" if any(checkpoint.adapter for checkpoint in checkpoints) else ""
         say(printable_lines(f"\nmergekit-yaml {out} OUT{cache}"))
-    return found
+    return calibrated
 
 
 def _check_settings(settings: FitSettings, outputs: Mapping[str, Path | None]) -> None:

@@ -10,10 +10,10 @@ from wise_merge.cli.command import command
 
 
 def _sources(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    found = dict(entry.partition("=")[::2] for entry in value)
-    if len(found) != len(value):
+    sources = dict(entry.partition("=")[::2] for entry in value)
+    if len(sources) != len(value):
         raise click.BadParameter("name early and late once each", context, parameter)
-    return found
+    return sources
 
 
 def _facts(function: Callable[..., None]) -> Callable[..., None]:

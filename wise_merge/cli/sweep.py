@@ -27,10 +27,10 @@ def _arguments(_: click.Context, option: click.Parameter, text: str | None) -> d
 
 def _all_arguments(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
     """Return one mapping of all that were given, as lm-eval merges them; None if none was."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for text in texts:
-        found |= _arguments(context, option, text) or {}
-    return found if texts else None
+        merged |= _arguments(context, option, text) or {}
+    return merged if texts else None
 
 
 def _value(text: str) -> Any:

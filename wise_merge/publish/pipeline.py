@@ -177,8 +177,8 @@ def _earlier_sources(out: Path) -> dict[str, str]:
     if not (out / RESULTS).is_file():
         return {}
     models = read_json(out / RESULTS).get("models")
-    found = models if isinstance(models, dict) else {}
-    return {role: found[role] for role in ROLES if isinstance(found.get(role), str) and is_hub_id(found[role])}
+    named = models if isinstance(models, dict) else {}
+    return {role: named[role] for role in ROLES if isinstance(named.get(role), str) and is_hub_id(named[role])}
 
 
 def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy: Privacy) -> dict[str, bytes] | None:
@@ -217,13 +217,13 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
     runs = read_runs(evidence.journal).runs
     files = {}
     for task, run in evidence.runs.items():
-        wanted = tuple(kept for kept in runs if kept.fingerprint == run)
-        if not wanted:
+        chosen = tuple(kept for kept in runs if kept.fingerprint == run)
+        if not chosen:
             raise WiseMergeError(
                 f"{evidence.journal} no longer holds the samples of {task}; leave out --include-samples"
             )
         with tempfile.TemporaryDirectory() as folder:
-            exported = export(Runs(wanted, {}), Path(folder))[0]
+            exported = export(Runs(chosen, {}), Path(folder))[0]
             text = exported.path.read_text(encoding="utf-8")
         files[f"samples/{task}.jsonl"] = privacy.text(text).encode()
     return files

@@ -73,13 +73,13 @@ def _check_complete(folder: Path, config: Mapping[str, Any]) -> None:
         model = transformers.AutoModelForCausalLM
     try:
         with _quiet():
-            _, found = model.from_pretrained(
+            _, loading = model.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, device_map="meta", output_loading_info=True
             )
     except Exception as error:  # whatever a broken config raises
         reason = _reason(error)
         raise WiseMergeError(f"{folder} does not load with transformers: {reason}") from error
-    missing = sorted(name for name in found["missing_keys"] if not COMPUTED.search(name))
+    missing = sorted(name for name in loading["missing_keys"] if not COMPUTED.search(name))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WiseMergeError(

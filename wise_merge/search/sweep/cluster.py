@@ -156,9 +156,9 @@ class Cluster:
         import ray
 
         return sum(
-            int(min(_ratio(found.get("CPU", 0), self._cores), _ratio(found.get("GPU", 0), self._gpus)))
+            int(min(_ratio(resources.get("CPU", 0), self._cores), _ratio(resources.get("GPU", 0), self._gpus)))
             for node in ray.nodes()
-            if node["Alive"] and (found := node["Resources"])
+            if node["Alive"] and (resources := node["Resources"])
         )
 
 

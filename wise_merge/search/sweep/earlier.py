@@ -28,8 +28,8 @@ def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir():
         raise WiseMergeError(f"--out {out}: {there} is a file; name a folder for the results")
-    found = read_plan(out)
-    if found is None and out.is_dir():
+    before = read_plan(out)
+    if before is None and out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
         # The journal describes its samples by itself; outcomes are described by sweep.json alone.
         if {"points", "journal"} <= names:
@@ -39,10 +39,10 @@ def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
             )
         if names - {"journal"}:
             raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
-    if found is None or not (holds_outcomes(out) or holds_samples(found.journal)):
+    if before is None or not (holds_outcomes(out) or holds_samples(before.journal)):
         return None
-    _check_settings(found, settings, out)
-    return found
+    _check_settings(before, settings, out)
+    return before
 
 
 def fixed(settings: SweepSettings) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -
     if before is None or not before.points:
         return list(checkpoints)
     others = {one.name: one for point in before.points for one in point.checkpoints[1:]}
-    found = []
+    known = []
     for number, now in enumerate(checkpoints):
         role = "late" if number else "early"
         then = others.get(now.name, now) if number else before.points[0].early
@@ -92,8 +92,8 @@ def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -
                 "for the results"
             )
         # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
-        found.append(then)
-    return found
+        known.append(then)
+    return known
 
 
 def together(before: Results | None, settings: SweepSettings, points: tuple[Point, ...], out: Path) -> Results:

@@ -44,15 +44,15 @@ def free_in_groups(groups: Path, own: Path) -> int | None:
         named = {kind: path for _, kind, path in (line.split(":", 2) for line in own.read_text().splitlines())}
     except (OSError, ValueError):
         named = {}
-    found = []
+    left = []
     for root, path, names in (
         (groups, named.get("", ""), ("memory.max", "memory.current", "")),
         (groups / "memory", named.get("memory", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")),
     ):
         # In a container the path may be that of the host, with the group mounted at the root: skip missing folders.
         group = root / path.strip("/")
-        found += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
-    return min((free for free in found if free is not None), default=None)
+        left += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
+    return min((free for free in left if free is not None), default=None)
 
 
 def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:

@@ -94,8 +94,8 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
-    found = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
-    points = _points(settings, as_earlier(before, found))
+    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
+    points = _points(settings, as_earlier(before, checkpoints))
     return Plan(
         settings,
         folders,
@@ -116,8 +116,8 @@ def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
         return settings.early, settings.late
     if settings.late:
         raise WiseMergeError("late and run are both there; run takes every late checkpoint of a folder: leave one out")
-    found = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
-    whole = [one for one in found if not one.final] if len(found) > 2 else found
+    unbroken = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
+    whole = [one for one in unbroken if not one.final] if len(unbroken) > 2 else unbroken
     if settings.early is None:
         if len(whole) < 2:
             there = "1 whole checkpoint" if len(whole) == 1 else "no whole checkpoint"
@@ -157,8 +157,8 @@ def _check_tokenizer(settings: SweepSettings, folders: Mapping[str, Path]) -> No
     early, *lates = folders
     if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
         return
-    found = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
-    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={found}")
+    other = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
+    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={other}")
 
 
 def _check_heads(folders: Mapping[str, Path]) -> None:
@@ -177,10 +177,10 @@ def _compare(early: Path, late: Path) -> list[str]:
     """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
     try:
         check_same_model(early, late)
-        found = [*pair_warnings(early, late), *compare_tokens(early, late)]
+        warnings = [*pair_warnings(early, late), *compare_tokens(early, late)]
     except WiseMergeError as error:
         raise WiseMergeError(str(error).replace(REMEDY, _REMEDY)) from error
-    return [warning.replace(REMEDY, _REMEDY) for warning in found]
+    return [warning.replace(REMEDY, _REMEDY) for warning in warnings]
 
 
 def _first_of_each_set(points: Sequence[Point]) -> list[Point]:

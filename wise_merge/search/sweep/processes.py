@@ -51,7 +51,7 @@ class Processes:
     def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
         """Yield what came of n samples per problem at each point, in the order in which it is found."""
         waiting = deque(points)
-        found: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
         while len(self._running) < min(len(points), self._order.settings.processes):
             self._running.append(self._start())
 
@@ -62,14 +62,14 @@ class Processes:
                         point = waiting.popleft()
                     except IndexError:  # another one was faster
                         return
-                    found.put(_ask(process, (point, n)))
+                    answers.put(_ask(process, (point, n)))
             except BaseException as error:
-                found.put(error)
+                answers.put(error)
 
         for process in self._running:
             threading.Thread(target=feed, args=(process,), daemon=True).start()
         for _ in points:
-            outcomes = found.get()
+            outcomes = answers.get()
             if isinstance(outcomes, BaseException):
                 raise outcomes
             yield outcomes

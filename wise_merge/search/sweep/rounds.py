@@ -39,12 +39,12 @@ def sizes(samples: int, *, adaptive: bool) -> list[int]:
     """Return how many samples per problem a point has after each round: 4, 8, 16, ... and K, or K at once."""
     if not adaptive:
         return [samples]
-    found = []
+    after_rounds = []
     n = _FIRST
     while n < samples:
-        found.append(n)
+        after_rounds.append(n)
         n *= 2
-    return [*found, samples]
+    return [*after_rounds, samples]
 
 
 def standing(correct: Sequence[np.ndarray], n: int) -> Standing:

@@ -38,9 +38,9 @@ def _plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
     key = info.field_name
     if not isinstance(value, Mapping):
         raise WiseMergeError(f"{key} must be a mapping; got {value!r}")
-    found = {_folder(name) if key == "calibration" and isinstance(name, str) else name: value[name] for name in value}
+    mapping = {_folder(name) if key == "calibration" and isinstance(name, str) else name: value[name] for name in value}
     try:
-        same = json.loads(json.dumps(found, allow_nan=False)) == found
+        same = json.loads(json.dumps(mapping, allow_nan=False)) == mapping
     except (TypeError, ValueError):
         same = False
     if not same:
@@ -48,23 +48,23 @@ def _plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
             f"{key} must map texts to texts, numbers, true, false, null, lists and mappings; got {value!r}: put other "
             "keys and values in quotes"
         )
-    return found
+    return mapping
 
 
 def numbers(key: str, value: Any) -> tuple[float, ...]:
     """Return the numbers of "FIRST:LAST:STEP", "A,B,..." or a list, ascending and each once; 0.1:0.9:0.1 are nine."""
     try:
         if isinstance(value, str):
-            found = parse_numbers(value)
+            parsed = parse_numbers(value)
         else:
             listed = value if isinstance(value, Sequence) else [value]
             if any(isinstance(one, bool) for one in listed):
                 raise ValueError
-            found = tuple(number for one in listed for number in parse_numbers(str(one)))
+            parsed = tuple(number for one in listed for number in parse_numbers(str(one)))
     except ValueError:
         example = "0:1:0.125 or [0.3, 0.5]" if key == "alphas" else "[0.7, 1.0] or 1.0"
         raise WiseMergeError(f"{key} must be numbers, such as {example}; got {value!r}") from None
-    return tuple(sorted({float(one) for one in found}))
+    return tuple(sorted({float(one) for one in parsed}))
 
 
 def _template(value: Any) -> bool | str:

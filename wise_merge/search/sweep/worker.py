@@ -84,8 +84,8 @@ class Worker:
             write_outcome(self._order.out, outcome)
         return outcomes
 
-    def _outcome(self, point: Point, task: TaskRequests, found: list[Completion], n: int, run: str) -> Outcome:
-        of_problem = [found[start : start + n] for start in range(0, len(found), n)]
+    def _outcome(self, point: Point, task: TaskRequests, completions: list[Completion], n: int, run: str) -> Outcome:
+        of_problem = [completions[start : start + n] for start in range(0, len(completions), n)]
         judged = task.judge(of_problem, processes=self._order.processes)
         problems = [
             outcome_of_problem(str(instance.doc_id), problem_id(str(instance.args[0])), gold, texts, verdicts)
