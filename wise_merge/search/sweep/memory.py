@@ -68,27 +68,27 @@ def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:
     return max(0, most - taken + files)
 
 
-def running_bytes(averaged: int, dtype: str | None, loaded: str | None) -> int:
+def running_bytes(merged: int, dtype: str | None, loaded: str | None) -> int:
     """Return the bytes of the running model.
 
     Args:
-        averaged: bytes of an average.
-        dtype: of the average, None = several.
-        loaded: that the engine was told to load; None or "auto" = that of the average.
+        merged: bytes of a merge.
+        dtype: of the merge, None = several.
+        loaded: what `model_args` has the engine load; None or "auto" = that of the merge.
     """
     if loaded not in _BYTES or dtype not in _BYTES:
-        return averaged
-    return averaged * _BYTES[loaded] // _BYTES[dtype]
+        return merged
+    return merged * _BYTES[loaded] // _BYTES[dtype]
 
 
 def check_memory(
     model_bytes: int, checkpoint_bytes: Sequence[int], dtype: str | None, *, free: int, in_memory: bool
 ) -> str | None:
-    """Return a warning where the checkpoints are read from disk for every alpha, None where all fits.
+    """Return a warning where the checkpoints are read from disk again for every point, None where all fits.
 
     Args:
         model_bytes: of the running model.
-        checkpoint_bytes: of the files of early and late, which are mapped.
+        checkpoint_bytes: of the files that are mapped for one point.
         dtype: of the running model.
         free: bytes that may be taken.
         in_memory: whether the running model lies in this memory, rather than in that of a GPU.

@@ -44,9 +44,9 @@ class Plan:
     Attributes:
         settings: of the user.
         folders: name of a checkpoint -> where it lies.
-        points: by late checkpoint, alpha and temperature; those of one model follow each other.
-        model_bytes: of one model as it is averaged.
-        dtype: of the average, which the engine loads unless it is told otherwise; None = several.
+        points: by late checkpoint, alpha and temperature, or by model and temperature; those of one model in a row.
+        model_bytes: of one model as it is merged.
+        dtype: of the merge, which the engine loads unless `model_args` names another; None = several.
         warnings: what is odd, a sentence each.
         results: the folder to write to, with all points that were ever asked for there.
     """

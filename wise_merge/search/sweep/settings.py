@@ -88,18 +88,18 @@ class SweepSettings:
     """A sweep as the user wants it; the names are the keys of the YAML file.
 
     Attributes:
-        early: the early checkpoint; None = the first one of `run`.
-        late: the late ones, each against the early one; empty = all others of `run`.
+        early: the early checkpoint, or the first of a soup; None = the first one of `run`.
+        late: the late ones, each against the early one, or the others of a soup; empty = all others of `run`.
         run: folder of a training run, None where `early` and `late` are named.
-        alphas: ascending, without the two ends, which are always sampled.
+        alphas: ascending, without the two ends, which are always sampled; empty for methods that have none.
         temperatures: of sampling, ascending.
         tasks: of lm-eval, ours.
         samples: K, per problem.
         limit: only the first so many problems of each task.
         method: a name in `wise_merge.methods`.
-        calibration: of `bang`: checkpoint, as named in `early` and `late` -> temperature to fold into it.
-        dtype: to which both checkpoints are cast before they are averaged.
-        out_dtype: of the average.
+        calibration: of methods that have temperatures: checkpoint, as named in `early` and `late` -> its own.
+        dtype: to which the checkpoints are cast before they are merged.
+        out_dtype: of the merge.
         backend: "hf" or "vllm".
         model_args: of that model of lm-eval.
         batch_size: the most samples that are drawn together, None = the model's own choice.
