@@ -1,7 +1,6 @@
-"""How the package speaks to people: tables, sizes, names that are nearly right, text safe to print, the bar.
+"""Text for people: tables, sizes, corrections of misspelt names, text safe to print, the progress bar.
 
-What it says is made where the facts are; this is about how a line looks. Knows nothing of this package and loads
-nothing heavy.
+The sentences themselves are made where the facts are. Imports nothing of this package, and nothing heavy.
 """
 
 import difflib

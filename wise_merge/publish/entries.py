@@ -161,7 +161,7 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
 
 
 def _interval(estimate: Estimate) -> dict[str, Any]:
-    """Return the interval of a figure; nothing of a single problem, from which nothing is known of others."""
+    """Return the interval of a figure; empty for a single problem, which has none."""
     if math.isnan(estimate.low):
         return {}
     return {"interval": [round(estimate.low, 4), round(estimate.high, 4)], "level": LEVEL}
@@ -189,7 +189,7 @@ def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy)
 
 
 def published_settings(evidence: Evidence, privacy: Privacy) -> dict[str, Any]:
-    """Return the settings of sampling, with no path in them and nothing that opens a door."""
+    """Return the settings of sampling, without paths, tokens and passwords."""
     settings = {key: evidence.settings.get(key) for key in _SAMPLING}
     arguments = evidence.settings.get("model_args") or {}
     settings["model_args"] = {key: value for key, value in arguments.items() if not _SECRET.search(key)}

@@ -116,10 +116,10 @@ def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
         path = place / "README.md"
         if path.is_file():
             try:
-                card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+                own = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
             except (OSError, ValueError, yaml.YAMLError) as error:
                 return {}, f"{path} cannot be read ({first_line(error)})"
-            return card.data.to_dict(), None
+            return own.data.to_dict(), None
     return {}, "it has no card"
 
 

@@ -28,7 +28,7 @@ class Processes:
     """Samples points with several engines; a context manager, at the end of which they are gone."""
 
     def __init__(self, order: Order, early: str) -> None:
-        """Take note of what engines must know; none is started yet."""
+        """Keep what engines must know; none is started yet."""
         count = order.settings.processes
         cores = os.cpu_count() or 1
         self._order = replace(order, processes=max(1, cores // count), shows=False)
@@ -60,7 +60,7 @@ class Processes:
                 while waiting:
                     try:
                         point = waiting.popleft()
-                    except IndexError:  # another one was faster
+                    except IndexError:  # another thread took the last point
                         return
                     answers.put(_ask(process, (point, n)))
             except BaseException as error:
