@@ -174,7 +174,7 @@ def _ratio(there: float, needed: float) -> float:
 
 
 class Engine:
-    """An actor of Ray: a worker that is loaded with its first point, so that errors of loading are those of the point."""
+    """An actor of Ray: a worker, loaded with its first point so that errors of loading come as those of a point."""
 
     def __init__(self, order: tuple[Order, str, str]) -> None:
         """Keep the order, the early checkpoint and the folder in which the command was typed."""
