@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.figures.drawing import DASHES, INK, add_legend, drawing_style, make_panels, save
+from wise_merge.figures.drawing import DASHES, INK, add_legend, draw_histogram, drawing_style, make_panels, save
 from wise_merge.report.looks import (
     LINE,
     OVER_PROBLEMS,
@@ -114,14 +114,8 @@ def _banded(points: Sequence[PointNumbers]) -> dict[str, str]:
 def _histograms(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
     path = [point for point in points if point.group == max(point.group for point in points)]
     figure, panels = make_panels(len(path), sharey=True, width=3.4, height=2.9)
-    bins = len(path[0].histogram)
     for panel, point in zip(panels, path, strict=True):
-        lefts = [index / bins for index in range(bins)]
-        colour = colour_of(point)
-        panel.bar(lefts, point.histogram, width=1 / bins, align="edge", color=colour, edgecolor="white", linewidth=1)
-        panel.set_xlim(0, 1)
-        # 0 and 1 without decimals, so that the labels of neighbouring panels do not touch.
-        panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        draw_histogram(panel, point.histogram, colour_of(point))
         panel.set_title(f"{point.label}, n = {n_text(point)}")
     panels[0].set_ylabel("problems")
     figure.supxlabel("share of samples that are correct", fontsize=10)
