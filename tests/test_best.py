@@ -15,13 +15,13 @@ from support.points import problem
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, Coordinate, Outcome, Point, Results, on_line
+from wise_merge.points import Coordinate, Outcome, Point, PointCheckpoint, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
-from wise_merge.search.best.pipeline import Settings, choose_best
+from wise_merge.search.best.pipeline import BestSettings, choose_best
 
-EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "e" * 32)
-LATE = Checkpoint("runs/sft/checkpoint-800", 800, "a" * 32)
-SECOND = Checkpoint("runs/sft/checkpoint-400", 400, "b" * 32)
+EARLY = PointCheckpoint("runs/sft/checkpoint-25", 25, "e" * 32)
+LATE = PointCheckpoint("runs/sft/checkpoint-800", 800, "a" * 32)
+SECOND = PointCheckpoint("runs/sft/checkpoint-400", 400, "b" * 32)
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -81,7 +81,7 @@ def said(done):
 def found(folder, objective, *, tmp_path, **settings):
     """What the command finds, from its JSON."""
     file = tmp_path / "found.json"
-    choose_best(folder, Settings(objective, **settings), json_file=file, say=lambda _: None)
+    choose_best(folder, BestSettings(objective, **settings), json_file=file, say=lambda _: None)
     return json.loads(file.read_text())
 
 
@@ -433,7 +433,8 @@ def test_bang_and_dtypes_reach_the_recipe(tmp_path):
 def test_the_recipe_merges_with_mergekit_and_at_once(tiny_run, tmp_path, console_script):
     """`mergekit-yaml` on what is written and `--merge` give the same weights: alpha of the way from early to late."""
     early, late = (
-        Checkpoint(str(tiny_run / name), step, name * 4) for name, step in (("checkpoint-1", 1), ("checkpoint-2", 2))
+        PointCheckpoint(str(tiny_run / name), step, name * 4)
+        for name, step in (("checkpoint-1", 1), ("checkpoint-2", 2))
     )
     points = [on_line(early, late, "wise_ft", alpha, 1.0) for alpha in ALPHAS]
     leave(tmp_path / "results", points, [sampled(one, middle_is_best(one)) for one in points])

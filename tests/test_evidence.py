@@ -11,13 +11,13 @@ import yaml
 from support.points import EARLY, LATE, TASK, grid, leave, merged_of, of_verdicts, outcome
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Checkpoint, on_line
+from wise_merge.points import PointCheckpoint, on_line
 from wise_merge.publish.evidence import SHOWN, evidence_of
 from wise_merge.results.metrics import metrics
 from wise_merge.results.summary import summarize
-from wise_merge.search.best.pipeline import Settings, choose_best
+from wise_merge.search.best.pipeline import BestSettings, choose_best
 
-SECOND = Checkpoint("sft/checkpoint-400", 400, "b" * 32)
+SECOND = PointCheckpoint("sft/checkpoint-400", 400, "b" * 32)
 
 
 def changed(point, **change):
@@ -263,7 +263,7 @@ def chosen(tmp_path):
         outcomes.append(of_verdicts(point, [[drawn.random() < rate for _ in range(4)] for _ in range(40)]))
     leave(tmp_path, points, outcomes)
     objective = "0.5*pass@1 + 0.5*pass@4"
-    choose_best(tmp_path, Settings(objective, subject_to=("pass@4 >= late",)), say=lambda _: None)
+    choose_best(tmp_path, BestSettings(objective, subject_to=("pass@4 >= late",)), say=lambda _: None)
     return tmp_path
 
 

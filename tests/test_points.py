@@ -12,7 +12,7 @@ from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import Journal, Run, Sample, problem_id, read_runs
 from wise_merge.journal.export import export
-from wise_merge.points import Checkpoint, Outcome, Results, on_line, read_results
+from wise_merge.points import Outcome, PointCheckpoint, Results, on_line, read_results
 from wise_merge.points.folder import read_outcome, read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import outcome_of_problem
 from wise_merge.recipes.parameters import check_settings
@@ -22,9 +22,9 @@ from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.verdicts import judge
 from wise_merge.tasks.completion import Completion
 
-EARLY = Checkpoint("run/checkpoint-100", 100, "e" * 32)
-LATE = Checkpoint("run/checkpoint-800", 800, "a" * 32)
-OTHER = Checkpoint("run/checkpoint-900", 900, "b" * 32)
+EARLY = PointCheckpoint("run/checkpoint-100", 100, "e" * 32)
+LATE = PointCheckpoint("run/checkpoint-800", 800, "a" * 32)
+OTHER = PointCheckpoint("run/checkpoint-900", 900, "b" * 32)
 MIDDLE = on_line(EARLY, LATE, "wise_ft", 0.5, 1.0)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from conftest import run_script
 from hub.sent import contents as contents_of_requests
 from hub.sent import leaks
@@ -24,6 +25,8 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save_file
 from support import forked
 from support.checkpoints import make_checkpoint
+
+from wise_merge.cli import main
 
 TOKEN = "hf_secret_of_anna"
 SWEEP = {
@@ -97,6 +100,28 @@ def push(place, hub, tmp_path):
     def run(*arguments, repository="anna/model", **environment):
         environment = {**hub.environment(tmp_path / "home"), **environment}
         return wise_merge("push", "out", repository, *arguments, cwd=place, **environment)
+
+    return run
+
+
+@pytest.fixture
+def refused(swept, tmp_path, monkeypatch):
+    """Pushes `out` in this process and returns what `click` has of a command that must not come to sending anything.
+
+    The client's settings are read when it is imported, so that they are set in its module; it is logged in as Anna
+    unless a test says otherwise.
+    """
+
+    def run(*arguments, hub=None, cwd=swept, token=TOKEN):
+        if hub is not None:
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+            monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+        monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.chdir(cwd)
+        done = CliRunner().invoke(main, ["push", "out", *arguments])
+        return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
     return run
 
@@ -216,9 +241,9 @@ def test_a_finished_push_sends_nothing_twice(pushed):
 
 
 @pytest.mark.parametrize("option", [SOURCES[:2], SOURCES[-2:], ("--temperature", "1")], ids=lambda option: option[0])
-def test_a_card_that_is_sent_as_it_is_cannot_be_asked_for_otherwise(option, pushed):
+def test_a_card_that_is_sent_as_it_is_cannot_be_asked_for_otherwise(option, pushed, refused):
     """Without results, a card with evidence is not written anew."""
-    done = wise_merge("push", "out", "anna/model", *option, cwd=pushed.place, **pushed.environment)
+    done = refused("anna/model", *option, hub=pushed.hub, cwd=pushed.place)
     assert one_line(done).endswith(
         "the card in out has evidence and is sent as it is; give --results too, for a card with other --source, "
         "--license or --temperature"
@@ -264,7 +289,11 @@ def test_samples_leave_only_if_asked_for(push, place, hub):
     (place / "samples.jsonl").write_bytes(files["samples/countdown_passk.jsonl"])
     scored = wise_merge("score", "samples.jsonl", "--json", "scored.json", cwd=place)
     assert scored.returncode == 0, scored.stderr
-    assert "needs --results" in one_line(push("--include-samples"))
+
+
+def test_samples_are_those_of_a_sweep(refused):
+    """Without the folder of one there are none to send."""
+    assert "needs --results" in one_line(refused("anna/model", "--include-samples"))
 
 
 def test_a_branch_is_made_for_a_revision(push, hub):
@@ -323,23 +352,28 @@ def test_a_model_that_is_not_whole_is_not_sent(damage, words, push, place, hub):
 
 
 @pytest.mark.parametrize(
-    ("environment", "repository", "words"),
+    ("token", "repository", "words"),
     [
-        ({"HF_TOKEN": "hf_wrong"}, "anna/model", "does not know this token (401)"),
-        ({}, "bob/model", "may not write to bob/model (403"),
-        ({}, "model", "give the repository as USER/NAME"),
-        ({}, "anna/mo del", "is no name of a repository"),
-        ({"HF_HUB_OFFLINE": "1"}, "anna/model", "HF_HUB_OFFLINE is set"),
-        ({"HF_TOKEN": ""}, "anna/model", "not logged in"),
+        ("hf_wrong", "anna/model", "does not know this token (401)"),
+        (TOKEN, "bob/model", "may not write to bob/model (403"),
+        (TOKEN, "model", "give the repository as USER/NAME"),
+        (TOKEN, "anna/mo del", "is no name of a repository"),
+        ("", "anna/model", "not logged in"),
     ],
 )
-def test_who_may_not_push_is_told_why_in_one_line(environment, repository, words, push, hub):
+def test_who_may_not_push_is_told_why_in_one_line(token, repository, words, refused, hub, place):
     """Nothing was sent, and the token stands in no output."""
-    done = push(*SOURCES, repository=repository, **environment)
+    done = refused(repository, *SOURCES, hub=hub, cwd=place, token=token)
     assert words in one_line(done)
     assert not hub.sent("preupload|commit|xorbs|shards")
     assert TOKEN not in done.stdout + done.stderr
     assert "hf_wrong" not in done.stdout + done.stderr
+
+
+def test_nothing_is_sent_offline(refused):
+    """As these tests are themselves; one line says so."""
+    assert constants.HF_HUB_OFFLINE
+    assert "HF_HUB_OFFLINE is set" in one_line(refused("anna/model", *SOURCES))
 
 
 @pytest.mark.parametrize(

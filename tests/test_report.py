@@ -15,8 +15,8 @@ from support.reports import make_results, make_soup
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.bias_variance import bias_and_variance
+from wise_merge.report.computing import numbers_of
 from wise_merge.report.figures import draw
-from wise_merge.report.numbers import numbers_of
 from wise_merge.report.page import page
 from wise_merge.report.texts import texts_of
 

@@ -8,7 +8,7 @@ from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.numbers import parse_numbers
 from wise_merge.search.sweep.reading import read_settings
-from wise_merge.search.sweep.settings import KEYS, Settings, numbers
+from wise_merge.search.sweep.settings import KEYS, SweepSettings, numbers
 from wise_merge.tasks.requests import check_names
 
 #: A sweep that can be read, of checkpoints that nobody looks for here.
@@ -36,7 +36,7 @@ def test_a_file_is_read_as_it_stands(tmp_path):
     """Numbers are ascending, each there once, and without the ends, which are always sampled; the rest has defaults."""
     path = write(tmp_path, late=["runs/two/", "runs/three"], alphas=[1, 0.7, 0.3, 0.30, 0], temperatures=0.8, samples=4)
     settings = read_settings(path, {})
-    assert settings == Settings(
+    assert settings == SweepSettings(
         early="runs/one",
         late=("runs/two", "runs/three"),
         alphas=(0.3, 0.7),

@@ -1,3 +1,3 @@
-"""WiSE-FT and BANG merges for mergekit, Pass@K tasks for lm-eval."""
+"""WiSE-FT, BANG and uniform soups for mergekit, Pass@K tasks for lm-eval."""
 
 __version__ = "0.1.0"

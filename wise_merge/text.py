@@ -1,7 +1,6 @@
-"""How the package speaks to people: tables, sizes, names that are nearly right, text safe to print, the bar.
+"""Text for people: tables, sizes, corrections of misspelt names, text safe to print, the progress bar.
 
-What it says is made where the facts are; this is about how a line looks. Knows nothing of this package and loads
-nothing heavy.
+The sentences themselves are made where the facts are. Imports nothing of this package, and nothing heavy.
 """
 
 import difflib
@@ -67,6 +66,16 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def enumeration(names: Iterable[str], conjunction: str) -> str:
+    """Return names as a sentence lists them; there is at least one.
+
+    >>> enumeration(["wise_ft", "bang", "uniform_soup"], "or")
+    'wise_ft, bang or uniform_soup'
+    """
+    *most, last = names
+    return f"{', '.join(most)} {conjunction} {last}" if most else last
+
+
 def near(name: object, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
     """Return the known names that one may stand for, the likeliest first; empty if none is like it.
 
@@ -93,9 +102,9 @@ def hint(name: object, known: Iterable[str], otherwise: str | None = None) -> st
     'there are alpha, dtype'
     """
     known = list(known)
-    found = near(name, known)
-    if found:
-        return f"did you mean {found[0]}?"
+    likely = near(name, known)
+    if likely:
+        return f"did you mean {likely[0]}?"
     return f"there are {', '.join(known)}" if otherwise is None else otherwise
 
 

@@ -3,16 +3,16 @@
 import random
 from pathlib import Path
 
-from wise_merge.points import Checkpoint, Outcome, ProblemOutcome, Results, on_line
+from wise_merge.points import Outcome, PointCheckpoint, ProblemOutcome, Results, on_line
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.publish.merged import Merged
 from wise_merge.recipes.models import ingredients
 
 TASK = "countdown_passk"
 
-EARLY = Checkpoint("sft/checkpoint-25", 25, "e" * 32)
+EARLY = PointCheckpoint("sft/checkpoint-25", 25, "e" * 32)
 
-LATE = Checkpoint("sft/checkpoint-800", 800, "a" * 32)
+LATE = PointCheckpoint("sft/checkpoint-800", 800, "a" * 32)
 
 
 def grid(*lates, alphas=(0.0, 0.5, 1.0), temperatures=(1.0,), method="wise_ft", early=EARLY, **dtypes):

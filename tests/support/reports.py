@@ -10,14 +10,14 @@ from wise_merge.journal.journal import Journal
 from wise_merge.journal.records import Run, Sample, problem_id
 from wise_merge.points.folder import Results, read_results, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome, outcome_of_problem
-from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
 from wise_merge.tasks.completion import Completion
 
-EARLY = Checkpoint("runs/sft/checkpoint-25", 25, "0" * 32)
+EARLY = PointCheckpoint("runs/sft/checkpoint-25", 25, "0" * 32)
 
 
 def late(step, name=None):
-    return Checkpoint(name or f"runs/sft/checkpoint-{step}", step, f"{step:032x}")
+    return PointCheckpoint(name or f"runs/sft/checkpoint-{step}", step, f"{step:032x}")
 
 
 def skills(alpha, problems, late_step, temperature):
@@ -87,7 +87,7 @@ def make_results(
 def make_soup(folder, *, steps=(25, 400, 800), temperatures=(1.0,), problems=6, n=4):
     """Write the results of a sweep without an alpha: three checkpoints and their mean."""
     names = ("one", "two", "three")
-    checkpoints = tuple(Checkpoint(f"runs/{name}", step, name) for name, step in zip(names, steps, strict=True))
+    checkpoints = tuple(PointCheckpoint(f"runs/{name}", step, name) for name, step in zip(names, steps, strict=True))
     points = [
         Point(
             checkpoints, "uniform_soup", tuple(Coordinate("weight", w, i) for i, w in enumerate(weights)), temperature

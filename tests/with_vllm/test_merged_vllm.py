@@ -78,7 +78,7 @@ class Run:
 
     def become(self, recipe, late=None):
         folders = [self.folders[0], late or self.folders[1]]
-        self.model.replace_weights(folders, TWO, recipe, "a merge", json.dumps(recipe))
+        self.model.replace_weights(folders, TWO, recipe, f"alpha {recipe['parameters']['alpha']}", json.dumps(recipe))
 
     def answers(self, recipe):
         self.become(recipe)
@@ -251,7 +251,7 @@ def test_the_journal_tells_averages_apart_and_finds_them_again(untied, tmp_path,
     assert texts[0] == texts[2] != texts[1]
     assert runs[0] == runs[2] != runs[1]
     identity = model._identity()
-    assert identity["name"] == "sft/checkpoint-2, alpha 0.2"
+    assert identity["name"] == "alpha 0.2"
     assert identity["weights"] == json.dumps(wise_ft(0.2))
 
 

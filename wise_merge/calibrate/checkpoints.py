@@ -1,4 +1,4 @@
-"""A checkpoint by the name that mergekit gives it, and its model ready to read: full, or a LoRA adapter on its base."""
+"""Where the files of a checkpoint are, and its model, loaded: a full model, or a LoRA adapter added to its base."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from wise_merge.verifiers.models import ModelOptions
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model on disk or on the Hub.
+class ModelFolders:
+    """The folders of a checkpoint's files: of a full model, or of a LoRA adapter and its base.
 
     Attributes:
         name: as mergekit takes it, `MODEL` or `BASE+ADAPTER`.
@@ -25,13 +25,13 @@ class Checkpoint:
     adapter: Path | None
 
 
-def find_checkpoint(role: str, argument: str, tell: Callable[[str], object]) -> Checkpoint:
-    """Return the checkpoint that a command line names: a folder, a Hub id, BASE+ADAPTER, or an adapter alone.
+def find_checkpoint(role: str, argument: str, warn: Callable[[str], object]) -> ModelFolders:
+    """Return where the checkpoint is that a command line names: a folder, a Hub id, BASE+ADAPTER, or an adapter alone.
 
     Args:
         role: early or late, for messages.
         argument: of the command line.
-        tell: see `wise_merge.checkpoints.places.folder_of`.
+        warn: is given a line where the Hub does not answer and its cache is used.
     """
     from wise_merge.checkpoints.adapters import check_adapter, read_adapter
     from wise_merge.checkpoints.places import folder_of
@@ -45,21 +45,21 @@ def find_checkpoint(role: str, argument: str, tell: Callable[[str], object]) -> 
     if not adapter:
         if plus:
             raise WiseMergeError(f"{argument!r} ends in +; name an adapter after it, as in BASE+ADAPTER")
-        return Checkpoint(base, folder_of(role, base, tell), None)
-    whole = folder_of(role, base, tell)
+        return ModelFolders(base, folder_of(role, base, warn), None)
+    whole = folder_of(role, base, warn)
     # PEFT ignores weights that fit nothing, so the adapter of another model would give a wrong model silently.
     check_adapter(read_adapter(Path(adapter)), base, whole)
-    return Checkpoint(f"{base}+{adapter}", whole, Path(adapter))
+    return ModelFolders(f"{base}+{adapter}", whole, Path(adapter))
 
 
-def load_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
+def load_config(checkpoint: ModelFolders, *, trust_remote_code: bool) -> Any:
     """Return the configuration of transformers."""
     from transformers import AutoConfig
 
     return models.load(AutoConfig.from_pretrained, str(checkpoint.base), trust_remote_code=trust_remote_code)
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
+def load_tokenizer(checkpoint: ModelFolders, *, trust_remote_code: bool) -> Any:
     """Return the tokenizer: that beside the adapter if there is one, else the base model's."""
     from transformers import AutoTokenizer
 
@@ -69,7 +69,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
     return models.load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
 
 
-def load_model(checkpoint: Checkpoint, place: ModelOptions) -> Any:
+def load_model(checkpoint: ModelFolders, options: ModelOptions) -> Any:
     """Return the model for inference, an adapter added to its base as mergekit adds it."""
     from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar, enable_progress_bar
@@ -77,7 +77,7 @@ def load_model(checkpoint: Checkpoint, place: ModelOptions) -> Any:
     # Only the progress bar of the forward pass is shown.
     disable_progress_bar()
     try:
-        model = models.load_weights(AutoModelForCausalLM.from_pretrained, str(checkpoint.base), place)
+        model = models.load_weights(AutoModelForCausalLM.from_pretrained, str(checkpoint.base), options)
     finally:
         enable_progress_bar()
     if checkpoint.adapter is None:

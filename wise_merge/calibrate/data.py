@@ -69,14 +69,14 @@ def task_examples(
     """Return the problems of a task of lm-eval with their gold solutions, see `gold_solutions`."""
     from wise_merge.tasks.gold import gold_solutions, parse_metadata
 
-    found = gold_solutions(name, metadata=parse_metadata(metadata), num_fewshot=num_fewshot, limit=limit)
+    solutions = gold_solutions(name, metadata=parse_metadata(metadata), num_fewshot=num_fewshot, limit=limit)
     return [
         Example(
             f"{name}, {gold.place}",
             [{"role": "user", "content": gold.prompt}] if gold.chat else gold.prompt,
             [{"role": "assistant", "content": gold.solution}] if gold.chat else gold.solution,
         )
-        for gold in found
+        for gold in solutions
     ]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from wise_merge.calibrate.result import Calibrated, Quality
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.calibration import BINS
-from wise_merge.figures.drawing import COLOURS, INK, drawing_style, encoded, frame
-from wise_merge.results.export import write_whole
+from wise_merge.figures.drawing import COLOURS, INK, drawing_style, encoded, frame, mark_shares
 from wise_merge.results.names import cut
+from wise_merge.results.whole_file import write_whole
 
 SUFFIXES = (".png", ".svg", ".pdf")
 #: Bins with fewer tokens are drawn as marks and not connected, as they are mostly noise.
@@ -64,8 +64,7 @@ def _figure(calibrated: Sequence[Calibrated]) -> Any:
         lower.set_xlabel("confidence: probability of the likeliest token")
     for panel in panels.ravel():
         frame(panel)
-        # Short ends: those of neighbouring panels would touch.
-        panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        mark_shares(panel)
     panels[0, 0].set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy: how often that token came")
     panels[1, 0].set(ylabel="share of tokens", yscale="log")
     panels[1, 0].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")

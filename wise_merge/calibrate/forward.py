@@ -39,32 +39,32 @@ def read(
     Raises:
         WiseMergeError: naming the sequence, for logits that are not finite.
     """
-    found: list[Tokens | None] = [None] * len(sequences)
+    by_sequence: list[Tokens | None] = [None] * len(sequences)
     # No attention mask: padding is on the right, where no token of a causal model sees it.
     everything = batches([sequence.ids for sequence in sequences], size=batch_size, padding=0, device=model.device)
     head: Any = None
     for number, batch in enumerate(everything):
         rows = [sequences[row] for row in batch.rows]
         # The position before a token is the one that predicts it.
-        wanted = torch.zeros_like(batch.mask, dtype=torch.bool)
+        predicting = torch.zeros_like(batch.mask, dtype=torch.bool)
         for i, row in enumerate(rows):
-            wanted[i, row.first - 1 : len(row.ids) - 1] = True
-        targets = batch.ids.roll(-1, dims=1)[wanted]
+            predicting[i, row.first - 1 : len(row.ids) - 1] = True
+        targets = batch.ids.roll(-1, dims=1)[predicting]
         parts, start = [], 0
         with torch.inference_mode():
             if number == 0:
                 head = _plain_head(model, batch.ids[:1, :_TRIED])
-            for logits in _logits(model, head, batch.ids, wanted, logits_at_once):
+            for logits in _logits(model, head, batch.ids, predicting, logits_at_once):
                 parts.append(tokens_of(logits, targets[start : start + len(logits)].to(logits.device)))
                 start += len(logits)
         tokens, start = concatenate(parts), 0
         for place, row in zip(batch.rows, rows, strict=True):
             stop = start + len(row.ids) - row.first
-            found[place] = one = select(tokens, slice(start, stop))
+            by_sequence[place] = one = select(tokens, slice(start, stop))
             _check(one, row)
             start = stop
         progress(start)
-    return [tokens for tokens in found if tokens is not None]
+    return [tokens for tokens in by_sequence if tokens is not None]
 
 
 def _plain_head(model: Any, ids: Tensor) -> Any:
@@ -86,19 +86,19 @@ def _plain_head(model: Any, ids: Tensor) -> Any:
     return head if same else None
 
 
-def _logits(model: Any, head: Any, ids: Tensor, wanted: Tensor, at_once: int) -> Iterator[Tensor]:
+def _logits(model: Any, head: Any, ids: Tensor, predicting: Tensor, at_once: int) -> Iterator[Tensor]:
     """Yield the logits at the wanted positions, row by row, as (tokens, vocabulary) blocks.
 
     A block holds `at_once` numbers if the head can be called by itself, otherwise the completion of one sequence.
     """
     if head is not None:
-        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[wanted]
+        hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[predicting]
         vocabulary = head(hidden[:1]).shape[-1]
         for block in hidden.split(max(at_once // vocabulary, 1)):
             yield head(block)
         return
     kept = "logits_to_keep" in inspect.signature(model.forward).parameters
-    for row, mask in zip(ids, wanted, strict=True):
+    for row, mask in zip(ids, predicting, strict=True):
         positions = mask.nonzero()[:, 0]
         read = row[None, : int(positions[-1]) + 1]
         if kept:

@@ -1,8 +1,5 @@
 """The order of work of `wise-merge fit temperature`: tokenize, read with each checkpoint, fit, print, draw, write."""
 
-import dataclasses
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.calibrate import diagram
-from wise_merge.calibrate.checkpoints import Checkpoint, find_checkpoint, load_config, load_model, load_tokenizer
+from wise_merge.calibrate.checkpoints import ModelFolders, find_checkpoint, load_config, load_model, load_tokenizer
 from wise_merge.calibrate.data import Encoded, Example, encode, read_examples, task_examples
 from wise_merge.calibrate.result import Calibrated, Data, calibrate
 from wise_merge.calibrate.table import recipe, table
@@ -18,7 +15,7 @@ from wise_merge.checkpoints.final_norms import folds
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_document, write_whole
 from wise_merge.text import bar, printable_lines
 from wise_merge.verifiers.models import ModelOptions, longest_sequence
 
@@ -27,7 +24,7 @@ ROLES = ("early", "late")
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """What the command line says: see `wise-merge fit temperature --help`."""
 
     data: Path | None = None
@@ -45,7 +42,7 @@ class Settings:
 def fit_temperatures(
     early: str,
     late: str,
-    settings: Settings,
+    settings: FitSettings,
     *,
     out: Path | None = None,
     figure: Path | None = None,
@@ -66,7 +63,7 @@ def fit_temperatures(
         warn: is given what is odd about where the checkpoints come from.
     """
     _check_settings(settings, {"--out": out, "--figure": figure, "--json": json_file})
-    place = ModelOptions(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
+    options = ModelOptions(settings.device, settings.dtype, settings.batch_size, settings.trust_remote_code)
     checkpoints = [find_checkpoint(role, name, warn) for role, name in zip(ROLES, (early, late), strict=True)]
     configs = [load_config(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
     if out is not None:
@@ -74,24 +71,25 @@ def fit_temperatures(
         for config in configs:
             folds(config.to_dict())
     data, sequences = _sequences(checkpoints, configs, settings)
-    found = [
-        _calibrate(role, checkpoint, sequences, data, place)
+    calibrated = [
+        _calibrate(role, checkpoint, sequences, data, options)
         for role, checkpoint in zip(ROLES, checkpoints, strict=True)
     ]
-    say(printable_lines(table(data, found)))
+    say(printable_lines(table(data, calibrated)))
     if json_file is not None:
-        content = {"wise_merge": __version__, "data": data, "early": found[0], "late": found[1]}
-        write_whole(json_file, json.dumps(_plain(content), indent=1, allow_nan=False).encode())
+        write_document(
+            json_file, {"wise_merge": __version__, "data": data, "early": calibrated[0], "late": calibrated[1]}
+        )
     if figure is not None:
-        diagram.draw(found, figure)
+        diagram.draw(calibrated, figure)
     if out is not None and settings.alpha is not None:
-        write_whole(out, recipe(data, found, settings.alpha, _common_dtype(configs)).encode())
+        write_whole(out, recipe(data, calibrated, settings.alpha, _common_dtype(configs)).encode())
         cache = " --lora-merge-cache CACHE" if any(checkpoint.adapter for checkpoint in checkpoints) else ""
         say(printable_lines(f"\nmergekit-yaml {out} OUT{cache}"))
-    return found
+    return calibrated
 
 
-def _check_settings(settings: Settings, outputs: Mapping[str, Path | None]) -> None:
+def _check_settings(settings: FitSettings, outputs: Mapping[str, Path | None]) -> None:
     """Refuse, before the long work, what would fail or destroy something after it."""
     if (settings.data is None) == (settings.task is None):
         raise WiseMergeError("give either --data, a file of prompts and completions, or --task, a task of lm-eval")
@@ -131,7 +129,7 @@ def _check_device(name: str) -> None:
 
 
 def _sequences(
-    checkpoints: Sequence[Checkpoint], configs: Sequence[Any], settings: Settings
+    checkpoints: Sequence[ModelFolders], configs: Sequence[Any], settings: FitSettings
 ) -> tuple[Data, list[Encoded]]:
     """Return the tokens that both checkpoints read, and what is to be said about them."""
     tokenizers = [load_tokenizer(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
@@ -158,7 +156,7 @@ def _sequences(
     return Data(source, len(kept), tokens, len(encoded) - len(kept), longest), kept
 
 
-def _encode_for_both(example: Example, checkpoints: Sequence[Checkpoint], tokenizers: Sequence[Any]) -> Encoded:
+def _encode_for_both(example: Example, checkpoints: Sequence[ModelFolders], tokenizers: Sequence[Any]) -> Encoded:
     by_early, by_late = (encode(tokenizer, example) for tokenizer in tokenizers)
     if by_early != by_late:
         raise WiseMergeError(
@@ -168,7 +166,9 @@ def _encode_for_both(example: Example, checkpoints: Sequence[Checkpoint], tokeni
     return by_early
 
 
-def _check_vocabulary(sequences: Sequence[Encoded], checkpoints: Sequence[Checkpoint], configs: Sequence[Any]) -> None:
+def _check_vocabulary(
+    sequences: Sequence[Encoded], checkpoints: Sequence[ModelFolders], configs: Sequence[Any]
+) -> None:
     for checkpoint, config in zip(checkpoints, configs, strict=True):
         size = config.get_text_config().vocab_size
         for sequence in sequences:
@@ -180,20 +180,20 @@ def _check_vocabulary(sequences: Sequence[Encoded], checkpoints: Sequence[Checkp
 
 
 def _calibrate(
-    role: str, checkpoint: Checkpoint, sequences: Sequence[Encoded], data: Data, place: ModelOptions
+    role: str, checkpoint: ModelFolders, sequences: Sequence[Encoded], data: Data, options: ModelOptions
 ) -> Calibrated:
     import torch
 
     from wise_merge.calibrate.forward import read
 
     try:
-        model = load_model(checkpoint, place)
+        model = load_model(checkpoint, options)
         with bar(total=data.tokens, what=role, unit="token", scaled=True) as shown, fitting(model):
-            tokens = read(model, sequences, batch_size=place.batch_size, progress=shown.update)
+            tokens = read(model, sequences, batch_size=options.batch_size, progress=shown.update)
     except torch.OutOfMemoryError as error:
         raise WiseMergeError(
-            f"{checkpoint.name} does not fit into the memory of {place.device or 'the GPU'} with --batch-size "
-            f"{place.batch_size}; choose a smaller one, --dtype bfloat16 or --device cpu"
+            f"{checkpoint.name} does not fit into the memory of {options.device or 'the GPU'} with --batch-size "
+            f"{options.batch_size}; choose a smaller one, --dtype bfloat16 or --device cpu"
         ) from error
     except WiseMergeError as error:
         raise WiseMergeError(f"{role} checkpoint {checkpoint.name}: {error}") from error
@@ -204,14 +204,3 @@ def _common_dtype(configs: Sequence[Any]) -> str | None:
     """Return the dtype that both checkpoints are stored in, None if they differ or do not say."""
     names = {str(getattr(config, "dtype", None)).removeprefix("torch.") for config in configs}
     return names.pop() if len(names) == 1 and names != {"None"} else None
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON has it: NaN, which JSON lacks, as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

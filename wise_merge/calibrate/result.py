@@ -1,4 +1,4 @@
-"""What was found about each checkpoint: the one shape in which it reaches table, picture and files."""
+"""The calibration of each checkpoint, as table, diagram and files show it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

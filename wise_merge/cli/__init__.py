@@ -1,4 +1,4 @@
-"""The command `wise-merge`. Wires things together and speaks to people; computes nothing.
+"""The command `wise-merge`: parses the command line, calls one function, prints; computes nothing.
 
 One file per command, or per pair of them that shares its options; `sections.py` has the list that `wise-merge --help`
 shows. Each file imports `click` alone until its command is called.

@@ -57,14 +57,14 @@ def best(
 
     RESULTS is the folder of `wise-merge sweep`. The other half of the problems, which
     had no part in the choice, says what it is worth: its value with an interval, and
-    paired tests against early and late, at the same temperature and at their own best
-    one. Leaves the recipe for mergekit. The exit code is 1 if no point meets the
-    constraints.
+    paired tests against each of its checkpoints, at the same temperature and at their
+    own best one. Leaves the recipe for mergekit. The exit code is 1 if no point meets
+    the constraints.
     """
     from wise_merge.cli.merge import merge
-    from wise_merge.search.best.pipeline import Settings, choose_best
+    from wise_merge.search.best.pipeline import BestSettings, choose_best
 
-    settings = Settings(objective, subject_to, tasks, reference_temperature, seed)
+    settings = BestSettings(objective, subject_to, tasks, reference_temperature, seed)
     recipe = choose_best(results, settings, write=out, json_file=json_file, say=click.echo)
     if recipe is None:
         raise SystemExit(1)

@@ -36,14 +36,14 @@ def checkpoints(run: Path, out: Path | None, early: str | None, late: str | None
 
     if out is None and (early, late, alpha) != (None, None, None):
         raise click.UsageError("--early, --late and --alpha are for the file that --out names")
-    found = find_checkpoints(run)
-    click.echo(printable_lines(table(found)))
-    for checkpoint in found:
+    listed = find_checkpoints(run)
+    click.echo(printable_lines(table(listed)))
+    for checkpoint in listed:
         if checkpoint.problem is not None:
             click.echo(f"broken: {printable(checkpoint.problem)}", err=True)
     if out is None:
         return
-    first, last = choose(found, early, late)
+    first, last = choose(listed, early, late)
     text = recipe(first, last, 0.5 if alpha is None else alpha)
     try:
         with out.open("x", encoding="utf-8") as file:

@@ -17,7 +17,7 @@ class Command(click.Command):
     """Shows a `WiseMergeError` as one line, and Ctrl-C; any other exception is a bug and keeps its traceback."""
 
     def __init__(self, *arguments: Any, interrupted: str = "", **settings: Any) -> None:
-        """Take note of what Ctrl-C leaves and what to do then, with names of parameters in braces."""
+        """Keep what is said of Ctrl-C: what it leaves and what to do then, with names of parameters in braces."""
         super().__init__(*arguments, **settings)
         self._interrupted = interrupted
 
@@ -38,7 +38,7 @@ class Option(click.Option):
     """An option that answers to its former spellings too, which no help and no message shows."""
 
     def __init__(self, *arguments: Any, former: Sequence[str] = (), **settings: Any) -> None:
-        """Take note of the former spellings, such as `--write`."""
+        """Keep the former spellings, such as `--write`."""
         super().__init__(*arguments, **settings)
         self.former = tuple(former)
 

@@ -10,10 +10,10 @@ from wise_merge.cli.command import command
 
 
 def _sources(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    found = dict(entry.partition("=")[::2] for entry in value)
-    if len(found) != len(value):
+    sources = dict(entry.partition("=")[::2] for entry in value)
+    if len(sources) != len(value):
         raise click.BadParameter("name early and late once each", context, parameter)
-    return found
+    return sources
 
 
 def _facts(function: Callable[..., None]) -> Callable[..., None]:
@@ -62,9 +62,9 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
     checkpoints, with n, K, temperature and interval. What you have written between
     the two marked lines of an earlier card is kept.
     """
-    from wise_merge.publish.pipeline import Settings, write_card
+    from wise_merge.publish.pipeline import PublishSettings, write_card
 
-    write_card(out, name, Settings(**facts), say=click.echo, warn=_warn)
+    write_card(out, name, PublishSettings(**facts), say=click.echo, warn=_warn)
 
 
 @command("push", interrupted="type the same command again: what has arrived at the Hub is not sent again")
@@ -98,9 +98,9 @@ def push(
     HF_TOKEN. An interrupted push goes on where it stopped when it is run again.
     """
     from wise_merge.publish.hub import Target
-    from wise_merge.publish.pipeline import Settings
+    from wise_merge.publish.pipeline import PublishSettings
     from wise_merge.publish.pipeline import push as publish
 
-    settings = Settings(include_samples=include_samples, **facts)
+    settings = PublishSettings(include_samples=include_samples, **facts)
     target = Target(repository, private=private, revision=revision)
     publish(out, target, settings, dry_run=dry_run, say=click.echo, warn=_warn)

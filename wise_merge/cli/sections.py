@@ -33,9 +33,9 @@ FORMER = {"calibrate": temperature.temperature}
 @click.group(cls=Sections, sections=SECTIONS, former=FORMER, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="wise-merge")
 def main() -> None:
-    """WiSE-FT and BANG merges for mergekit, Pass@K tasks for lm-eval.
+    """WiSE-FT, BANG and uniform soups for mergekit, Pass@K tasks for lm-eval.
 
     Merging and sampling are done by the tools you know: `mergekit-yaml` with
-    `merge_method: wise_ft`, and `lm_eval --tasks gsm8k_passk`. These commands
-    stand around them.
+    `merge_method: wise_ft`, `bang` or `uniform_soup`, and `lm_eval --tasks
+    gsm8k_passk`. These commands stand around them.
     """

@@ -27,10 +27,10 @@ def _arguments(_: click.Context, option: click.Parameter, text: str | None) -> d
 
 def _all_arguments(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
     """Return one mapping of all that were given, as lm-eval merges them; None if none was."""
-    found: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for text in texts:
-        found |= _arguments(context, option, text) or {}
-    return found if texts else None
+        merged |= _arguments(context, option, text) or {}
+    return merged if texts else None
 
 
 def _value(text: str) -> Any:
@@ -45,19 +45,23 @@ def _value(text: str) -> Any:
     interrupted="every sample that was drawn is in {out}/journal; type the same command again, and it goes on there",
 )
 @click.argument("file", required=False, metavar="[SWEEP.YML]", type=click.Path(path_type=Path))
-@click.option("--early", metavar="CHECKPOINT", help="At alpha 0; with --run, its first checkpoint unless given.")
-@click.option("--late", multiple=True, metavar="CHECKPOINT", help="At alpha 1; several are each swept.")
-@click.option("--run", metavar="DIR", help="A training run: every later checkpoint against the early one.")
-@click.option("--alphas", metavar="LIST", help="FIRST:LAST:STEP or A,B,...; 0 and 1 are always sampled.")
+@click.option("--early", metavar="CHECKPOINT", help="At alpha 0, or first in a soup; else the first of --run.")
+@click.option("--late", multiple=True, metavar="CHECKPOINT", help="At alpha 1; several are each swept, or in one soup.")
+@click.option("--run", metavar="DIR", help="A training run: its early checkpoint and every later one.")
+@click.option(
+    "--alphas", metavar="LIST", help="FIRST:LAST:STEP or A,B,...; 0 and 1 are always sampled. A soup has none."
+)
 @click.option("--temperatures", metavar="LIST", help="Of sampling, likewise; 1 unless given.")
 @options.tasks("Of ours, such as gsm8k_passk.")
 @click.option("--samples", type=int, metavar="K", help="Per problem; 32 unless given.")
 @click.option("--limit", type=int, metavar="N", help="Only the first N problems of each task.")
 @click.option(
-    "--method", metavar="NAME", help="wise_ft unless given; uniform_soup; bang with `calibration` in the file."
+    "--method",
+    metavar="NAME",
+    help="wise_ft (unless given), uniform_soup, or bang, which needs `calibration` in the file.",
 )
-@click.option("--dtype", metavar="NAME", help="To which both checkpoints are cast before they are averaged.")
-@click.option("--out-dtype", metavar="NAME", help="Of the average.")
+@click.option("--dtype", metavar="NAME", help="To which the checkpoints are cast before they are merged.")
+@click.option("--out-dtype", metavar="NAME", help="Of the merge.")
 @click.option("--backend", metavar="NAME", help="hf (unless given) or vllm.")
 @option(
     "--model-args", former=("--model_args",), callback=_arguments, metavar="ARGS", help="Of hf-passk or vllm-passk."
@@ -96,8 +100,8 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     """Sample checkpoints x alpha x temperature in one engine.
 
     SWEEP.YML or the options say which; the keys of the file are the options' names,
-    with _ for -. For each point the weights are interpolated in memory, equal bit for
-    bit to what mergekit-yaml would write. Every sample is in a journal as soon as it
+    with _ for -. For each point the weights are merged in memory, equal bit for bit to
+    what mergekit-yaml would write. Every sample is in a journal as soon as it
     is drawn: the same command goes on where it was stopped, and with more alphas,
     temperatures, checkpoints or samples it draws only what is missing. Then see
     `wise-merge best` and `wise-merge report`.

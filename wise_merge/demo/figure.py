@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.figures.drawing import COLOURS, INK, encoded, frame
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 
 EARLY, LATE, WISE = COLOURS[:3]
 

@@ -28,7 +28,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.pass_at_k import pass_at_k_curves, reported_k
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.points import Outcome, read_results
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 
 #: For every command. Nothing is downloaded.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 
 # Okabe and Ito's palette without its yellow, which is too pale for lines on white. Colour-blind readers can
 # distinguish its colours, and markers and dashes differ as well.
@@ -89,6 +89,21 @@ def frame(panel: Any) -> None:
     panel.grid(color="#dddddd", linewidth=0.6)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_histogram(panel: Any, counts: Sequence[int], colour: Any) -> None:
+    """Draw how many problems are in each of some equal bins from 0 to 1."""
+    bins = len(counts)
+    lefts = [index / bins for index in range(bins)]
+    panel.bar(lefts, counts, width=1 / bins, align="edge", color=colour, edgecolor="white", linewidth=1)
+    panel.set_xlim(0, 1)
+    mark_shares(panel)
+
+
+def mark_shares(panel: Any) -> None:
+    """Give a panel the ticks of an axis from 0 to 1."""
+    # 0 and 1 without decimals, so that the labels of neighbouring panels do not touch.
+    panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
 
 
 def add_legend(figure: Any, panels: Sequence[Any], title: str) -> None:

@@ -20,6 +20,7 @@ from wise_merge.hosts.lm_eval import parts as lm_eval_parts
 from wise_merge.hosts.mergekit import parts as mergekit_parts
 from wise_merge.hosts.part import Part, first_fault
 from wise_merge.methods import METHODS
+from wise_merge.text import enumeration
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Finding:
     message: str
 
 
-_METHODS = " and ".join(METHODS)
+_METHODS = enumeration(METHODS, "and")
 
 #: What is taken from inside each host, and what follows where it is not as expected.
 _INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (

@@ -1,11 +1,11 @@
-"""The points of a sweep: which model each one is, and what was found of it, as it stands in the folder of results.
+"""The points of a sweep: which model each one is, and what came of sampling it, as the folder of results keeps them.
 
-`point` says what is sampled, `outcome` what came of it, `folder` keeps both. Knows neither torch nor an engine:
-`wise-merge best` and `wise-merge report` work from here alone.
+`point` says what is sampled, `outcome` what came of it, `folder` keeps both; `summary` has the figures of an outcome.
+Knows neither torch nor an engine: `wise-merge best` and `wise-merge report` work from here alone.
 """
 
 from wise_merge.points.folder import Results, read_results
 from wise_merge.points.outcome import Outcome, ProblemOutcome
-from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
 
-__all__ = ["Checkpoint", "Coordinate", "Outcome", "Point", "ProblemOutcome", "Results", "on_line", "read_results"]
+__all__ = ["Coordinate", "Outcome", "Point", "PointCheckpoint", "ProblemOutcome", "Results", "on_line", "read_results"]

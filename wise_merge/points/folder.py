@@ -15,7 +15,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome, from_json, to_json
-from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
 
 #: Version of the files' format; files of another version are refused.
 FORMAT = 1
@@ -27,7 +27,7 @@ class Results:
 
     Attributes:
         folder: of the results.
-        settings: of the sweep, in JSON's types: what is the same for all points (see `wise_merge.search.sweep.plan`).
+        settings: of the sweep, in JSON's types: what is the same for all points (`wise_merge.search.sweep.earlier`).
         samples: K, how many samples of each problem are asked for.
         tasks: their names.
         points: all that were ever asked for.
@@ -77,10 +77,10 @@ def read_plan(folder: Path) -> Results | None:
         return None
     # Only sweep.json says which settings the outcomes belong to, so without it they cannot be used.
     with _explained(path, f"{path} and {folder / 'points'}"):
-        found = _read(path)
-        checkpoints = {key: _checkpoint(one) for key, one in found["checkpoints"].items()}
-        points = [_point(one, checkpoints) for one in found["points"]]
-        return Results(folder, dict(found["settings"]), found["samples"], tuple(found["tasks"]), tuple(points))
+        content = _read(path)
+        checkpoints = {key: _checkpoint(one) for key, one in content["checkpoints"].items()}
+        points = [_point(one, checkpoints) for one in content["points"]]
+        return Results(folder, dict(content["settings"]), content["samples"], tuple(content["tasks"]), tuple(points))
 
 
 def write_plan(results: Results) -> None:
@@ -100,7 +100,7 @@ def write_plan(results: Results) -> None:
     )
 
 
-def checkpoint_as_json(checkpoint: Checkpoint) -> dict[str, Any]:
+def checkpoint_as_json(checkpoint: PointCheckpoint) -> dict[str, Any]:
     """Return a checkpoint in JSON's types; its temperature is called balance there, as from the first version on."""
     return {
         "name": checkpoint.name,
@@ -110,12 +110,12 @@ def checkpoint_as_json(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _checkpoint(found: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(written: Mapping[str, Any]) -> PointCheckpoint:
     """Return the checkpoint that `checkpoint_as_json` has written."""
-    return Checkpoint(found["name"], found["step"], found["digest"], found.get("balance", 1.0))
+    return PointCheckpoint(written["name"], written["step"], written["digest"], written.get("balance", 1.0))
 
 
-def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any]:
+def point_as_json(point: Point, keys: Mapping[PointCheckpoint, Any]) -> dict[str, Any]:
     """Return a point in JSON's types, with what `keys` has in the place of each checkpoint."""
     if point.alpha is not None:
         place: dict[str, Any] = {"early": keys[point.early], "late": keys[point.late]}
@@ -127,16 +127,16 @@ def point_as_json(point: Point, keys: Mapping[Checkpoint, Any]) -> dict[str, Any
     return {**place, "method": point.method, **coordinates, **rest}
 
 
-def _point(found: Mapping[str, Any], checkpoints: Mapping[str, Checkpoint]) -> Point:
+def _point(written: Mapping[str, Any], checkpoints: Mapping[str, PointCheckpoint]) -> Point:
     """Return the point that `point_as_json` has written."""
-    rest = {key: found[key] for key in ("temperature", "dtype", "out_dtype")}
-    if "alpha" in found:
-        two = checkpoints[found["early"]], checkpoints[found["late"]]
-        return on_line(*two, method=found["method"], alpha=found["alpha"], **rest)
+    rest = {key: written[key] for key in ("temperature", "dtype", "out_dtype")}
+    if "alpha" in written:
+        two = checkpoints[written["early"]], checkpoints[written["late"]]
+        return on_line(*two, method=written["method"], alpha=written["alpha"], **rest)
     return Point(
-        checkpoints=tuple(checkpoints[key] for key in found["checkpoints"]),
-        method=found["method"],
-        coordinates=tuple(Coordinate(**one) for one in found["coordinates"]),
+        checkpoints=tuple(checkpoints[key] for key in written["checkpoints"]),
+        method=written["method"],
+        coordinates=tuple(Coordinate(**one) for one in written["coordinates"]),
         **rest,
     )
 
@@ -165,10 +165,10 @@ def _path(folder: Path, point: Point, task: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"format {FORMAT} was expected")
-    return found
+    return content
 
 
 @contextmanager

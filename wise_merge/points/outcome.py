@@ -153,14 +153,14 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def from_json(point: Point, found: Mapping[str, Any]) -> Outcome:
+def from_json(point: Point, written: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a point that `to_json` has written."""
     return Outcome(
         point,
-        found["task"],
-        found["run"],
-        found["max_tokens"],
-        found["stopped"],
+        written["task"],
+        written["run"],
+        written["max_tokens"],
+        written["stopped"],
         tuple(
             ProblemOutcome(
                 id=problem["id"],
@@ -174,7 +174,7 @@ def from_json(point: Point, found: Mapping[str, Any]) -> Outcome:
                 cut_off=problem["cut_off"],
                 tokens=problem["tokens"],
             )
-            for problem in found["problems"]
+            for problem in written["problems"]
         ),
-        found["limit"],
+        written["limit"],
     )

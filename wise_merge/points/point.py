@@ -14,7 +14,7 @@ from wise_merge.recipes.models import Ingredients
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class PointCheckpoint:
     """One of the checkpoints of a point.
 
     Attributes:
@@ -58,7 +58,7 @@ class Point:
         out_dtype: of the merge, None = `dtype`.
     """
 
-    checkpoints: tuple[Checkpoint, ...]
+    checkpoints: tuple[PointCheckpoint, ...]
     method: str
     coordinates: tuple[Coordinate, ...]
     temperature: float
@@ -66,12 +66,12 @@ class Point:
     out_dtype: str | None = None
 
     @property
-    def early(self) -> Checkpoint:
+    def early(self) -> PointCheckpoint:
         """The first checkpoint."""
         return self.checkpoints[0]
 
     @property
-    def late(self) -> Checkpoint:
+    def late(self) -> PointCheckpoint:
         """The last checkpoint."""
         return self.checkpoints[-1]
 
@@ -103,13 +103,13 @@ class Point:
     def alone(self, number: int) -> "Point":
         """Return the point of the same sweep that is one of its checkpoints as it is, at the same temperature."""
         if self.alpha is not None:
-            wanted = [dataclasses.replace(one, value=float(number > 0)) for one in self.coordinates]
+            moved = [dataclasses.replace(one, value=float(number > 0)) for one in self.coordinates]
         else:
-            wanted = [
+            moved = [
                 one if one.checkpoint is None else dataclasses.replace(one, value=float(one.checkpoint == number))
                 for one in self.coordinates
             ]
-        return dataclasses.replace(self, coordinates=tuple(wanted))
+        return dataclasses.replace(self, coordinates=tuple(moved))
 
     @property
     def called(self) -> tuple[str, ...]:
@@ -182,18 +182,18 @@ class Point:
         ]
         if method.early_and_late and not any(per_model):
             del models[0]
-        found: dict[str, Any] = {"merge_method": self.method, "base_model": self.early.name, "models": models}
+        content: dict[str, Any] = {"merge_method": self.method, "base_model": self.early.name, "models": models}
         if shared:
-            found["parameters"] = shared
+            content["parameters"] = shared
         for key, value in (("dtype", self.dtype), ("out_dtype", self.out_dtype)):
             if value is not None:
-                found[key] = value
-        return found
+                content[key] = value
+        return content
 
 
 def on_line(
-    early: Checkpoint,
-    late: Checkpoint,
+    early: PointCheckpoint,
+    late: PointCheckpoint,
     method: str,
     alpha: float,
     temperature: float,

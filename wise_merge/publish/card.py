@@ -72,7 +72,7 @@ def card(facts: CardFacts, before: str | None) -> str:
 
     kept, metadata = _of_person(before)
     ours = _metadata(facts)
-    ours["tags"] = list(dict.fromkeys([*ours["tags"], *_texts(metadata.get("tags"))]))
+    ours["tags"] = list(dict.fromkeys([*ours["tags"], *_other_tags(metadata.get("tags"))]))
     # Always in one order: the Hub skips a card that has not changed.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
@@ -125,10 +125,10 @@ def _head(before: str) -> dict[str, Any]:
     from huggingface_hub import ModelCard
 
     try:
-        found: dict[str, Any] = ModelCard(before, ignore_metadata_errors=True).data.to_dict()
+        metadata: dict[str, Any] = ModelCard(before, ignore_metadata_errors=True).data.to_dict()
     except (ValueError, yaml.YAMLError) as error:
         raise WiseMergeError(f"the YAML at the head of README.md cannot be read ({error}); correct it") from error
-    return found
+    return metadata
 
 
 def is_ours(before: str | None) -> TypeGuard[str]:
@@ -140,13 +140,13 @@ def earlier_licence(before: str | None) -> dict[str, str]:
     """Return what an earlier card of ours says of the licence; empty if there is none or it says nothing."""
     if not is_ours(before):
         return {}
-    found = _head(before)
-    return {key: str(found[key]) for key in LICENCE if found.get(key)} if found.get("license") else {}
+    metadata = _head(before)
+    return {key: str(metadata[key]) for key in LICENCE if metadata.get(key)} if metadata.get("license") else {}
 
 
-def _texts(found: Any) -> list[str]:
+def _other_tags(tags: Any) -> list[str]:
     """Return the tags that a card has beside that of a method, which may have been another one."""
-    return [str(tag) for tag in (found if isinstance(found, list) else [found] if found else []) if tag not in _METHODS]
+    return [str(tag) for tag in (tags if isinstance(tags, list) else [tags] if tags else []) if tag not in _METHODS]
 
 
 def _metadata(facts: CardFacts) -> dict[str, Any]:
@@ -239,14 +239,14 @@ def _overview(evidence: Evidence, task: TaskEvidence) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     shots = shots_text(evidence)
     longest = [row.outcome.max_tokens for row in task.rows if row.outcome.max_tokens is not None]
-    told = []
+    remarks = []
     if longest or shots:
-        told.append(f"Completions of up to {max(longest):,} tokens{shots}." if longest else f"{shots[2:]}.")
+        remarks.append(f"Completions of up to {max(longest):,} tokens{shots}." if longest else f"{shots[2:]}.")
     limits = {row.outcome.limit for row in task.rows}
     if limits != {None}:
         some = " of some of these models" if len(limits) > 1 else ""
-        told.append(f"Not the whole task: only its first problems were sampled{some}.")
-    return "\n".join(lines) + (f"\n\n{' '.join(told)}" if told else "")
+        remarks.append(f"Not the whole task: only its first problems were sampled{some}.")
+    return "\n".join(lines) + (f"\n\n{' '.join(remarks)}" if remarks else "")
 
 
 def _curve_table(evidence: Evidence, task: TaskEvidence) -> str:

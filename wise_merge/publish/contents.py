@@ -77,8 +77,8 @@ def contents_of(folder: Path, privacy: Privacy, written: Mapping[str, bytes]) ->
     for path in weights:
         _check_metadata(path, privacy)
     index = [path for path in folder.glob("*.index.json") if path.name.removesuffix(".index.json") in _singles(weights)]
-    found = {path for pattern in _NAMES for path in folder.glob(pattern) if path.is_file()}
-    others = {path.relative_to(folder).as_posix(): path for path in sorted({*index, *found} - {*weights})}
+    published = {path for pattern in _NAMES for path in folder.glob(pattern) if path.is_file()}
+    others = {path.relative_to(folder).as_posix(): path for path in sorted({*index, *published} - {*weights})}
     entries = [Entry(name, None, content, len(content), "written now") for name, content in written.items()]
     for name, path in others.items():
         if name in written:

@@ -73,12 +73,12 @@ def _facts(path: Path) -> dict[str, Any]:
         pass
 
     Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-    found = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    included = found.pop("include", None) or []
+    own = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    included = own.pop("include", None) or []
     facts: dict[str, Any] = {}
     for name in included if isinstance(included, list) else [included]:
         facts |= _facts(path.parent / name)
-    return {**facts, **found}
+    return {**facts, **own}
 
 
 def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResultEntry]]":
@@ -122,7 +122,7 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
     """Return the results for the model-index: Pass@k at both ends of its curve and Maj@k at the far one, of 1."""
     from huggingface_hub import EvalResult
 
-    found = []
+    results = []
     datasets = {task.task: dataset_of(task.task, evidence.settings) for task in evidence.tasks}
     # The Hub's form has one list of metrics per dataset, under the name of the first task.
     several = {dataset for dataset, count in Counter(datasets.values()).items() if dataset.id and count > 1}
@@ -138,7 +138,7 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
                 ends = (1, last) if name == "pass@k" else (last,)
                 for k in dict.fromkeys(ends) if curve is not None else ():
                     estimate = _curve(row, name).at(k)
-                    found.append(
+                    results.append(
                         EvalResult(
                             task_type="text-generation",
                             dataset_type=dataset.id or task.task,
@@ -157,11 +157,11 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
                             },
                         )
                     )
-    return found
+    return results
 
 
 def _interval(estimate: Estimate) -> dict[str, Any]:
-    """Return the interval of a figure; nothing of a single problem, from which nothing is known of others."""
+    """Return the interval of a figure; empty for a single problem, which has none."""
     if math.isnan(estimate.low):
         return {}
     return {"interval": [round(estimate.low, 4), round(estimate.high, 4)], "level": LEVEL}
@@ -189,11 +189,11 @@ def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy)
 
 
 def published_settings(evidence: Evidence, privacy: Privacy) -> dict[str, Any]:
-    """Return the settings of sampling, with no path in them and nothing that opens a door."""
-    found = {key: evidence.settings.get(key) for key in _SAMPLING}
+    """Return the settings of sampling, without paths, tokens and passwords."""
+    settings = {key: evidence.settings.get(key) for key in _SAMPLING}
     arguments = evidence.settings.get("model_args") or {}
-    found["model_args"] = {key: value for key, value in arguments.items() if not _SECRET.search(key)}
-    published: dict[str, Any] = privacy.value(found)
+    settings["model_args"] = {key: value for key, value in arguments.items() if not _SECRET.search(key)}
+    published: dict[str, Any] = privacy.value(settings)
     return published
 
 

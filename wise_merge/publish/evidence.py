@@ -8,11 +8,11 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Outcome, Point, Results, read_results
+from wise_merge.points.summary import summary_of
 from wise_merge.publish.merged import Merged, same_recipe
 from wise_merge.recipes.models import ingredients
 from wise_merge.recipes.reading import load_yaml
-from wise_merge.results.metrics import check_k, metrics
-from wise_merge.results.summary import Summary, summarize
+from wise_merge.results.summary import Summary
 
 #: The roles, in the order in which they are shown.
 SHOWN = ("early", "this model", "late")
@@ -97,22 +97,22 @@ def evidence_of(
     points = {role: _points(results, merged, role) for role in SHOWN}
     mine = points["this model"]
     chosen = _chosen(folder, merged)
-    wanted = [
+    sampled_as = [
         (role, outcome)
         for role in SHOWN
         for point in points[role]
         for task in results.tasks
         if (outcome := results.outcome(point, task)) is not None and outcome.problems
     ]
-    sampled = sorted({outcome.point.temperature for role, outcome in wanted if role == "this model"})
+    sampled = sorted({outcome.point.temperature for role, outcome in sampled_as if role == "this model"})
     if not sampled:
         raise WiseMergeError(f"the sweep of {folder} has not sampled {mine[0].title} yet; run it again, it goes on")
     first = _temperature(sampled, temperature, chosen)
-    seen = {id(outcome): outcome for _, outcome in wanted}
-    figures = {id(outcome): _figures(outcome) for outcome in watch(list(seen.values()))}
+    seen = {id(outcome): outcome for _, outcome in sampled_as}
+    summaries = {id(outcome): summary_of(outcome) for outcome in watch(list(seen.values()))}
     tasks, unsampled = [], []
     for task in results.tasks:
-        rows = [Row(role, outcome, figures[id(outcome)]) for role, outcome in wanted if outcome.task == task]
+        rows = [Row(role, outcome, summaries[id(outcome)]) for role, outcome in sampled_as if outcome.task == task]
         # A temperature at which this model was not sampled says nothing of it.
         rows = [row for row in rows if row.temperature in sampled]
         rows.sort(key=lambda row: (row.temperature, SHOWN.index(row.role)))
@@ -122,7 +122,7 @@ def evidence_of(
             unsampled.append(task)
     runs = {
         outcome.task: outcome.run
-        for role, outcome in wanted
+        for role, outcome in sampled_as
         if role == "this model" and outcome.point.temperature == first
     }
     return Evidence(
@@ -155,13 +155,6 @@ def _points(results: Results, merged: Merged, role: str) -> list[Point]:
     return [point for point in results.points if point.reference == role and point.checkpoints == mine[0].checkpoints]
 
 
-def _figures(outcome: Outcome) -> Summary:
-    facts = outcome.facts()
-    reported = check_k(facts, None)
-    found, notes = metrics(facts, reported)
-    return summarize(facts, found, reported, notes=notes)
-
-
 def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:
     """Return how `wise-merge best` chose this model, and the temperature it named; None if it chose another one."""
     path = folder / "best.yml"
@@ -176,10 +169,10 @@ def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | Non
     lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     head = " ".join(lines)
     # The sentences that `wise_merge.search.best.recipe` writes.
-    found = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
-    if found is None:
+    match = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
+    if match is None:
         return None
-    return (found[1].strip(), found[2].strip()), float(found[3])
+    return (match[1].strip(), match[2].strip()), float(match[3])
 
 
 def _temperature(sampled: Sequence[float], asked: float | None, chosen: tuple[tuple[str, ...], float] | None) -> float:

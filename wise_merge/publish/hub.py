@@ -1,4 +1,4 @@
-"""The one file that talks to the Hub: a repository, two uploads, and errors that say what to do."""
+"""Sends a model to the Hub: a repository, two uploads, and errors that say what to do."""
 
 import contextlib
 import glob

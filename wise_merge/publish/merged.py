@@ -84,19 +84,19 @@ def read_merged(folder: Path) -> Merged:
         check_keys(recipe)
         recipe = normalised(recipe)
         _check_method(recipe)
-        found = ingredients(recipe)
+        pairs = ingredients(recipe)
     except WiseMergeError as error:
         raise WiseMergeError(f"{path}: {error}") from error
-    if len(found) != 1:
+    if len(pairs) != 1:
         raise WiseMergeError(
-            f"{path} averages {len(found)} pairs of checkpoints; a card tells of one early and one late checkpoint"
+            f"{path} averages {len(pairs)} pairs of checkpoints; a card tells of one early and one late checkpoint"
         )
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     dtype = config.get("dtype") or config.get("torch_dtype")
     return Merged(
         folder,
         recipe,
-        found[0],
+        pairs[0],
         record,
         str((config.get("architectures") or ["unknown"])[0]),
         str(dtype) if dtype else None,

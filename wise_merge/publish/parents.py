@@ -44,24 +44,24 @@ def inherited(
     """
     metadata, warnings = {}, []
     for role in ROLES:
-        found, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
-        metadata[role] = found
+        own, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
+        metadata[role] = own
         if reason:
-            unknown = "" if found else ", so neither its licence nor its languages are known"
+            unknown = "" if own else ", so neither its licence nor its languages are known"
             warnings.append(f"{role}: {reason}{unknown}")
     languages = _languages(list(metadata.values()))
     if licence is not None:
         return Inherited({"license": licence}, languages, tuple(warnings))
-    found, doubts = _common_licence(metadata, earlier or {})
-    return Inherited(found, languages, (*warnings, *doubts))
+    common, doubts = _common_licence(metadata, earlier or {})
+    return Inherited(common, languages, (*warnings, *doubts))
 
 
 def _common_licence(
     metadata: Mapping[str, dict[str, Any]], earlier: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
     """Return the licence of both parents, and warnings about it."""
-    licences = {role: _licence(role, found) for role, found in metadata.items()}
-    known = {role: found for role, found in licences.items() if "license" in found}
+    licences = {role: _licence(role, own) for role, own in metadata.items()}
+    known = {role: own for role, own in licences.items() if "license" in own}
     if len(known) == 2 and known["early"] != known["late"]:
         early, late = (", ".join(known[role].values()) for role in ROLES)
         raise WiseMergeError(
@@ -82,8 +82,8 @@ def _common_licence(
 
 def _licence(role: str, metadata: dict[str, Any]) -> dict[str, str]:
     """Return what a card says of its licence, of which it may have a list; empty if it says nothing."""
-    found = metadata.get("license")
-    names = [str(name).lower() for name in found] if isinstance(found, list) else [str(found or "").lower()]
+    value = metadata.get("license")
+    names = [str(name).lower() for name in value] if isinstance(value, list) else [str(value or "").lower()]
     if len(names) > 1:
         raise WiseMergeError(
             f"{role} has several licences, {' and '.join(names)}; decide which holds for the average, and say so by "
@@ -116,10 +116,10 @@ def _local_metadata(folder: Path) -> tuple[dict[str, Any], str | None]:
         path = place / "README.md"
         if path.is_file():
             try:
-                card = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+                own = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
             except (OSError, ValueError, yaml.YAMLError) as error:
                 return {}, f"{path} cannot be read ({first_line(error)})"
-            return card.data.to_dict(), None
+            return own.data.to_dict(), None
     return {}, "it has no card"
 
 
@@ -136,13 +136,13 @@ def _hub_metadata(identity: str) -> tuple[dict[str, Any], str | None]:
 
 
 def _languages(metadata: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-    found: list[str] = []
+    spelt: list[str] = []
     for entry in metadata:
         languages = entry.get("language", [])
         # YAML takes Norwegian for "no".
-        found += [
+        spelt += [
             "no" if language is False else str(language)
             for language in (languages if isinstance(languages, list) else [languages])
             if language is not None
         ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(spelt))

@@ -20,7 +20,7 @@ from wise_merge.publish.merged import ROLES, Merged, read_merged
 from wise_merge.publish.parents import inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
 from wise_merge.publish.whole import check_whole
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, size, table
 
 Say = Callable[[str], object]
@@ -29,7 +29,7 @@ ENTRIES = ".eval_results"
 
 
 @dataclass(frozen=True)
-class Settings:
+class PublishSettings:
     """What the command line says: see `wise-merge push --help`."""
 
     results: Path | None = None
@@ -39,7 +39,7 @@ class Settings:
     include_samples: bool = False
 
 
-def write_card(out: Path, name: str | None, settings: Settings, *, say: Say = print, warn: Say = print) -> None:
+def write_card(out: Path, name: str | None, settings: PublishSettings, *, say: Say = print, warn: Say = print) -> None:
     """Write the card and its files into a model's folder.
 
     Args:
@@ -60,7 +60,7 @@ def write_card(out: Path, name: str | None, settings: Settings, *, say: Say = pr
 def push(
     out: Path,
     target: Target,
-    settings: Settings,
+    settings: PublishSettings,
     *,
     dry_run: bool = False,
     say: Say = print,
@@ -100,7 +100,7 @@ def push(
     say(send(target, contents))
 
 
-def _privacy(merged: Merged, before: str | None, settings: Settings, warn: Say) -> Privacy:
+def _privacy(merged: Merged, before: str | None, settings: PublishSettings, warn: Say) -> Privacy:
     for role, source in settings.sources.items():
         if role not in ROLES or not is_hub_id(source):
             raise WiseMergeError(
@@ -114,7 +114,7 @@ def _privacy(merged: Merged, before: str | None, settings: Settings, warn: Say) 
     return privacy
 
 
-def _evidence(merged: Merged, settings: Settings) -> Evidence | None:
+def _evidence(merged: Merged, settings: PublishSettings) -> Evidence | None:
     if settings.results is None:
         return None
     return evidence_of(merged, settings.results, temperature=settings.temperature, watch=bar)
@@ -125,7 +125,7 @@ def _written(
     privacy: Privacy,
     name: str | None,
     before: str | None,
-    settings: Settings,
+    settings: PublishSettings,
     evidence: Evidence | None,
     warn: Say,
 ) -> dict[str, bytes]:
@@ -177,11 +177,11 @@ def _earlier_sources(out: Path) -> dict[str, str]:
     if not (out / RESULTS).is_file():
         return {}
     models = read_json(out / RESULTS).get("models")
-    found = models if isinstance(models, dict) else {}
-    return {role: found[role] for role in ROLES if isinstance(found.get(role), str) and is_hub_id(found[role])}
+    named = models if isinstance(models, dict) else {}
+    return {role: named[role] for role in ROLES if isinstance(named.get(role), str) and is_hub_id(named[role])}
 
 
-def _kept(merged: Merged, before: str | None, settings: Settings, privacy: Privacy) -> dict[str, bytes] | None:
+def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy: Privacy) -> dict[str, bytes] | None:
     """Return the card that `wise-merge card` has written with its evidence; None if there is none."""
     if not is_ours(before) or not (merged.folder / RESULTS).is_file():
         return None
@@ -217,13 +217,13 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
     runs = read_runs(evidence.journal).runs
     files = {}
     for task, run in evidence.runs.items():
-        wanted = tuple(kept for kept in runs if kept.fingerprint == run)
-        if not wanted:
+        chosen = tuple(kept for kept in runs if kept.fingerprint == run)
+        if not chosen:
             raise WiseMergeError(
                 f"{evidence.journal} no longer holds the samples of {task}; leave out --include-samples"
             )
         with tempfile.TemporaryDirectory() as folder:
-            exported = export(Runs(wanted, {}), Path(folder))[0]
+            exported = export(Runs(chosen, {}), Path(folder))[0]
             text = exported.path.read_text(encoding="utf-8")
         files[f"samples/{task}.jsonl"] = privacy.text(text).encode()
     return files

@@ -1,4 +1,4 @@
-"""No path of the machine leaves it: names of checkpoints become ids of the Hub, and other paths their last part."""
+"""Removes this machine's paths from what is published: checkpoints get ids of the Hub, other paths their last part."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from wise_merge.publish.merged import ROLES, Merged
 _PATH = re.compile(
     r"(file://)?(/|[A-Za-z]:[\\/]|\\\\)[^\s/\\][^\n]*[/\\][^\n]*|~([A-Za-z_][\w.-]*)?/[^\n]+|file://[^\n]+|\.\.?[/\\][^\n]*"
 )
-#: In these a text that begins with a slash is a token, and whoever changes one breaks the tokenizer.
+#: In these a text that begins with a slash is a token; a tokenizer with another one would be broken.
 _VOCABULARIES = {
     *("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json"),
     "tekken.json",
@@ -48,14 +48,14 @@ class Privacy:
     def text(self, text: str) -> str:
         """Return a text of our own in which names stand for checkpoints, and last parts for paths.
 
-        Names of a single part stay: they tell nothing of the machine, and may be words such as "late".
+        Names of a single part stay: they do not identify the machine, and may be words such as "late".
         """
         names = [name for name, shown in self.names.items() if name != shown and re.search(r"[/\\]", name)]
         if names:
             # In one pass with the longest first: a replacement may itself be a name, or the beginning of one.
             either = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
             text = re.sub(rf"(?<![\w./-])(?:{either})(?![\w-]|\.\w)", lambda match: self.names[match.group()], text)
-        while any(folder in text for folder in self.folders):  # what is put in may complete another one
+        while any(folder in text for folder in self.folders):  # a replacement may complete another one
             for folder in self.folders:
                 text = re.sub(rf"(?:file://)?{re.escape(folder)}{_REST}", lambda match: last_part(match.group()), text)
         return text
@@ -147,7 +147,7 @@ def privacy_of(merged: Merged, sources: Mapping[str, str], folders: tuple[Path, 
     local += [part for part in parts if part.is_absolute() or part.exists()]
     known = {str(form) for path in local for form in (path.resolve(), path.absolute())}
     known |= {str(form.parent) for path in local if path != Path.home() for form in (path.resolve(), path.absolute())}
-    # A single part, such as /tmp, says nothing of a machine, and stands in many a text.
+    # A single part, such as /tmp, does not identify a machine, and occurs in many texts.
     kept = {path for path in known if len(Path(path).parts) > 2 or path == str(Path.home()) != "/"}
     kept |= {json.dumps(path)[1:-1] for path in kept}  # as JSON spells what is not ASCII
     return Privacy(names, tuple(sorted(kept, key=lambda path: (-len(path), path)))), warnings

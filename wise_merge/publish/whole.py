@@ -1,4 +1,4 @@
-"""Is a model whole? Whoever loads it will not find out otherwise before it answers nonsense."""
+"""Whether a model is whole: transformers loads one with missing or non-finite weights without an error."""
 
 import contextlib
 import logging
@@ -40,7 +40,7 @@ def _check_tokenizer(folder: Path, *, own_code: bool) -> None:
     if not settings.is_file() and not _has(folder, *_VOCABULARIES):
         raise WiseMergeError(f"{folder} has no tokenizer; copy that of one of its checkpoints there")
     if own_code or (settings.is_file() and "auto_map" in read_json(settings)):
-        return  # code of a model runs where its user has said so, and not here
+        return  # code that a model brings is not run here
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -66,20 +66,20 @@ def _check_complete(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise if the architecture has a weight that is not there: transformers would start it at random."""
     import transformers
 
-    # That of the config, as those that see pictures are none for AutoModelForCausalLM.
+    # The class that the config names: AutoModelForCausalLM refuses models with a vision tower.
     name = str((config.get("architectures") or ["AutoModelForCausalLM"])[0])
     model: Any = getattr(transformers, name, None)
     if not (isinstance(model, type) and issubclass(model, transformers.PreTrainedModel)):
         model = transformers.AutoModelForCausalLM
     try:
         with _quiet():
-            _, found = model.from_pretrained(
+            _, loading = model.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, device_map="meta", output_loading_info=True
             )
     except Exception as error:  # whatever a broken config raises
         reason = _reason(error)
         raise WiseMergeError(f"{folder} does not load with transformers: {reason}") from error
-    missing = sorted(name for name in found["missing_keys"] if not COMPUTED.search(name))
+    missing = sorted(name for name in loading["missing_keys"] if not COMPUTED.search(name))
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise WiseMergeError(
@@ -120,7 +120,7 @@ def _check_finite(path: Path, name: str, tensor: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what transformers says of a model that is only looked at out of the output."""
+    """Switch off the messages and bars of transformers, as the model is only checked."""
     from transformers.utils import logging as transformers_logging
 
     before = transformers_logging.get_verbosity()

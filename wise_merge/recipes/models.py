@@ -7,7 +7,7 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS, Base, Method
 from wise_merge.recipes.schema import Recipe, holders, model_name
-from wise_merge.text import hint
+from wise_merge.text import enumeration, hint
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ def method_of(recipe: Recipe) -> Method:
     if isinstance(name, str) and name in METHODS:
         return METHODS[name]
     meant = hint(name, METHODS, otherwise="")
-    *most, last = METHODS
     raise WiseMergeError(
-        f"merge_method must be {', '.join(most)} or {last}; got {name!r}" + (f"; {meant}" if meant else "")
+        f"merge_method must be {enumeration(METHODS, 'or')}; got {name!r}" + (f"; {meant}" if meant else "")
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.figures.drawing import COLOURS
-from wise_merge.report.figures import ALPHA_COLOURS
+from wise_merge.report.looks import ALPHA_COLOURS
 from wise_merge.report.numbers import Numbers
 from wise_merge.report.texts import ProblemTexts, Texts
 
@@ -78,9 +78,9 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _packed(found: ProblemTexts) -> str:
+def _packed(texts: ProblemTexts) -> str:
     """Return the texts of a problem, compressed together: completions of neighbouring alphas often begin alike."""
-    return base64.b64encode(zlib.compress(_json(found).encode("utf-8"), 9)).decode()
+    return base64.b64encode(zlib.compress(_json(texts).encode("utf-8"), 9)).decode()
 
 
 def _json(value: Any) -> str:

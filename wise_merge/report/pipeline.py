@@ -6,11 +6,12 @@ from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_results
+from wise_merge.report.computing import numbers_of
 from wise_merge.report.figures import draw
-from wise_merge.report.numbers import Numbers, numbers_of
+from wise_merge.report.numbers import Numbers
 from wise_merge.report.page import page
 from wise_merge.report.texts import Texts, texts_of
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, counted, size
 
 
@@ -46,21 +47,21 @@ def write_report(
     texts = texts_of(reported, results.journal, samples, watch=partial(bar, what="journals"))
     content = page(numbers, texts)
     write_whole(out, content)
-    say(f"{out}: {_told(numbers, texts)}; {size(len(content))}")
+    say(f"{out}: {_contents(numbers, texts)}; {size(len(content))}")
     if figures is not None:
         for path in draw(numbers, figures):
             say(str(path))
 
 
-def _told(numbers: Numbers, texts: Texts) -> str:
-    """Return what is in the page, and what is not."""
+def _contents(numbers: Numbers, texts: Texts) -> str:
+    """Return in words what is in the page, and what is not."""
     points = sum(len(task.points) for task in numbers.tasks)
     missing = sum(len(task.missing) for task in numbers.tasks)
-    told = [counted(points, "point")]
-    told += [f"{missing:,} not sampled yet"] * bool(missing)
+    parts = [counted(points, "point")]
+    parts += [f"{missing:,} not sampled yet"] * bool(missing)
     if texts.asked:
-        told.append(
+        parts.append(
             f"the texts of {texts.samples} of the samples of each problem and point, {texts.shortened:,} shortened"
         )
-    told += [f"{texts.missing:,} texts are not in the journal"] * bool(texts.missing and texts.asked)
-    return ", ".join(told)
+    parts += [f"{texts.missing:,} texts are not in the journal"] * bool(texts.missing and texts.asked)
+    return ", ".join(parts)

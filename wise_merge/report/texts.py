@@ -86,7 +86,7 @@ Watch = Callable[[Collection[Any]], Iterable[Any]]
 
 
 @dataclass
-class _Found:
+class _Held:
     """What is kept of a journal: (run, prompt) -> index -> text and whether it was cut off; prompt -> its text."""
 
     samples: dict[tuple[str, str], dict[int, tuple[Text, bool]]] = field(default_factory=dict)
@@ -115,13 +115,13 @@ def texts_of(
     while samples > 1 and samples * len(problems) * readable > most:
         samples //= 2
     # Cut to eight times the mean room while reading, so that memory is bounded; the exact limit follows below.
-    found = _read(journal, runs, samples, 8 * max(1, most // max(1, samples * len(problems))), watch)
-    sizes = [_size(text) for kept in found.samples.values() for text, _ in kept.values()]
+    held = _read(journal, runs, samples, 8 * max(1, most // max(1, samples * len(problems))), watch)
+    sizes = [_size(text) for kept in held.samples.values() for text, _ in kept.values()]
     longest = _longest(sizes, most)
     of: dict[tuple[str, str], ProblemTexts] = {}
     for run, outcome in runs.items():
         for problem in outcome.problems:
-            kept = found.samples.get((run, problem.prompt), {})
+            kept = held.samples.get((run, problem.prompt), {})
             chosen = tuple(
                 Sample(_cut(kept[index][0], longest), kept[index][1], problem.answers[index], problem.correct[index])
                 for index in range(min(samples, problem.n))
@@ -130,31 +130,31 @@ def texts_of(
             verdicts = "".join("01"[right] for right in problem.correct[:_VERDICTS])
             before = of.get((outcome.task, problem.id))
             behind = {**(before.behind if before else {}), run: Behind(verdicts, chosen)}
-            of[outcome.task, problem.id] = ProblemTexts(found.prompts.get(problem.prompt), behind)
-    wanted = sum(min(samples, problem.n) for outcome in runs.values() for problem in outcome.problems)
+            of[outcome.task, problem.id] = ProblemTexts(held.prompts.get(problem.prompt), behind)
+    expected = sum(min(samples, problem.n) for outcome in runs.values() for problem in outcome.problems)
     all_texts = [one.text for problem in of.values() for behind in problem.behind.values() for one in behind.samples]
     shortened = sum(text.left_out > 0 for text in all_texts)
-    return Texts(of, samples, asked, len(all_texts) - shortened, shortened, wanted - len(all_texts))
+    return Texts(of, samples, asked, len(all_texts) - shortened, shortened, expected - len(all_texts))
 
 
-def _read(journal: Path, runs: Collection[str], samples: int, longest: int, watch: Watch) -> _Found:
+def _read(journal: Path, runs: Collection[str], samples: int, longest: int, watch: Watch) -> _Held:
     """Return the first samples of each problem, file by file, so that the rest never has to be in memory."""
-    found = _Found()
+    held = _Held()
     if not journal.is_dir() or not samples:
-        return found
+        return held
     for path in watch(journal_files(journal)):
         for record in lines.whole_records(lines_of(path), lambda line: None):
             if record["run"] not in runs:
                 continue
             content = lines.content_of(record)
             if isinstance(content, records.Sample) and content.index < samples:
-                kept = found.samples.setdefault((record["run"], content.problem), {})
+                kept = held.samples.setdefault((record["run"], content.problem), {})
                 # If an index occurs twice, the first counts, as in the sweep.
                 kept.setdefault(content.index, (_cut(Text(content.text), longest), content.finish_reason == "length"))
-            elif isinstance(content, records.Problem) and content.id not in found.prompts:
+            elif isinstance(content, records.Problem) and content.id not in held.prompts:
                 left_out = max(0, len(content.prompt) - _LONGEST_PROMPT)
-                found.prompts[content.id] = Text("", left_out, content.prompt[left_out:])
-    return found
+                held.prompts[content.id] = Text("", left_out, content.prompt[left_out:])
+    return held
 
 
 def _size(text: Text) -> int:

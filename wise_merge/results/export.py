@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
-from wise_merge.errors import WiseMergeError
 from wise_merge.results.comparison import Comparison
 from wise_merge.results.reading.problem import Samples
 from wise_merge.results.summary import LEVEL, Summary
 from wise_merge.results.verdicts import JudgedProblem, Verdicts
+from wise_merge.results.whole_file import write_document, write_whole
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def write_json(path: Path, scored: Sequence[Scored], comparisons: Sequence[Compa
         "files": [_file(one) for one in scored],
         "comparisons": [asdict(comparison) for comparison in comparisons],
     }
-    write_whole(path, json.dumps(_plain(document), indent=1, allow_nan=False).encode())
+    write_document(path, document)
 
 
 def write_csv(path: Path, scored: Sequence[Scored]) -> None:
@@ -58,29 +57,6 @@ def write_csv(path: Path, scored: Sequence[Scored]) -> None:
                 size = [one.summary.problems, one.summary.n_low]
                 writer.writerow([one.name, curve.name, curve.scorer or "", *cells, *size])
     write_whole(path, text.getvalue().encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it, so that no half file is ever seen; write to pipes directly."""
-    try:
-        if _is_stream(path):
-            with path.open("ab") as stream:
-                stream.write(content)
-            return
-        # A symbolic link stays one.
-        whole = path.resolve()
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        partial = whole.with_name(whole.name + ".partial")
-        partial.write_bytes(content)
-        partial.replace(whole)
-    except OSError as error:
-        raise WiseMergeError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _is_stream(path: Path) -> bool:
-    """Return whether it is a pipe or a device, or stands for an open file, as /dev/stdout does."""
-    open_files = ("/dev/std", "/dev/fd/", "/proc/")
-    return str(path).startswith(open_files) or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _file(one: Scored) -> dict[str, Any]:
@@ -115,12 +91,3 @@ def _problem(problem: JudgedProblem) -> dict[str, Any]:
     if problem.scores:
         facts["samples"] = {"answer": answers, "correct": problem.correct, "scores": problem.scores}
     return facts
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON has it: NaN and infinity, which JSON lacks, as null."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from wise_merge.text import counted
 
 @dataclass(frozen=True)
 class JudgedProblem:
-    """The n judged samples of one problem, from which all figures are computed, in an order that says nothing.
+    """The n judged samples of one problem, from which all figures are computed, sorted by answer.
 
     Attributes:
         id: of the problem.

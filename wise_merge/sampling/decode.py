@@ -125,16 +125,13 @@ def draw(
     prompts = list(dict.fromkeys(row.prompt for row in rows)) if share else [row.prompt for row in rows]
     places = {prompt: place for place, prompt in enumerate(prompts)}
     origin = [places[row.prompt] for row in rows] if share else list(range(len(rows)))
-    width = max(map(len, prompts))
-    padded = any(len(prompt) < width for prompt in prompts)
-    ids = torch.tensor([[pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    loop = _Loop(rows, origin, finished, stops, padded=padded, share=share)
+    ids, mask = _padded(prompts, pad_token_id)
+    loop = _Loop(rows, origin, finished, stops, padded=not bool(mask.all()), share=share)
     try:
         generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            max_length=max(row.limit for row in rows) + (1 if encoder_decoder else width),
+            max_length=max(row.limit for row in rows) + (1 if encoder_decoder else ids.shape[1]),
             custom_generate=loop,
         )
     except (TypeError, ValueError) as error:
@@ -154,6 +151,14 @@ def draw(
                 share=share,
                 encoder_decoder=encoder_decoder,
             )
+
+
+def _padded(prompts: Sequence[Sequence[int]], pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Return tokens and mask of prompts, int64 [prompts, tokens of the longest], padded on the left."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return ids, mask
 
 
 class _PaddingSeenError(Exception):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.figures.drawing import COLOURS, INK, add_legend, drawing_style, look, make_panels, save
+from wise_merge.figures.drawing import COLOURS, INK, add_legend, draw_histogram, drawing_style, look, make_panels, save
 from wise_merge.results.names import cut, middle_cut
 from wise_merge.results.summary import Curve, Summary
 
@@ -141,14 +141,8 @@ def _known(error: float) -> float:
 
 def _histograms(files: Sequence[_Styled]) -> Any:
     figure, panels = make_panels(len(files), sharey=True, height=3.7)
-    bins = len(files[0][2].histogram)
     for panel, (style, name, summary) in zip(panels, files, strict=True):
-        lefts = [index / bins for index in range(bins)]
-        colour = COLOURS[style % len(COLOURS)]
-        panel.bar(lefts, summary.histogram, width=1 / bins, align="edge", color=colour, edgecolor="white", linewidth=1)
-        panel.set_xlim(0, 1)
-        # Short ends: those of neighbouring panels would touch.
-        panel.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "0.2", "0.4", "0.6", "0.8", "1"])
+        draw_histogram(panel, summary.histogram, COLOURS[style % len(COLOURS)])
         panel.set_xlabel("share of samples that are correct")
         panel.set_title(name)
     panels[0].set_ylabel("problems")

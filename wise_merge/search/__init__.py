@@ -1,1 +1,1 @@
-"""Looking for the average that is worth keeping: `sweep` samples many, `best` chooses one of them."""
+"""The search for the best merge: `sweep` samples many, `best` chooses one of them."""

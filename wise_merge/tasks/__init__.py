@@ -5,7 +5,7 @@ otherwise, has no command-line flag for K, and reports no estimator over samples
 Only lm-eval is known here; estimators and answers are elsewhere. `task` is the class
 behind every YAML in `lm_eval_tasks/`, `problems` its data, `generation` and `prompt_lengths`
 what is checked before the sampling, `backend` what is known of lm-eval's models, `scores`
-the figures, `audit` what could make them worth less than they look.
+the figures, `audit` what may be wrong with the samples.
 """
 
 from wise_merge.hosts.lm_eval.registration import TaskInputError, register, tasks_directory

@@ -1,4 +1,4 @@
-"""What could make the figures of an evaluation worth less than they look, and how completions were drawn.
+"""The audit of an evaluation: what may be wrong with its samples, and how they were drawn.
 
 Copies instead of samples, completions without an answer, completions and prompts that
 were cut. Counts are made per problem, so that those of several processes add up.

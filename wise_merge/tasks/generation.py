@@ -15,13 +15,13 @@ def max_tokens(settings: Mapping[str, Any]) -> int:
     return int(next(settings[name] for name in TOKEN_LIMITS if name in settings))
 
 
-def checked(settings: Mapping[str, Any], *, task: str, repeats: int, model: Any) -> dict[str, Any]:
+def checked(settings: Mapping[str, Any], *, task: str, n: int, model: Any) -> dict[str, Any]:
     """Return the settings as they are sent with every request.
 
     Args:
         settings: of the task and the user.
         task: its name, for messages.
-        repeats: K, how many completions of a problem are drawn.
+        n: how many completions of a problem are drawn.
         model: of lm-eval.
     """
     sent = dict(settings)
@@ -31,30 +31,30 @@ def checked(settings: Mapping[str, Any], *, task: str, repeats: int, model: Any)
     if temperature == 0:
         # Everybody means greedy decoding by it; the hf backend would refuse to sample at 0.
         sent["do_sample"] = False
-    if not sent.get("do_sample") and repeats > 1:
+    if not sent.get("do_sample") and n > 1:
         raise TaskInputError(
-            f"{task}: {repeats} greedy completions of a problem are one and the same; "
+            f"{task}: {n} greedy completions of a problem are one and the same; "
             "for greedy decoding add --metadata repeats=1, for sampling leave do_sample and temperature > 0"
         )
     # Off is the default. None, or 0 where that would be refused, means not to mention it.
     if sent.get("top_k") is None or (sent["top_k"] == 0 and backend.is_a(model, *backend.WITHOUT_TOP_K)):
         sent.pop("top_k", None)
-    return _with_seed_of_its_own(sent, task=task, repeats=repeats, model=model)
+    return _with_seed_of_its_own(sent, task=task, n=n, model=model)
 
 
-def _with_seed_of_its_own(settings: dict[str, Any], *, task: str, repeats: int, model: Any) -> dict[str, Any]:
+def _with_seed_of_its_own(settings: dict[str, Any], *, task: str, n: int, model: Any) -> dict[str, Any]:
     """Return settings under which each completion has another seed; refuses those that give all of them one."""
     seed, ours = settings.get("seed"), backend.is_a(model, *backend.OURS)
-    if seed is not None and (repeats > 1 or ours):
+    if seed is not None and (n > 1 or ours):
         raise TaskInputError(
             f"{task}: seed={seed} in --gen_kwargs is refused, because it would be that of each of the "
-            f"{repeats} completions of a problem; a run is reproducible with --seed {seed} (hf, "
+            f"{n} completions of a problem; a run is reproducible with --seed {seed} (hf, "
             f"hf-passk, vllm-passk) or --model_args seed={seed} (vllm), and not with a model behind an API"
         )
     if ours or (backend.is_a(model, "HFLM") and seed is None):
         # These models know no such setting.
         settings = {name: value for name, value in settings.items() if name != "seed"}
-    if repeats == 1 or not settings.get("do_sample"):
+    if n == 1 or not settings.get("do_sample"):
         return settings
     replicas = getattr(model, "data_parallel_size", 1)
     if backend.is_a(model, "VLLM") and not ours and isinstance(replicas, int) and replicas > 1:

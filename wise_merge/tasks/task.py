@@ -156,7 +156,7 @@ class PassKTask(ConfigurableTask):
             )
         self.choose_prompt(bool(kwargs.get("apply_chat_template")))
         self.config.generation_kwargs = generation.checked(
-            self.config.generation_kwargs, task=task, repeats=self.config.repeats, model=self._model
+            self.config.generation_kwargs, task=task, n=self.config.repeats, model=self._model
         )
         if self._ranking and self._ranking.own and type(self._model).__module__.startswith("lm_eval."):
             raise TaskInputError(

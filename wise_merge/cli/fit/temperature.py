@@ -61,12 +61,12 @@ def temperature(
     --out with --alpha leaves a recipe of method `bang` for `mergekit-yaml`. Nothing
     is overwritten. The former name of this command is `wise-merge calibrate`.
     """
-    from wise_merge.calibrate.pipeline import Settings, fit_temperatures
+    from wise_merge.calibrate.pipeline import FitSettings, fit_temperatures
 
     fit_temperatures(
         early,
         late,
-        Settings(**settings),
+        FitSettings(**settings),
         out=out,
         figure=figure,
         json_file=json_file,

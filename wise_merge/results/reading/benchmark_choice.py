@@ -112,7 +112,7 @@ def _choose(
     if name is not None:
         return benchmarks.find(name), "as asked"
     if file_verdicts and columns["answers"]:
-        # Whoever published the file has read the answers; the votes are these.
+        # The file has extracted answers, and these are the votes.
         return None, "answers and verdicts are the file's own"
     if file_verdicts and not columns["completions"]:
         return None, "verdicts are the file's own"

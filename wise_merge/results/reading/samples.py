@@ -61,19 +61,11 @@ def read_samples(
     for further in more:
         # Its columns may have other names; the rest must be as in the first file.
         other = plan_for(further, plan.benchmark.name if plan.benchmark else None)
-        if _held(other.columns) != _held(plan.columns) or task_of(further) != task_of(path):
-            raise WiseMergeError(
-                f"{further} cannot be put together with {path}: it holds {', '.join(_held(other.columns))}, "
-                f"the other {', '.join(_held(plan.columns))}, and the tasks must be the same"
-            )
+        _check_alike(path, plan, further, other)
         reader.read(further, other, progress=progress, prefix=further.name)
     if file_verdicts:
         reader.check_filter(path, plan)
-    if not reader.collected and not reader.rejected:
-        raise WiseMergeError(f"{path}: no sample has a {'verdict' if file_verdicts else 'completion'}, so none is left")
-    if not reader.collected:
-        place, reason = reader.rejected[0]
-        raise WiseMergeError(f"{path}: no row can be used; {place}: {reason}")
+    _check_not_empty(path, reader, file_verdicts=file_verdicts)
     problems = sorted((problem.finish() for problem in reader.collected.values()), key=_by_id)
     return Samples(
         path,
@@ -86,6 +78,25 @@ def read_samples(
         tuple(reader.notes(plan)),
         dict(sorted(reader.missing.samples.items())),
     )
+
+
+def _check_alike(path: Path, plan: Plan, further: Path, other: Plan) -> None:
+    """Raise a `WiseMergeError` unless both files hold the same of each sample and are of one task."""
+    if _held(other.columns) != _held(plan.columns) or task_of(further) != task_of(path):
+        raise WiseMergeError(
+            f"{further} cannot be put together with {path}: it holds {', '.join(_held(other.columns))}, "
+            f"the other {', '.join(_held(plan.columns))}, and the tasks must be the same"
+        )
+
+
+def _check_not_empty(path: Path, reader: Reader, *, file_verdicts: bool) -> None:
+    """Raise a `WiseMergeError`, with the reason, if no sample was read."""
+    if reader.collected:
+        return
+    if not reader.rejected:
+        raise WiseMergeError(f"{path}: no sample has a {'verdict' if file_verdicts else 'completion'}, so none is left")
+    place, reason = reader.rejected[0]
+    raise WiseMergeError(f"{path}: no row can be used; {place}: {reason}")
 
 
 def _held(columns: Columns) -> list[str]:

@@ -48,13 +48,13 @@ class Candidates:
 
     def at(self, point: Point, temperature: float) -> int | None:
         """Return the number of the model of a point at a temperature, None if it is no candidate."""
-        wanted = _key(dataclasses.replace(point, temperature=temperature))
-        return next((number for number, one in enumerate(self.points) if _key(one) == wanted), None)
+        key = _key(dataclasses.replace(point, temperature=temperature))
+        return next((number for number, one in enumerate(self.points) if _key(one) == key), None)
 
     def at_all(self, point: Point) -> list[int]:
         """Return the numbers of the model of a point at every temperature."""
-        found = [self.at(point, temperature) for temperature in sorted({one.temperature for one in self.points})]
-        return [number for number in found if number is not None]
+        numbers = [self.at(point, temperature) for temperature in sorted({one.temperature for one in self.points})]
+        return [number for number in numbers if number is not None]
 
 
 def title(point: Point) -> str:
@@ -92,10 +92,10 @@ def find_candidates(
     kept: dict[_Key, tuple[int, dict[Figure, np.ndarray]]] = {}
     points = _points(results)
     for point in watch([alike[0] for alike in points.values()], "points"):
-        found = [outcomes.get((*_key(point), task)) for task in tasks]
-        whole = [outcome for outcome in found if outcome is not None]
+        sampled = [outcomes.get((*_key(point), task)) for task in tasks]
+        whole = [outcome for outcome in sampled if outcome is not None]
         reason = None
-        if len(whole) < len(found):
+        if len(whole) < len(sampled):
             reason = "not sampled yet"
         elif any({problem.id for problem in one.problems} != set(of_tasks[one.task]) for one in whole):
             reason = "sampled on other problems"
@@ -133,10 +133,10 @@ def _points(results: Results) -> dict[_Key, list[Point]]:
     def order(point: Point) -> tuple[Any, ...]:
         return (*_rank(point), -(point.late.step or 0), point.temperature, point.late.name, point.late.digest)
 
-    found: dict[_Key, list[Point]] = {}
+    alike: dict[_Key, list[Point]] = {}
     for point in sorted(results.points, key=order):
-        found.setdefault(_key(point), []).append(point)
-    return found
+        alike.setdefault(_key(point), []).append(point)
+    return alike
 
 
 def _rank(point: Point) -> tuple[float, float]:
@@ -159,12 +159,12 @@ def _measured(alike: Sequence[Point], kept: Collection[_Key]) -> Point:
 
 def _best_sampled(results: Results, tasks: Sequence[str]) -> dict[tuple[str, float, str], Outcome]:
     """Return the outcome of each model, temperature and task; of several the one with the most samples."""
-    found: dict[tuple[str, float, str], Outcome] = {}
+    best: dict[tuple[str, float, str], Outcome] = {}
     for outcome in results.outcomes:
         key = (*_key(outcome.point), outcome.task)
-        if outcome.task in tasks and (key not in found or found[key].n < outcome.n):
-            found[key] = outcome
-    return found
+        if outcome.task in tasks and (key not in best or best[key].n < outcome.n):
+            best[key] = outcome
+    return best
 
 
 def _problems(outcomes: Mapping[tuple[str, float, str], Outcome], task: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Choosing on one half of the problems, so that the other half can say what the choice is worth.
 
-The largest of many noisy figures is too large: what was chosen for its luck has none on other problems (the winner's
-curse). Pure functions on arrays: C candidates, P problems, J constraints.
+The largest of many noisy figures is biased upwards (the winner's curse); the same point's figure on other problems is
+not. Pure functions on arrays: C candidates, P problems, J constraints.
 """
 
 import hashlib
@@ -39,8 +39,8 @@ class Choice:
 def halves(problems: Sequence[tuple[str, str]], seed: int) -> np.ndarray:
     """Return (P,) bool: True = this problem selects, False = it confirms.
 
-    Each task is cut in two by a hash of seed, task and id, so the order of the problems says nothing; of an odd number
-    the odd one confirms.
+    Each task is cut in two by a hash of seed, task and id, so their order does not matter; of an odd number the odd
+    one confirms.
 
     Args:
         problems: task and id of each.

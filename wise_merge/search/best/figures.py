@@ -24,11 +24,11 @@ def figure_of_problems(facts: Sequence[JudgedProblem], figure: Figure) -> np.nda
     sizes = np.array([problem.n for problem in facts])
     if not len(sizes) or sizes.min() < figure.k:
         raise WiseMergeError(f"{figure} needs {figure.k} samples of each problem; there are {min(sizes, default=0)}")
-    found = np.empty(len(facts))
+    values = np.empty(len(facts))
     for n in np.unique(sizes):
         some = [problem for problem in facts if problem.n == n]
-        found[sizes == n] = _CURVES[figure.name](some)[:, figure.k - 1]
-    return found
+        values[sizes == n] = _CURVES[figure.name](some)[:, figure.k - 1]
+    return values
 
 
 def _pass(facts: Sequence[JudgedProblem]) -> np.ndarray:

@@ -1,8 +1,6 @@
 """The order of work of `wise-merge best`: read, choose, confirm, print, write."""
 
 import dataclasses
-import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +11,7 @@ from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Results, read_results
 from wise_merge.points.folder import checkpoint_as_json, point_as_json
-from wise_merge.results.export import write_whole
+from wise_merge.results.whole_file import write_document, write_whole
 from wise_merge.search.best import table
 from wise_merge.search.best.candidates import find_candidates
 from wise_merge.search.best.choice import task_weights
@@ -25,7 +23,7 @@ from wise_merge.text import bar, hint, printable
 
 
 @dataclass(frozen=True)
-class Settings:
+class BestSettings:
     """What the command line says: see `wise-merge best --help`."""
 
     objective: str
@@ -37,7 +35,7 @@ class Settings:
 
 def choose_best(
     folder: Path,
-    settings: Settings,
+    settings: BestSettings,
     *,
     write: Path | None = None,
     json_file: Path | None = None,
@@ -69,7 +67,7 @@ def choose_best(
     points = len({(point.model, point.temperature) for point in results.points})
     say(table.text(result, str(folder), points))
     if json_file is not None:
-        write_whole(json_file, json.dumps(_plain(_document(result, folder)), indent=1, allow_nan=False).encode())
+        write_document(json_file, _document(result, folder))
     if result.choice.winner is None:
         return None
     write_whole(out, recipe(result).encode())
@@ -150,12 +148,3 @@ def _document(result: ConfirmedChoice, folder: Path) -> dict[str, Any]:
         ],
         "stability": {"resamples": result.resamples, "same": result.same, "near": result.near, "none": result.none},
     }
-
-
-def _plain(value: Any) -> Any:
-    """Return the value as JSON has it: NaN, which JSON lacks, as null."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
-from wise_merge.points import Checkpoint, Point
+from wise_merge.points import Point, PointCheckpoint
 from wise_merge.search.best.candidates import title
 from wise_merge.search.best.result import ConfirmedChoice
 from wise_merge.search.best.table import confirmed, with_bars
@@ -64,5 +64,5 @@ def _checkpoints(point: Point) -> str:
     return f"{METHODS[point.method].title} of {', '.join(map(_label, point.checkpoints))}"
 
 
-def _label(checkpoint: Checkpoint) -> str:
+def _label(checkpoint: PointCheckpoint) -> str:
     return checkpoint.name if checkpoint.step is None else f"{checkpoint.name} (step {checkpoint.step})"

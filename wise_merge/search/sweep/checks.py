@@ -1,14 +1,14 @@
 """Whether the settings of a sweep can be meant together; everything is checked here that needs no checkpoint."""
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
 from wise_merge.recipes.reading import FLOATING_DTYPES
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
+from wise_merge.text import enumeration
 
 #: What the sweep sets itself within these mappings, and by which of its own keys.
 _ELSEWHERE = (
@@ -18,7 +18,7 @@ _ELSEWHERE = (
 )
 
 
-def check(settings: Settings) -> None:
+def check(settings: SweepSettings) -> None:
     """Raise a `WiseMergeError` for the first thing that cannot be meant."""
     if settings.run is None and (settings.early is None or not settings.late):
         raise WiseMergeError(
@@ -36,9 +36,9 @@ def check(settings: Settings) -> None:
     _check_calibration(settings)
 
 
-def _check_method(settings: Settings) -> None:
+def _check_method(settings: SweepSettings) -> None:
     if settings.method not in METHODS:
-        raise WiseMergeError(f"method must be {_one_of(METHODS)}; got {settings.method!r}")
+        raise WiseMergeError(f"method must be {enumeration(METHODS, 'or')}; got {settings.method!r}")
     method = METHODS[settings.method]
     if method.scope is not Scope.ELEMENTWISE:
         raise WiseMergeError(f"method {method.name} needs whole tensors at once, so it cannot be swept in an engine")
@@ -48,7 +48,7 @@ def _check_method(settings: Settings) -> None:
         raise WiseMergeError(f"alphas is for methods of an early and a late checkpoint; {method.name} has none")
 
 
-def _check_grid(settings: Settings) -> None:
+def _check_grid(settings: SweepSettings) -> None:
     for alpha in settings.alphas:
         check_alpha(alpha)
     if not settings.temperatures:
@@ -67,7 +67,7 @@ def _check_grid(settings: Settings) -> None:
         raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
 
 
-def _check_engine(settings: Settings) -> None:
+def _check_engine(settings: SweepSettings) -> None:
     if settings.seed >= 1 << 32:
         raise WiseMergeError(f"seed must be less than 2^32, which engines and numpy take; got {settings.seed}")
     if settings.backend not in ("hf", "vllm"):
@@ -85,7 +85,7 @@ def _check_engine(settings: Settings) -> None:
         raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
 
 
-def _check_calibration(settings: Settings) -> None:
+def _check_calibration(settings: SweepSettings) -> None:
     if METHODS[settings.method].parameter("temperature") is None:
         if settings.calibration:
             raise WiseMergeError(
@@ -101,8 +101,3 @@ def _check_calibration(settings: Settings) -> None:
         number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
         if not number or not 0 < temperature < math.inf:
             raise WiseMergeError(f"calibration of {name} must be a positive number; got {temperature!r}")
-
-
-def _one_of(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}"

@@ -1,7 +1,7 @@
 """The points of a sweep over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
 
-What an engine finds is in the journal and in the folder of results, which all machines see. An engine that dies, with
-its machine or alone, costs the samples that were in flight: its point goes to another one, which goes on there.
+Samples and outcomes are written to the journal and the folder of results, which all machines see. If an engine dies,
+with its machine or alone, the samples that it was drawing are lost, and another engine goes on with its point.
 """
 
 import os
@@ -72,7 +72,7 @@ class Cluster:
     """Samples points with as many engines as the cluster has room for; an `Engine` is an actor of Ray."""
 
     def __init__(self, order: Order, early: str) -> None:
-        """Take note of what engines must know; none is started yet."""
+        """Keep what engines must know; none is started yet."""
         import ray
 
         settings = order.settings
@@ -156,9 +156,9 @@ class Cluster:
         import ray
 
         return sum(
-            int(min(_ratio(found.get("CPU", 0), self._cores), _ratio(found.get("GPU", 0), self._gpus)))
+            int(min(_ratio(resources.get("CPU", 0), self._cores), _ratio(resources.get("GPU", 0), self._gpus)))
             for node in ray.nodes()
-            if node["Alive"] and (found := node["Resources"])
+            if node["Alive"] and (resources := node["Resources"])
         )
 
 
@@ -174,10 +174,10 @@ def _ratio(there: float, needed: float) -> float:
 
 
 class Engine:
-    """An actor: a worker that is loaded with its first point, so that what fails then is told as an error of it."""
+    """An actor of Ray: a worker, loaded with its first point so that errors of loading come as those of a point."""
 
     def __init__(self, order: tuple[Order, str, str]) -> None:
-        """Take note of the order, the early checkpoint and the folder in which the command was typed."""
+        """Keep the order, the early checkpoint and the folder in which the command was typed."""
         self._order, self._early, self._directory = order
         self._worker: Worker | None = None
 

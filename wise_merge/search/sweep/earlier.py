@@ -8,8 +8,8 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal.contents import holds_samples
 from wise_merge.points.folder import Results, holds_outcomes, read_plan
-from wise_merge.points.point import Checkpoint, Point
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.search.sweep.settings import SweepSettings
 
 #: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
 _MAY_CHANGE = {
@@ -18,7 +18,7 @@ _MAY_CHANGE = {
 }
 
 
-def read_earlier(settings: Settings, out: Path) -> Results | None:
+def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
     """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
 
     A sweep that ended before its first sample, such as for lack of data, leaves nothing that another one must match.
@@ -28,8 +28,8 @@ def read_earlier(settings: Settings, out: Path) -> Results | None:
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir():
         raise WiseMergeError(f"--out {out}: {there} is a file; name a folder for the results")
-    found = read_plan(out)
-    if found is None and out.is_dir():
+    before = read_plan(out)
+    if before is None and out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
         # The journal describes its samples by itself; outcomes are described by sweep.json alone.
         if {"points", "journal"} <= names:
@@ -39,18 +39,18 @@ def read_earlier(settings: Settings, out: Path) -> Results | None:
             )
         if names - {"journal"}:
             raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
-    if found is None or not (holds_outcomes(out) or holds_samples(found.journal)):
+    if before is None or not (holds_outcomes(out) or holds_samples(before.journal)):
         return None
-    _check_settings(found, settings, out)
-    return found
+    _check_settings(before, settings, out)
+    return before
 
 
-def fixed(settings: Settings) -> dict[str, Any]:
+def fixed(settings: SweepSettings) -> dict[str, Any]:
     """Return the settings that are the same for all points of a folder of results."""
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
 
 
-def _check_settings(before: Results, settings: Settings, out: Path) -> None:
+def _check_settings(before: Results, settings: SweepSettings, out: Path) -> None:
     """Raise a `WiseMergeError` for results of a sweep with other settings."""
     changed = [
         f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
@@ -63,7 +63,7 @@ def _check_settings(before: Results, settings: Settings, out: Path) -> None:
         )
 
 
-def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -> list[PointCheckpoint]:
     """Return the early checkpoint (the first) and the late ones, each as the results know it.
 
     Raises a `WiseMergeError` if one that the results know is another now: its files, its name or its temperature.
@@ -71,7 +71,7 @@ def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> lis
     if before is None or not before.points:
         return list(checkpoints)
     others = {one.name: one for point in before.points for one in point.checkpoints[1:]}
-    found = []
+    known = []
     for number, now in enumerate(checkpoints):
         role = "late" if number else "early"
         then = others.get(now.name, now) if number else before.points[0].early
@@ -92,11 +92,11 @@ def as_earlier(before: Results | None, checkpoints: Sequence[Checkpoint]) -> lis
                 "for the results"
             )
         # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
-        found.append(then)
-    return found
+        known.append(then)
+    return known
 
 
-def together(before: Results | None, settings: Settings, points: tuple[Point, ...], out: Path) -> Results:
+def together(before: Results | None, settings: SweepSettings, points: tuple[Point, ...], out: Path) -> Results:
     """Return all points that were ever asked for in the folder, these first."""
     if before is None:
         return Results(out, fixed(settings), settings.samples, settings.tasks, points)

@@ -44,15 +44,15 @@ def free_in_groups(groups: Path, own: Path) -> int | None:
         named = {kind: path for _, kind, path in (line.split(":", 2) for line in own.read_text().splitlines())}
     except (OSError, ValueError):
         named = {}
-    found = []
+    left = []
     for root, path, names in (
         (groups, named.get("", ""), ("memory.max", "memory.current", "")),
         (groups / "memory", named.get("memory", ""), ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")),
     ):
         # In a container the path may be that of the host, with the group mounted at the root: skip missing folders.
         group = root / path.strip("/")
-        found += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
-    return min((free for free in found if free is not None), default=None)
+        left += [_free(one, *names) for one in (group, *group.parents) if one.is_relative_to(root)]
+    return min((free for free in left if free is not None), default=None)
 
 
 def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:
@@ -68,27 +68,27 @@ def _free(group: Path, limit: str, used: str, prefix: str) -> int | None:
     return max(0, most - taken + files)
 
 
-def running_bytes(averaged: int, dtype: str | None, loaded: str | None) -> int:
+def running_bytes(merged: int, dtype: str | None, loaded: str | None) -> int:
     """Return the bytes of the running model.
 
     Args:
-        averaged: bytes of an average.
-        dtype: of the average, None = several.
-        loaded: that the engine was told to load; None or "auto" = that of the average.
+        merged: bytes of a merge.
+        dtype: of the merge, None = several.
+        loaded: what `model_args` has the engine load; None or "auto" = that of the merge.
     """
     if loaded not in _BYTES or dtype not in _BYTES:
-        return averaged
-    return averaged * _BYTES[loaded] // _BYTES[dtype]
+        return merged
+    return merged * _BYTES[loaded] // _BYTES[dtype]
 
 
 def check_memory(
     model_bytes: int, checkpoint_bytes: Sequence[int], dtype: str | None, *, free: int, in_memory: bool
 ) -> str | None:
-    """Return a warning where the checkpoints are read from disk for every alpha, None where all fits.
+    """Return a warning where the checkpoints are read from disk again for every point, None where all fits.
 
     Args:
         model_bytes: of the running model.
-        checkpoint_bytes: of the files of early and late, which are mapped.
+        checkpoint_bytes: of the files that are mapped for one point.
         dtype: of the running model.
         free: bytes that may be taken.
         in_memory: whether the running model lies in this memory, rather than in that of a GPU.

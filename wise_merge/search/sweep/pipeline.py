@@ -13,7 +13,7 @@ from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
 from wise_merge.search.sweep import rounds, table
 from wise_merge.search.sweep.plan import Plan, make_plan
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.search.sweep.worker import Order, Worker
 from wise_merge.tasks.requests import check_names
 from wise_merge.text import bar
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 Sample = Callable[[Sequence[Point], int], Iterable[list[Outcome]]]
 
 
-def run_sweep(settings: Settings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
+def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
     """Sample every point of a sweep that is not in the folder of results yet.
 
     Args:
@@ -82,22 +82,23 @@ def _carry_out(plan: Plan, sample: Sample, say: Say) -> None:
     write_plan(plan.results)
     settings = plan.settings
     alive = list(plan.points)
-    found: dict[Point, list[Outcome]] = {}
+    outcomes_of: dict[Point, list[Outcome]] = {}
     stopped: dict[Point, str] = {}
     adaptive = settings.until_ci is not None or settings.successive_halving
     sizes = rounds.sizes(settings.samples, adaptive=adaptive)
     for number, n in enumerate(sizes, start=1):
-        found.update(_round(plan, alive, n, sample, f"round {number} of {len(sizes)}, n = {n}" if adaptive else ""))
+        title = f"round {number} of {len(sizes)}, n = {n}" if adaptive else ""
+        outcomes_of.update(_round(plan, alive, n, sample, title))
         if n == sizes[-1]:
             break
-        for point, why in _to_stop(settings, {point: found[point] for point in alive}, n).items():
+        for point, why in _to_stop(settings, {point: outcomes_of[point] for point in alive}, n).items():
             stopped[point] = why
-            for outcome in found[point]:
+            for outcome in outcomes_of[point]:
                 write_outcome(plan.results.folder, dataclasses.replace(outcome, stopped=why))
         alive = [point for point in alive if point not in stopped]
-    say(table.of_outcomes([outcome for point in plan.points for outcome in found[point]]))
+    say(table.of_outcomes([outcome for point in plan.points for outcome in outcomes_of[point]]))
     if stopped:
-        say(table.of_stopped(stopped, found, settings.samples))
+        say(table.of_stopped(stopped, outcomes_of, settings.samples))
 
 
 def _round(plan: Plan, points: Sequence[Point], n: int, sample: Sample, title: str) -> dict[Point, list[Outcome]]:
@@ -126,7 +127,7 @@ def _round(plan: Plan, points: Sequence[Point], n: int, sample: Sample, title: s
 
 def _kept(plan: Plan, point: Point, n: int) -> list[Outcome] | None:
     """Return what stands in the results of a point with so many samples, None if that is not all."""
-    found = []
+    kept = []
     for task in plan.settings.tasks:
         outcome = read_outcome(plan.results.folder, point, task)
         if outcome is None or outcome.n < n or outcome.limit != plan.settings.limit:
@@ -135,15 +136,16 @@ def _kept(plan: Plan, point: Point, n: int) -> list[Outcome] | None:
         if outcome.stopped is not None:
             outcome = dataclasses.replace(outcome, stopped=None)
             write_outcome(plan.results.folder, outcome)
-        found.append(outcome)
-    return found
+        kept.append(outcome)
+    return kept
 
 
-def _to_stop(settings: Settings, found: Mapping[Point, list[Outcome]], n: int) -> dict[Point, str]:
+def _to_stop(settings: SweepSettings, outcomes_of: Mapping[Point, list[Outcome]], n: int) -> dict[Point, str]:
     standings = {
-        point: rounds.standing([_correct(outcome, n) for outcome in outcomes], n) for point, outcomes in found.items()
+        point: rounds.standing([_correct(outcome, n) for outcome in outcomes], n)
+        for point, outcomes in outcomes_of.items()
     }
-    ends = {point for point in found if point.unmerged is not None}
+    ends = {point for point in outcomes_of if point.unmerged is not None}
     stop: dict[Point, str] = {}
     if settings.successive_halving:
         stop |= dict.fromkeys(rounds.dominated(standings, keep=ends), "dominated")

@@ -19,10 +19,10 @@ from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokeni
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
-from wise_merge.points.point import Checkpoint, Coordinate, Point, on_line
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
 from wise_merge.search.sweep.earlier import as_earlier, read_earlier, together
 from wise_merge.search.sweep.memory import available, check_memory, default_device, running_bytes
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 
 #: End of the message about a checkpoint that is an adapter.
@@ -44,14 +44,14 @@ class Plan:
     Attributes:
         settings: of the user.
         folders: name of a checkpoint -> where it lies.
-        points: by late checkpoint, alpha and temperature; those of one model follow each other.
-        model_bytes: of one model as it is averaged.
-        dtype: of the average, which the engine loads unless it is told otherwise; None = several.
+        points: by late checkpoint, alpha and temperature, or by model and temperature; those of one model in a row.
+        model_bytes: of one model as it is merged.
+        dtype: of the merge, which the engine loads unless `model_args` names another; None = several.
         warnings: what is odd, a sentence each.
         results: the folder to write to, with all points that were ever asked for there.
     """
 
-    settings: Settings
+    settings: SweepSettings
     folders: dict[str, Path]
     points: tuple[Point, ...]
     model_bytes: int
@@ -60,7 +60,7 @@ class Plan:
     results: Results
 
 
-def make_plan(settings: Settings, out: Path) -> Plan:
+def make_plan(settings: SweepSettings, out: Path) -> Plan:
     """Return the plan of a sweep after everything that can be checked without loading a model.
 
     Raises a `WiseMergeError` for checkpoints that do not fit each other, and for results of another sweep in `out`.
@@ -84,7 +84,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     if settings.backend == "vllm":
         _check_heads(folders)
     _check_tokenizer(settings, folders)
-    planned = _points(settings, [Checkpoint(name, None, "", temperatures[name]) for name in names])
+    planned = _points(settings, [PointCheckpoint(name, None, "", temperatures[name]) for name in names])
     layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
     model_bytes = max(map(size, layouts))
     dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
@@ -94,8 +94,8 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
-    found = [Checkpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
-    points = _points(settings, as_earlier(before, found))
+    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
+    points = _points(settings, as_earlier(before, checkpoints))
     return Plan(
         settings,
         folders,
@@ -107,7 +107,7 @@ def make_plan(settings: Settings, out: Path) -> Plan:
     )
 
 
-def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
+def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
     """Return the names of the early checkpoint and of the late ones, ascending by step where a run tells them."""
     if settings.run is None:
         assert settings.early is not None
@@ -116,8 +116,8 @@ def _named(settings: Settings) -> tuple[str, tuple[str, ...]]:
         return settings.early, settings.late
     if settings.late:
         raise WiseMergeError("late and run are both there; run takes every late checkpoint of a folder: leave one out")
-    found = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
-    whole = [one for one in found if not one.final] if len(found) > 2 else found
+    unbroken = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
+    whole = [one for one in unbroken if not one.final] if len(unbroken) > 2 else unbroken
     if settings.early is None:
         if len(whole) < 2:
             there = "1 whole checkpoint" if len(whole) == 1 else "no whole checkpoint"
@@ -152,13 +152,13 @@ def _check_full(name: str, folder: Path) -> None:
         )
 
 
-def _check_tokenizer(settings: Settings, folders: Mapping[str, Path]) -> None:
+def _check_tokenizer(settings: SweepSettings, folders: Mapping[str, Path]) -> None:
     """Raise unless the early checkpoint, which is loaded, has a tokenizer, or another one is named."""
     early, *lates = folders
     if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
         return
-    found = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
-    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={found}")
+    other = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
+    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={other}")
 
 
 def _check_heads(folders: Mapping[str, Path]) -> None:
@@ -177,10 +177,10 @@ def _compare(early: Path, late: Path) -> list[str]:
     """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
     try:
         check_same_model(early, late)
-        found = [*pair_warnings(early, late), *compare_tokens(early, late)]
+        warnings = [*pair_warnings(early, late), *compare_tokens(early, late)]
     except WiseMergeError as error:
         raise WiseMergeError(str(error).replace(REMEDY, _REMEDY)) from error
-    return [warning.replace(REMEDY, _REMEDY) for warning in found]
+    return [warning.replace(REMEDY, _REMEDY) for warning in warnings]
 
 
 def _first_of_each_set(points: Sequence[Point]) -> list[Point]:
@@ -201,7 +201,7 @@ def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
     )
 
 
-def _check_memory(settings: Settings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
+def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
     # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
@@ -229,7 +229,7 @@ def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _temperature(settings: Settings, name: str) -> float:
+def _temperature(settings: SweepSettings, name: str) -> float:
     if METHODS[settings.method].parameter("temperature") is None:
         return 1.0
     if name not in settings.calibration:
@@ -240,7 +240,7 @@ def _temperature(settings: Settings, name: str) -> float:
     return float(settings.calibration[name])
 
 
-def _points(settings: Settings, checkpoints: Sequence[Checkpoint]) -> tuple[Point, ...]:
+def _points(settings: SweepSettings, checkpoints: Sequence[PointCheckpoint]) -> tuple[Point, ...]:
     """Return all points, those of one model together; the first checkpoint is early."""
     dtypes = settings.dtype, settings.out_dtype
     if METHODS[settings.method].line:

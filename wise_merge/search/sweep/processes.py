@@ -28,7 +28,7 @@ class Processes:
     """Samples points with several engines; a context manager, at the end of which they are gone."""
 
     def __init__(self, order: Order, early: str) -> None:
-        """Take note of what engines must know; none is started yet."""
+        """Keep what engines must know; none is started yet."""
         count = order.settings.processes
         cores = os.cpu_count() or 1
         self._order = replace(order, processes=max(1, cores // count), shows=False)
@@ -51,7 +51,7 @@ class Processes:
     def sample(self, points: Sequence[Point], n: int) -> Iterator[list[Outcome]]:
         """Yield what came of n samples per problem at each point, in the order in which it is found."""
         waiting = deque(points)
-        found: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[list[Outcome] | BaseException] = queue.SimpleQueue()
         while len(self._running) < min(len(points), self._order.settings.processes):
             self._running.append(self._start())
 
@@ -60,16 +60,16 @@ class Processes:
                 while waiting:
                     try:
                         point = waiting.popleft()
-                    except IndexError:  # another one was faster
+                    except IndexError:  # another thread took the last point
                         return
-                    found.put(_ask(process, (point, n)))
+                    answers.put(_ask(process, (point, n)))
             except BaseException as error:
-                found.put(error)
+                answers.put(error)
 
         for process in self._running:
             threading.Thread(target=feed, args=(process,), daemon=True).start()
         for _ in points:
-            outcomes = found.get()
+            outcomes = answers.get()
             if isinstance(outcomes, BaseException):
                 raise outcomes
             yield outcomes

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.reading import load_yaml
 from wise_merge.search.sweep.checks import check
-from wise_merge.search.sweep.settings import KEYS, Settings
+from wise_merge.search.sweep.settings import KEYS, SweepSettings
 from wise_merge.text import hint
 
 #: What pydantic calls the mistake -> what was wanted.
@@ -23,7 +23,7 @@ _WANTED = {
 }
 
 
-def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
+def read_settings(path: Path | None, given: Mapping[str, Any]) -> SweepSettings:
     """Return what a YAML file says and the command line changes of it.
 
     Args:
@@ -39,7 +39,7 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> Settings:
         if key in given:
             content = {other: value for other, value in content.items() if other not in replaced}
     try:
-        settings = Settings(**{key: value for key, value in {**content, **given}.items() if value is not None})
+        settings = SweepSettings(**{key: value for key, value in {**content, **given}.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         wanted = _WANTED.get(first["type"], "something else").format(**first.get("ctx", {}))

@@ -12,10 +12,10 @@ import numpy as np
 
 from wise_merge.estimators.pass_at_k import pass_at_k_curves
 from wise_merge.estimators.uncertainty import mean_interval
+from wise_merge.results.summary import LEVEL
 
 #: Samples per problem of the first of several rounds.
 _FIRST = 4
-_LEVEL = 0.95
 
 _P = TypeVar("_P", bound=Hashable)
 
@@ -39,12 +39,12 @@ def sizes(samples: int, *, adaptive: bool) -> list[int]:
     """Return how many samples per problem a point has after each round: 4, 8, 16, ... and K, or K at once."""
     if not adaptive:
         return [samples]
-    found = []
+    after_rounds = []
     n = _FIRST
     while n < samples:
-        found.append(n)
+        after_rounds.append(n)
         n *= 2
-    return [*found, samples]
+    return [*after_rounds, samples]
 
 
 def standing(correct: Sequence[np.ndarray], n: int) -> Standing:
@@ -57,7 +57,7 @@ def standing(correct: Sequence[np.ndarray], n: int) -> Standing:
     curves = [pass_at_k_curves(n, counts) for counts in correct]
     widths = []
     for curve in curves:
-        low, high = mean_interval(curve[:, 0], n, rng=np.random.default_rng(0), level=_LEVEL)
+        low, high = mean_interval(curve[:, 0], n, rng=np.random.default_rng(0), level=LEVEL)
         # One problem gives no estimate of the variance between problems.
         widths.append(float(high - low) / 2 if len(curve) > 1 else np.inf)
     return Standing(

@@ -38,9 +38,9 @@ def _plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
     key = info.field_name
     if not isinstance(value, Mapping):
         raise WiseMergeError(f"{key} must be a mapping; got {value!r}")
-    found = {_folder(name) if key == "calibration" and isinstance(name, str) else name: value[name] for name in value}
+    mapping = {_folder(name) if key == "calibration" and isinstance(name, str) else name: value[name] for name in value}
     try:
-        same = json.loads(json.dumps(found, allow_nan=False)) == found
+        same = json.loads(json.dumps(mapping, allow_nan=False)) == mapping
     except (TypeError, ValueError):
         same = False
     if not same:
@@ -48,23 +48,23 @@ def _plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
             f"{key} must map texts to texts, numbers, true, false, null, lists and mappings; got {value!r}: put other "
             "keys and values in quotes"
         )
-    return found
+    return mapping
 
 
 def numbers(key: str, value: Any) -> tuple[float, ...]:
     """Return the numbers of "FIRST:LAST:STEP", "A,B,..." or a list, ascending and each once; 0.1:0.9:0.1 are nine."""
     try:
         if isinstance(value, str):
-            found = parse_numbers(value)
+            parsed = parse_numbers(value)
         else:
             listed = value if isinstance(value, Sequence) else [value]
             if any(isinstance(one, bool) for one in listed):
                 raise ValueError
-            found = tuple(number for one in listed for number in parse_numbers(str(one)))
+            parsed = tuple(number for one in listed for number in parse_numbers(str(one)))
     except ValueError:
         example = "0:1:0.125 or [0.3, 0.5]" if key == "alphas" else "[0.7, 1.0] or 1.0"
         raise WiseMergeError(f"{key} must be numbers, such as {example}; got {value!r}") from None
-    return tuple(sorted({float(one) for one in found}))
+    return tuple(sorted({float(one) for one in parsed}))
 
 
 def _template(value: Any) -> bool | str:
@@ -84,22 +84,22 @@ _NotNegative = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True))
-class Settings:
+class SweepSettings:
     """A sweep as the user wants it; the names are the keys of the YAML file.
 
     Attributes:
-        early: the early checkpoint; None = the first one of `run`.
-        late: the late ones, each against the early one; empty = all others of `run`.
+        early: the early checkpoint, or the first of a soup; None = the first one of `run`.
+        late: the late ones, each against the early one, or the others of a soup; empty = all others of `run`.
         run: folder of a training run, None where `early` and `late` are named.
-        alphas: ascending, without the two ends, which are always sampled.
+        alphas: ascending, without the two ends, which are always sampled; empty for methods that have none.
         temperatures: of sampling, ascending.
         tasks: of lm-eval, ours.
         samples: K, per problem.
         limit: only the first so many problems of each task.
         method: a name in `wise_merge.methods`.
-        calibration: of `bang`: checkpoint, as named in `early` and `late` -> temperature to fold into it.
-        dtype: to which both checkpoints are cast before they are averaged.
-        out_dtype: of the average.
+        calibration: of methods that have temperatures: checkpoint, as named in `early` and `late` -> its own.
+        dtype: to which the checkpoints are cast before they are merged.
+        out_dtype: of the merge.
         backend: "hf" or "vllm".
         model_args: of that model of lm-eval.
         batch_size: the most samples that are drawn together, None = the model's own choice.
@@ -152,4 +152,4 @@ class Settings:
     gpus: float | None = None
 
 
-KEYS = tuple(one.name for one in fields(Settings))
+KEYS = tuple(one.name for one in fields(SweepSettings))

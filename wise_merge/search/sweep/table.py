@@ -9,7 +9,7 @@ from wise_merge.estimators.pass_at_k import pass_at_k_curves
 from wise_merge.estimators.uncertainty import standard_error
 from wise_merge.methods import METHODS
 from wise_merge.points.outcome import Outcome
-from wise_merge.points.point import Point
+from wise_merge.points.point import Point, PointCheckpoint
 from wise_merge.results.cells import with_error
 from wise_merge.search.sweep.plan import Plan
 from wise_merge.text import size, table
@@ -61,21 +61,23 @@ def _row(outcome: Outcome, shown: Sequence[int]) -> list[str]:
 
 def _where(point: Point) -> list[str]:
     if point.alpha is not None:
-        step = "-" if point.late.step is None else str(point.late.step)
-        return [Path(point.late.name).name, step, f"{point.alpha:g}"]
-    found = None if point.unmerged is None else point.checkpoints[point.unmerged].step
-    return [point.merge_title(short=True), "-" if found is None else str(found)]
+        return [Path(point.late.name).name, _step(point.late), f"{point.alpha:g}"]
+    return [point.merge_title(short=True), "-" if point.unmerged is None else _step(point.checkpoints[point.unmerged])]
 
 
-def of_stopped(stopped: Mapping[Point, str], found: Mapping[Point, Sequence[Outcome]], samples: int) -> str:
+def _step(checkpoint: PointCheckpoint) -> str:
+    return "-" if checkpoint.step is None else str(checkpoint.step)
+
+
+def of_stopped(stopped: Mapping[Point, str], outcomes_of: Mapping[Point, Sequence[Outcome]], samples: int) -> str:
     """Return how many points were stopped and why, and what that saved."""
     saved = {
-        (point.model, point.temperature): sum((samples - one.n) * len(one.problems) for one in found[point])
+        (point.model, point.temperature): sum((samples - one.n) * len(one.problems) for one in outcomes_of[point])
         for point in stopped
     }
     whole = {
         (point.model, point.temperature): sum(samples * len(one.problems) for one in outcomes)
-        for point, outcomes in found.items()
+        for point, outcomes in outcomes_of.items()
     }
     reasons = {"dominated": "dominated by another point", "interval": "with an interval narrow enough"}
     counts = [

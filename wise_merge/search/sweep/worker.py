@@ -12,7 +12,7 @@ from wise_merge.points.folder import write_outcome
 from wise_merge.points.outcome import Outcome, outcome_of_problem
 from wise_merge.points.point import Point
 from wise_merge.search.sweep.memory import default_device
-from wise_merge.search.sweep.settings import Settings
+from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.tasks.completion import Completion
 from wise_merge.tasks.requests import TaskRequests, TaskSettings, build
 
@@ -31,7 +31,7 @@ class Order:
         shows: whether the engine has a bar of its own where somebody is watching.
     """
 
-    settings: Settings
+    settings: SweepSettings
     folders: Mapping[str, Path]
     dtype: str | None
     out: Path
@@ -84,8 +84,8 @@ class Worker:
             write_outcome(self._order.out, outcome)
         return outcomes
 
-    def _outcome(self, point: Point, task: TaskRequests, found: list[Completion], n: int, run: str) -> Outcome:
-        of_problem = [found[start : start + n] for start in range(0, len(found), n)]
+    def _outcome(self, point: Point, task: TaskRequests, completions: list[Completion], n: int, run: str) -> Outcome:
+        of_problem = [completions[start : start + n] for start in range(0, len(completions), n)]
         judged = task.judge(of_problem, processes=self._order.processes)
         problems = [
             outcome_of_problem(str(instance.doc_id), problem_id(str(instance.args[0])), gold, texts, verdicts)
@@ -119,7 +119,7 @@ def _engine(order: Order, early: Path) -> Any:
     return MergedHF(early, **arguments)
 
 
-def _task_settings(settings: Settings) -> TaskSettings:
+def _task_settings(settings: SweepSettings) -> TaskSettings:
     return TaskSettings(
         metadata=settings.metadata,
         gen_kwargs=settings.gen_kwargs,

@@ -1,0 +1,189 @@
+"""The numbers of a report, computed once from the outcomes of a sweep by the estimators; `numbers` is their shape."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from wise_merge.errors import WiseMergeError
+from wise_merge.estimators.bias_variance import variance_interval
+from wise_merge.methods import METHODS
+from wise_merge.points.folder import Results
+from wise_merge.points.outcome import Outcome
+from wise_merge.points.point import Point
+from wise_merge.points.summary import summary_of
+from wise_merge.report.groups import group_labels, grouped, key_of, label_and_mark, variants
+from wise_merge.report.numbers import (
+    Audit,
+    Figure,
+    Group,
+    Ingredient,
+    Line,
+    Numbers,
+    PointNumbers,
+    Problem,
+    TaskNumbers,
+)
+from wise_merge.results.summary import Curve, Summary
+
+#: A curve has every k up to the first number and, beyond it, the second number of values per doubling.
+_EVERY_K, _PER_DOUBLING = 16, 4
+
+#: Passes items on, and may show progress.
+Watch = Callable[[Collection[Any]], Iterable[Any]]
+
+
+def numbers_of(
+    results: Results,
+    *,
+    k: int | None = None,
+    tasks: Sequence[str] = (),
+    seed: int = 0,
+    watch: Watch = lambda items: items,
+) -> Numbers:
+    """Return all numbers of a sweep, finished or not.
+
+    Args:
+        results: with at least one outcome.
+        k: K of the plane; None = the most that all points have which have more than one sample of each problem.
+        tasks: those to report; none = all.
+        seed: of whatever is drawn.
+        watch: sees the outcomes pass.
+    """
+    unknown = [task for task in tasks if task not in results.tasks]
+    if unknown:
+        raise WiseMergeError(f"{results.folder} has no task {unknown[0]!r}; it has {', '.join(results.tasks)}")
+    asked = [task for task in results.tasks if task in tasks or not tasks]
+    sampled = [outcome for outcome in results.outcomes if outcome.task in asked and outcome.n > 0]
+    if not sampled:
+        raise WiseMergeError(
+            f"no point in {results.folder} has been sampled yet; `wise-merge sweep` does it, and a report can be made "
+            "as soon as the first point is there"
+        )
+    most = max(outcome.n for outcome in sampled)
+    if k is not None and not 1 <= k <= most:
+        raise WiseMergeError(f"-k must lie in [1, {most}], the most samples that a point has; got {k}")
+    by_task: dict[str, list[tuple[Outcome, Summary]]] = {}
+    for outcome in watch(sampled):
+        by_task.setdefault(outcome.task, []).append((outcome, summary_of(outcome, seed=seed)))
+    return Numbers(
+        results.folder.resolve().name,
+        results.samples,
+        tuple(_of_task(results, task, by_task[task], k) for task in asked if task in by_task),
+        tuple(task for task in asked if task not in by_task),
+    )
+
+
+def _of_task(results: Results, task: str, summarized: Sequence[tuple[Outcome, Summary]], k: int | None) -> TaskNumbers:
+    if k is None:
+        k = min((outcome.n for outcome, _ in summarized if outcome.n > 1), default=1)
+    problems: dict[str, Problem] = {}
+    for outcome, _ in summarized:
+        for one in outcome.problems:
+            problems.setdefault(one.id, Problem(one.id, one.gold, one.prompt))
+    groups = grouped(results.points)
+    keys = list(groups)
+    points = [
+        _of_point(outcome, summary, keys.index(key), groups[key], list(problems), _shown_k(outcome.n, k))
+        for outcome, summary in summarized
+        for key in [key_of(outcome.point)]
+    ]
+    sampled = {outcome.point for outcome, _ in summarized}
+    firsts = [some[0] for some in groups.values()]
+    return TaskNumbers(
+        task,
+        k,
+        tuple(problems.values()),
+        all(point.alpha is not None for point in results.points),
+        tuple(_group(point, label) for point, label in zip(firsts, group_labels(firsts), strict=True)),
+        tuple(sorted(points, key=lambda point: (point.group, point.temperature, point.variant))),
+        tuple(point.title for point in results.points if point not in sampled),
+    )
+
+
+def _group(point: Point, label: str) -> Group:
+    method = METHODS[point.method]
+    balanced = method.parameter("temperature") is not None
+    return Group(
+        label,
+        method.title,
+        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in point.checkpoints),
+    )
+
+
+def _of_point(
+    outcome: Outcome,
+    summary: Summary,
+    group: int,
+    members: Sequence[Point],
+    problems: Sequence[str],
+    shown: Sequence[int],
+) -> PointNumbers:
+    point = outcome.point
+    label, mark = label_and_mark(point)
+    by_id = {problem.id: problem for problem in outcome.problems}
+    drawn = [by_id[id_].n if id_ in by_id else 0 for id_ in problems]
+    correct = [sum(by_id[id_].correct) if id_ in by_id else 0 for id_ in problems]
+    passed = summary.curve("pass@k")
+    assert passed is not None
+    low, high = _known(passed.low[0]), _known(passed.high[0])
+    bias = Figure(summary.bias, None if high is None else 1 - high, None if low is None else 1 - low)
+    variance = None
+    if not math.isnan(summary.variance):
+        ends = variance_interval(
+            np.array([one.n for one in outcome.problems]), np.array([sum(one.correct) for one in outcome.problems])
+        )
+        variance = Figure(summary.variance, *map(_known, ends))
+    samples = sum(one.n for one in outcome.problems)
+    return PointNumbers(
+        group=group,
+        alpha=point.alpha,
+        unmerged=point.unmerged,
+        variant=variants(members).index(point.coordinates),
+        label=label,
+        mark=mark,
+        temperature=point.temperature,
+        title=point.title,
+        run=outcome.run,
+        problems=summary.problems,
+        n=summary.n_low,
+        n_high=summary.n_high,
+        max_tokens=outcome.max_tokens,
+        stopped=outcome.stopped,
+        lines=tuple(_line(curve, shown) for curve in summary.curves),
+        bias=bias,
+        variance=variance,
+        histogram=summary.histogram,
+        drawn=tuple(drawn),
+        correct=tuple(correct),
+        audit=Audit(
+            summary.unanswered,
+            summary.cut_off,
+            summary.identical,
+            sum(one.distinct for one in outcome.problems) / samples,
+            sum(one.tokens for one in outcome.problems) / samples,
+        ),
+    )
+
+
+def _line(curve: Curve, shown: Sequence[int]) -> Line:
+    at = [(k, curve.at(k)) for k in shown if k in curve.k]
+    return Line(
+        curve.name,
+        tuple(k for k, _ in at),
+        tuple(estimate.value for _, estimate in at),
+        tuple(_known(estimate.low) for _, estimate in at),
+        tuple(_known(estimate.high) for _, estimate in at),
+    )
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number
+
+
+def _shown_k(n: int, k: int) -> list[int]:
+    """Return at which k curves up to n have a place, K of the plane and n among them."""
+    steps = range(math.ceil(math.log2(max(n, 1)) * _PER_DOUBLING) + 1)
+    spread = {round(2 ** (step / _PER_DOUBLING)) for step in steps}
+    return sorted(one for one in {*range(1, _EVERY_K + 1), *spread, k, n} if one <= n)
