@@ -11,8 +11,8 @@ OLDEST := $(ENVIRONMENTS)/oldest
 # The tests that a new release of a host may break; those of the start-up file have stand-ins for hosts, and doctor has
 # the real ones.
 HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts decode hf_passk merged_hf sampler passk_host passk_task \
-	mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit early_checkpoints mixup \
-	label_smoothing adapters hub_entries hub_log_args sweep_on_ray))
+	mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit merge_any_method uniform_soup \
+	early_checkpoints mixup label_smoothing adapters hub_entries hub_log_args sweep_on_ray))
 
 # A process per core, and each file in one of them, for what it has set up; in the order of their names, as xdist takes
 # long files of few tests last. One that dies ends the run, which would wait for ever for its tests.

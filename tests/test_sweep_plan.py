@@ -275,6 +275,13 @@ def test_too_little_memory_is_said_with_what_would_fit(run, tmp_path, monkeypatc
     done = check(run, tmp_path / "results")
     assert done.exit_code == 0
     assert f"Warning: the two checkpoints ({size(needed)}) do not fit into memory beside the model" in done.stderr
+    # A soup has all of them open at once.
+    steps = (10, 20, 30)
+    needed = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in steps)
+    soup = {"method": "uniform_soup", "late": tuple(str(run / f"checkpoint-{step}") for step in steps[1:])}
+    done = check(run, tmp_path / "results", alphas=None, **soup)
+    assert done.exit_code == 0, done.stderr
+    assert f"Warning: the 3 checkpoints ({size(needed)}) do not fit into memory beside the model" in done.stderr
 
 
 # --- the folder of results ------------------------------------------------------------------------

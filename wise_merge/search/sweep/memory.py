@@ -88,7 +88,7 @@ def check_memory(
 
     Args:
         model_bytes: of the running model.
-        checkpoint_bytes: of the files that are mapped for one point.
+        checkpoint_bytes: of the files of each checkpoint that is mapped for one point.
         dtype: of the running model.
         free: bytes that may be taken.
         in_memory: whether the running model lies in this memory, rather than in that of a GPU.
@@ -110,6 +110,7 @@ def check_memory(
     if running + mapped + _RESERVE <= free:
         return None
     return (
-        f"the two checkpoints ({size(mapped)}) do not fit into memory beside the model ({size(running)} of "
-        f"{size(free)} free), so they are read from disk again for every alpha"
+        f"the {'two' if len(checkpoint_bytes) == 2 else len(checkpoint_bytes)} checkpoints ({size(mapped)}) do not fit "
+        f"into memory beside the model ({size(running)} of {size(free)} free), so they are read from disk again for "
+        "every merge"
     )

@@ -206,11 +206,11 @@ def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, 
     if settings.backend != "hf" or settings.ray is not None:
         return []
     device = settings.device or settings.model_args.get("device") or default_device()
-    files = [sum(file.stat().st_size for file in weight_files(folder)) for folder in folders]
+    files = sorted(sum(file.stat().st_size for file in weight_files(folder)) for folder in folders)
     loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(
         settings.processes * running_bytes(model_bytes, dtype, loaded),
-        sorted(files)[-2:],
+        files[-2:] if METHODS[settings.method].line else files,
         dtype if loaded == "auto" else loaded,
         free=available(),
         in_memory=str(device).startswith(("cpu", "mps")),
