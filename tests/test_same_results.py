@@ -128,6 +128,10 @@ RECIPES = {
 }
 
 
+@pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"),
+    reason="the digests are of processors that multiply and add with one rounding, as torch does from AVX2 on",
+)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_merges(name, dtype, run, tmp_path):
