@@ -12,7 +12,7 @@ OLDEST := $(ENVIRONMENTS)/oldest
 # the real ones.
 HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts decode hf_passk merged_hf sampler passk_host passk_task \
 	mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit merge_any_method uniform_soup \
-	early_checkpoints mixup label_smoothing adapters hub_entries hub_log_args sweep_on_ray))
+	early_checkpoints mixup label_smoothing adapters hub_entries hub_log_args sweep_on_ray scorers))
 
 # A process per core, and each file in one of them, for what it has set up; in the order of their names, as xdist takes
 # long files of few tests last. One that dies ends the run, which would wait for ever for its tests.

@@ -1,5 +1,6 @@
 """The mean log-probability of a completion's tokens under a causal language model."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -86,14 +87,16 @@ def _of_next_tokens(model: Any, batch: models.Batch, piece: int) -> Any:
     import torch
 
     last = batch.ids.shape[1] - 1
+    cache_name = _cache_name(model)
+    if cache_name is None:
+        piece = last
     parts, cache = [], None
     for start in range(0, last, piece):
         stop = min(start + piece, last)
-        shared = {"past_key_values": cache, "use_cache": True} if piece < last else {"use_cache": False}
+        shared = {cache_name: cache, "use_cache": True} if cache_name and piece < last else {"use_cache": False}
         output = model(input_ids=batch.ids[:, start:stop], attention_mask=batch.mask[:, :stop], **shared)
-        cache = output.get("past_key_values")
+        cache = output.get(cache_name) if cache_name else None
         if cache is None and stop < last:
-            # A model without attention (Mamba) keeps its state elsewhere; it reads the batch as a whole.
             return _of_next_tokens(model, batch, last)
         targets = batch.ids[:, start + 1 : stop + 1, None].to(output.logits.device)
         picked = [
@@ -103,3 +106,16 @@ def _of_next_tokens(model: Any, batch: models.Batch, piece: int) -> Any:
         ]
         parts.append(torch.stack(picked).squeeze(-1).double().cpu())
     return torch.cat(parts, dim=1)
+
+
+def _cache_name(model: Any) -> str | None:
+    """Return what the model calls the cache that goes from piece to piece; None = it must read a batch as a whole.
+
+    That is so for a model with states that are no keys and values (Mamba and hybrids of it): not all of these go on
+    from a state with more than one token.
+    """
+    if getattr(model, "_is_stateful", False):
+        return None
+    known = inspect.signature(model.forward).parameters
+    # Since transformers 5.24 by the first name.
+    return next((name for name in ("cache", "past_key_values") if name in known), None)
