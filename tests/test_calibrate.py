@@ -652,6 +652,7 @@ def test_the_command_reads_a_task(in_run, tmp_path):
     assert re.search(r"20 sequences|least at a temperature above 4", result.output)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run(run_dir, tmp_path, console_script):
     """docs/temperatures.md, where checkpoints are trained and can be calibrated, unlike those of test_docs.py."""
     shutil.copytree(run_dir, tmp_path / "reader")

@@ -271,6 +271,7 @@ def test_a_place_where_no_demo_can_be_is_one_line(settings, tmp_path):
     assert str(place) in result.output
 
 
+@pytest.mark.slow
 def test_the_doctor_finds_the_plugin(console_script, tmp_path):
     """In the environment of the tests both hosts see it; with the start-up file off, neither does."""
     healthy = console_script("wise-merge", "doctor", cwd=tmp_path)

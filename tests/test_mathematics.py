@@ -197,6 +197,7 @@ def test_the_published_figures_are_reproduced_and_no_right_sample_is_lost(llada)
     assert ours == pytest.approx([29.6, 36.4, 40.4])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_verdicts_are_those_of_math_verify_called_on_each_sample(llada):
     r"""1497 of 1500 verdicts are the same; in the other three the answer is right, and math-verify does not read it.

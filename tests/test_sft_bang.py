@@ -27,6 +27,7 @@ def example(tmp_path_factory):
     return out, done.stdout
 
 
+@pytest.mark.slow
 def test_the_table_is_what_the_samples_say(example):
     """Pass@k and its standard error, recomputed from the texts by counting, stand in the printed table."""
     out, printed = example
@@ -60,6 +61,7 @@ def reaches(prompt, text):
         return False
 
 
+@pytest.mark.slow
 def test_each_merge_is_the_average_that_its_name_says(example):
     """WiSE-FT and trained BANG are halfway between the ends of their runs; BANG differs in the last norm alone."""
     from safetensors.torch import load_file
@@ -76,6 +78,7 @@ def test_each_merge_is_the_average_that_its_name_says(example):
     assert {name for name in wise if not (wise[name] == bang[name]).all()} == {"model.norm.weight"}
 
 
+@pytest.mark.slow
 def test_both_runs_start_alike_and_part(example):
     """The same pre-trained model, but another loss."""
     from safetensors.torch import load_file
@@ -86,6 +89,7 @@ def test_both_runs_start_alike_and_part(example):
     assert 1e-4 < (plain[name] - balanced[name]).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_the_verdict_is_about_every_form_of_bang(example):
     """Four sentences, each with both ends of both intervals."""
     _, printed = example

@@ -76,7 +76,9 @@ def test_two_processes_find_what_one_finds(place, swept, tmp_path):
     assert "Results" in sweep(place, tmp_path / "results", "--processes", "1")
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_path):
     """And what they have drawn by then is not drawn again."""
     command, children, out = caught(place, tmp_path)
