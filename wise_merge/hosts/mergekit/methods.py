@@ -39,6 +39,8 @@ def _for_mergekit(method: Method) -> MergeMethod:
             for parameter in method.parameters
         }
         with one_line_errors():
+            if method.check is not None:
+                method.check(parameters)
             return _merged(method, group, [entry.id for entry in entries], parameters)
 
     arguments = [inspect.Parameter("group", inspect.Parameter.POSITIONAL_ONLY, annotation=TensorGroup)]
