@@ -29,6 +29,7 @@ from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import roles
 from wise_merge.recipes.parameters import idle_filters
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
+from wise_merge.tensors.statistics import check_files
 from wise_merge.text import bar
 
 #: Further bytes per model: config, tokenizer, record.
@@ -93,6 +94,7 @@ def _check(order: Order) -> _Plan:
     warnings += _mixed_dtypes(tensors, headers, names, model_roles)
     for warning in warnings:
         order.warn(warning)
+    check_files(recipe, dict(zip(names, folders, strict=True)))
     check_space(order.out, (size(tensors) + _SIDE_FILES) * len(order.recipes))
     steps = [step_of(folder) for folder in folders]
     titles = [name if step is None else f"{name} (step {step})" for name, step in zip(names, steps, strict=True)]
