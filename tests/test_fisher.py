@@ -9,6 +9,7 @@ import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from support.checkpoints import make_checkpoint
+from support.merges import assert_same_weights
 from support.merges import merge as by_mergekit
 
 from wise_merge.checkpoints import fingerprint
@@ -106,8 +107,9 @@ def test_the_merge_is_the_formula_in_both_hosts(own, shared, weights, floors, ru
     assert done.exit_code == 0, done.output
     found = load_file(tmp_path / "out/model.safetensors")
     assert_rounded(found, by_hand(run, weights, floors, normalize=shared.get("normalize", True)))
-    theirs = load_file(by_mergekit(asked, tmp_path / "mergekit") / "model.safetensors")
-    assert all(torch.equal(tensor, theirs[name]) for name, tensor in found.items())
+    done = by_mergekit(asked, tmp_path / "mergekit")
+    assert done.exit_code == 0, done.output
+    assert_same_weights(tmp_path / "out", tmp_path / "mergekit")
 
 
 def test_equal_fishers_give_the_plain_mean():
@@ -162,9 +164,9 @@ def test_files_of_something_else_are_refused(change, metadata, message, run, tmp
     asked = recipe(run, {"fisher": str(path)}, {}, {})
     line = refusal(asked, tmp_path / "ours")
     assert re.search(message, line), line
-    with pytest.raises((WiseMergeError, SystemExit)) as refused:
-        by_mergekit(asked, tmp_path / "mergekit")
-    assert re.search(message, str(refused.value))
+    done = by_mergekit(asked, tmp_path / "mergekit")
+    assert done.exit_code == 1
+    assert re.search(message, done.output)
     assert not list((tmp_path / "mergekit").glob("*.safetensors"))
 
 
@@ -177,12 +179,19 @@ def test_files_of_something_else_are_refused(change, metadata, message, run, tmp
         (({"weight": 0},) * 3, {}, "the weights sum to 0"),
         ((), {"parameters": {"normalize": 2}}, "normalize in parameters must be true or false; got 2"),
         (({},), {}, "fisher merges at least 2 models; models names 1"),
-        ((), {"tokenizer": {"source": "union"}}, "merge without tokenizer first, or leave it out"),
+        ((), {"tokenizer": {"source": "union"}}, "belongs to whole models as they are; leave tokenizer out"),
     ],
 )
 def test_recipes_that_cannot_be_meant_are_refused(own, more, message, run, tmp_path):
     """In one line."""
     assert message in refusal(recipe(run, *own, **more), tmp_path)
+
+
+def test_slices_are_refused(run, tmp_path):
+    """Their layers have other numbers than those of the file."""
+    asked = recipe(run)
+    sources = [{**model, "layer_range": [0, 1]} for model in asked.pop("models")]
+    assert "name them under models, not in slices" in refusal({**asked, "slices": [{"sources": sources}]}, tmp_path)
 
 
 def test_a_model_without_a_file_is_named(run, tmp_path):

@@ -90,11 +90,11 @@ def _check(order: Order) -> _Plan:
         if different:
             two = "early and late" if role == "late" else f"{folders[0]} and {folder}"
             warnings.append(f"{', '.join(different)} of {two} differ; the merge gets those of {names[0]}")
+    check_files(recipe, dict(zip(names, folders, strict=True)))
     tensors = lay_out(order.recipes, ingredients, configs, headers)
     warnings += _mixed_dtypes(tensors, headers, names, model_roles)
     for warning in warnings:
         order.warn(warning)
-    check_files(recipe, dict(zip(names, folders, strict=True)))
     check_space(order.out, (size(tensors) + _SIDE_FILES) * len(order.recipes))
     steps = [step_of(folder) for folder in folders]
     titles = [name if step is None else f"{name} (step {step})" for name, step in zip(names, steps, strict=True)]

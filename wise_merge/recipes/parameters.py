@@ -29,7 +29,7 @@ def check_settings(recipe: Recipe) -> None:
                 _check_value(parameter, value, place)
     for parameter in method.parameters:
         _check_place(parameter, recipe, per_model)
-    _check_layout(method, recipe)
+    _check_vocabulary(method, recipe)
     for key in ("dtype", "out_dtype"):
         dtype = recipe.get(key)
         if dtype is not None and dtype_spelt(dtype) not in FLOATING_DTYPES:
@@ -78,13 +78,22 @@ def _check_each_model(parameter: Parameter, recipe: Recipe) -> None:
                 )
 
 
-def _check_layout(method: Method, recipe: Recipe) -> None:
-    """Raise for a recipe that changes layers or vocabulary, in which the tensors of files have no place."""
-    for key in ("slices", "modules", "tokenizer", "tokenizer_source"):
+def check_takes_parts(method: Method) -> None:
+    """Raise `WiseMergeError` for a method that takes files: they belong to whole models, not to slices and modules."""
+    if method.files:
+        raise WiseMergeError(
+            f"{method.name} takes {method.files[0].name} from a file, which belongs to whole models as they are; name "
+            "them under models, not in slices or modules"
+        )
+
+
+def _check_vocabulary(method: Method, recipe: Recipe) -> None:
+    """Raise for a recipe that changes the vocabulary, in which the embeddings of files have no place."""
+    for key in ("tokenizer", "tokenizer_source"):
         if method.files and recipe.get(key):
             raise WiseMergeError(
                 f"{method.name} takes {method.files[0].name} from a file, which belongs to whole models as they are; "
-                f"merge without {key} first, or leave it out"
+                f"leave {key} out"
             )
 
 

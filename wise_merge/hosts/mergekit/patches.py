@@ -23,6 +23,7 @@ from wise_merge.hosts.mergekit.errors import MergeInputError, one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.hosts.mergekit.plan import cannot_plan, check_plan, inputs_of, plan_heads
 from wise_merge.hosts.part import Part, first_fault
+from wise_merge.recipes.parameters import check_takes_parts
 from wise_merge.tensors.apply import check_equal
 
 #: Called with a tensor's name, its inputs (the base first) by their models, their merge, and the shared parameters.
@@ -140,6 +141,8 @@ def _guard_plan() -> None:
         # Not by the method that checks first: the configuration was checked, and is about to change its form.
         models = list(MergeConfiguration.referenced_models.__wrapped__(self.config))
         with one_line_errors():
+            if not whole and self.config.merge_method in methods.METHODS:
+                check_takes_parts(methods.METHODS[self.config.merge_method])
             try:
                 plan(self)
             except RuntimeError as error:
