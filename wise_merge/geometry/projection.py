@@ -1,8 +1,8 @@
 """How much of one task vector lies along another, and what is left of it beside: sums over blocks of elements.
 
 Of three checkpoints A, B and C of one architecture: d_c = A - C and d_0 = B - C, tensor by tensor. What is left of d_c
-without its part along d_0 is the signature of Robust Weight Signatures (arXiv 2302.12480); `wise_merge.kernels.signatures`
-computes it. Knows torch alone, and loads it only where there is a tensor to measure.
+without its part along d_0 is the signature of Robust Weight Signatures (arXiv 2302.12480), which
+`wise_merge.kernels.signatures` computes. Knows torch alone, and loads it only where there is a tensor to measure.
 """
 
 import math
@@ -61,10 +61,8 @@ def projection(robust: "Tensor", clean: "Tensor", base: "Tensor") -> Projection:
     """Return the sums of three blocks of one shape, of any floating dtypes, in float64."""
     import torch
 
-    base = base.reshape(-1).to(torch.float64)
-    d_c = robust.reshape(-1).to(torch.float64).sub(base)
-    d_0 = clean.reshape(-1).to(torch.float64).sub(base)
-    apart = torch.sub(d_c, d_0, out=base) if base.dtype != robust.dtype else d_c - d_0
+    wide = [block.reshape(-1).to(torch.float64) for block in (robust, clean, base)]
+    d_c, d_0, apart = wide[0] - wide[2], wide[1] - wide[2], wide[0] - wide[1]
     return Projection(
-        base.numel(), float(d_c.dot(d_0)), float(d_c.dot(d_c)), float(d_0.dot(d_0)), float(apart.dot(apart))
+        d_c.numel(), float(d_c.dot(d_0)), float(d_c.dot(d_c)), float(d_0.dot(d_0)), float(apart.dot(apart))
     )

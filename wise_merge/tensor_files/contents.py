@@ -101,9 +101,7 @@ def write(path: Path, kind: str, tensors: "Mapping[str, Tensor]", metadata: Mapp
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            save_file(
-                dict(tensors), partial, {"wise_merge": __version__, "kind": kind, "format": FORMAT, **metadata}
-            )
+            save_file(dict(tensors), partial, {"wise_merge": __version__, "kind": kind, "format": FORMAT, **metadata})
             # safetensors makes its files for their owner alone.
             mask = os.umask(0)
             os.umask(mask)
