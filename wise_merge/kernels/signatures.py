@@ -5,8 +5,13 @@ those of `wise_merge.geometry.projection`. The paper takes a layer at a time; he
 and nothing else.
 """
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 from torch import Tensor
+
+from wise_merge.kernels.blocks import block_size, empty, float64_of, in_parts
 
 #: The largest number of an int8 that has its negative.
 _MOST = 127
@@ -33,6 +38,40 @@ def quantised(rows: Tensor) -> tuple[Tensor, Tensor]:
     return (rows / divisor).round_().clamp_(-_MOST, _MOST).to(torch.int8), scale
 
 
-def dequantised(rows: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return rows * scale, what `quantised` has made of numbers, in a floating dtype."""
-    return rows.to(dtype).mul_(scale.to(dtype))
+def dequantised(numbers: Tensor, scale: Tensor) -> Tensor:
+    """Return numbers * scale in float32, of what `quantised` has made; the scale of each row, or of each element."""
+    return numbers.to(torch.float32).mul_(scale)
+
+
+def added(tensor: Tensor, signatures: Sequence[tuple[Tensor, float]], *, out: Tensor | None = None) -> Tensor:
+    """Return tensor + sum(strength * signature), in the dtype of `tensor` (arXiv 2302.12480, equation 3).
+
+    bfloat16 and float16 are computed in float32, float32 and float64 in float64, and rounded once. A signature of
+    strength 0 has no part in it; without any other, the tensor is returned bit for bit.
+
+    Args:
+        tensor: floating.
+        signatures: pairs of a tensor of that shape, of any floating dtype and on any device, and its strength.
+        out: a contiguous tensor of that shape and dtype to write to.
+    """
+    merged = empty(tensor, tensor.dtype) if out is None else out.detach()
+    counting = [(one, strength) for one, strength in signatures if strength]
+    if not counting:
+        return merged.copy_(tensor)
+    wide = torch.float32 if merged.dtype.itemsize == 2 else float64_of(merged.device)
+    flat = merged.view(-1), tensor.detach().reshape(-1), *(one.reshape(-1) for one, _ in counting)
+    in_parts(partial(_in_blocks, strengths=[strength for _, strength in counting], wide=wide), flat)
+    return merged
+
+
+def _in_blocks(
+    merged: Tensor, tensor: Tensor, *signatures: Tensor, strengths: Sequence[float], wide: torch.dtype
+) -> None:
+    size = block_size(merged.device)
+    buffers = [torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2)]
+    for out, block, *others in zip(*(torch.split(one, size) for one in (merged, tensor, *signatures)), strict=True):
+        total, term = (buffer[: out.numel()] for buffer in buffers)
+        total.copy_(block)
+        for other, strength in zip(others, strengths, strict=True):
+            total.add_(term.copy_(other), alpha=strength)
+        out.copy_(total)

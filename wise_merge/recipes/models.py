@@ -89,6 +89,11 @@ def ingredients(recipe: Recipe) -> list[Ingredients]:
         raise WiseMergeError(
             f"base_model is missing; {method.name} takes the early checkpoint from it, and the late one from models"
         )
+    if base is not None and method.base is Base.NONE:
+        raise WiseMergeError(
+            f"base_model is {model_name(base)}, and {method.name} takes none; leave it out, and name the model under "
+            "models"
+        )
     sets = []
     for _, holder in holders(recipe):
         if holder.get("models"):
@@ -127,11 +132,9 @@ def _ingredients(method: Method, base: Any, models: Sequence[Any]) -> Ingredient
             "base_model out"
         )
     if len(names) < method.fewest or (method.most is not None and len(names) > method.most):
-        upper = "" if method.most is None else f" and at most {method.most}"
-        raise WiseMergeError(
-            f"{method.name} merges at least {method.fewest}{upper} models; models names {len(names)} "
-            f"({', '.join(names)})"
-        )
+        count = f"at least {method.fewest}" + ("" if method.most is None else f" and at most {method.most}")
+        merges = f"merges {count} models" if method.most != 1 else "changes one model"
+        raise WiseMergeError(f"{method.name} {merges}; models names {len(names)} ({', '.join(names)})")
     return Ingredients(first, others)
 
 

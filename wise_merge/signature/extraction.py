@@ -18,7 +18,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.geometry.projection import Projection, projection
 from wise_merge.kernels.signatures import dequantised, quantised, signature
 from wise_merge.tensor_files.parts import Parts
-from wise_merge.tensor_files.signature import SCALE
+from wise_merge.tensor_files.signature import DTYPES, SCALE
 from wise_merge.tensors.apply import check_finite
 
 #: Elements of a block, unless one row has more.
@@ -86,12 +86,15 @@ def measured(
 
 def headers_of(names: Sequence[str], state: State, dtype: str) -> dict[str, TensorHeader]:
     """Return what a file in this dtype holds for these tensors: them, and the scales of their rows with int8."""
-    spelt = {"float32": "F32", "float16": "F16", "int8": "I8"}[dtype]
-    headers = {}
+    headers: dict[str, TensorHeader] = {}
     for name in names:
         shape = tuple(state[name].shape)
-        headers[name] = TensorHeader(shape, spelt)
+        headers[name] = TensorHeader(shape, DTYPES[dtype])
         if dtype == "int8":
+            if name + SCALE in state:
+                raise WiseMergeError(
+                    f"the model has a tensor {name + SCALE}, as the scales would be called; write float16"
+                )
             headers[name + SCALE] = TensorHeader((*shape[:-1], 1), "F32")
     return headers
 
@@ -119,7 +122,7 @@ def write(
         if dtype == "int8":
             stored, scale = quantised(exact)
             parts.write(block.name + SCALE, block.first_row, scale)
-            back = dequantised(stored, scale, torch.float64)
+            back = dequantised(stored, scale).to(torch.float64)
         else:
             stored = exact.to(getattr(torch, dtype))
             back = stored.to(torch.float64)

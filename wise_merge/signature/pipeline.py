@@ -48,6 +48,8 @@ class _Plan:
     lacking: list[dict[str, str]]
     #: The tensors that are asked for.
     names: list[str]
+    #: Whether the LM head is the embeddings in all of them, so that their signature is that of both.
+    tied: bool
 
 
 def extract(models: Sequence[str], out: Path, choice: Choice, *, say: Say, warn: Say) -> None:
@@ -96,13 +98,14 @@ def _check(models: Sequence[str], choice: Choice, warn: Say) -> _Plan:
     stored = [read_headers(folder) for folder in folders]
     lacking = stand_ins(folders, stored)
     headers = [completed(own, one) for own, one in zip(stored, lacking, strict=True)]
-    names = chosen(_names(folders, headers), choice.layers, choice.only)
+    one_head = tied(read_config(robust)) is not False and not any(map(separate_head, folders))
+    names = chosen(_names(headers, without_head=one_head), choice.layers, choice.only)
     for name in names:
         _check_shapes(name, [one[name] for one in headers], folders)
     if any(group_of(name) in ("embeddings", "lm head") for name in names):
         for folder in (robust, clean):
             _check_tokens(base, folder)
-    return _Plan(folders, headers[0], lacking, names)
+    return _Plan(folders, headers[0], lacking, names, one_head)
 
 
 def _folder(role: str, model: str, warn: Say) -> Path:
@@ -114,24 +117,16 @@ def _folder(role: str, model: str, warn: Say) -> Path:
     return folder_of(role, model, warn)
 
 
-def _names(folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHeader]]) -> list[str]:
-    """Return the tensors that can have a signature: floating ones that all have, and no head that is the embeddings."""
-    common = [
+def _names(headers: Sequence[Mapping[str, TensorHeader]], *, without_head: bool) -> list[str]:
+    """Return the tensors that can have a signature: floating, and in all; a head beside what it is tied to has none."""
+    return [
         name
         for name, header in headers[0].items()
-        if all(name in one for one in headers) and header.dtype in FLOATING and not COMPUTED.search(name)
+        if all(name in one for one in headers)
+        and header.dtype in FLOATING
+        and not COMPUTED.search(name)
+        and not (without_head and is_head(name) and counterpart(name, headers[0]) is not None)
     ]
-    return [name for name in common if not _is_second_name(name, folders, headers)]
-
-
-def _is_second_name(name: str, folders: Sequence[Path], headers: Sequence[Mapping[str, TensorHeader]]) -> bool:
-    """Return whether a tensor is an LM head that is stored beside the embeddings, which it equals and is tied to."""
-    return (
-        is_head(name)
-        and counterpart(name, headers[0]) is not None
-        and tied(read_config(folders[0])) is not False
-        and all(separate_head(folder) is None for folder in folders)
-    )
 
 
 def _check_shapes(name: str, headers: Sequence[TensorHeader], folders: Sequence[Path]) -> None:
@@ -185,6 +180,7 @@ def _write(
     metadata = {
         "architecture": str(read_config(plan.folders[0])["architectures"][0]),
         "dtype": choice.dtype,
+        "tied": "true" if plan.tied else "false",
         **dict(zip(ROLES, models, strict=True)),
         **{f"{role}_digest": digest.result() for role, digest in zip(ROLES, digests, strict=True)},
     }
