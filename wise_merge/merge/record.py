@@ -128,7 +128,7 @@ def write_facts(
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
         **_described(recipe, inputs),
-        **({"parameter_files": {str(path): _facts_of(path) for path in files}} if files else {}),
+        **({"parameter_files": [_facts_of(path) for path in files]} if files else {}),
         "config_and_tokenizer_from": _tokenizer_source(recipe, ingredients, tokenizer_from),
         "engine": engine,
         **({} if random_seed is None else {"random_seed": random_seed}),
@@ -140,7 +140,7 @@ def write_facts(
 
 
 def _facts_of(path: Path) -> dict[str, Any]:
-    return {"sha256": file_sha256(path).hex(), "bytes": path.stat().st_size}
+    return {"file": str(path), "sha256": file_sha256(path).hex(), "bytes": path.stat().st_size}
 
 
 def _parameters(recipe: Recipe, ingredients: Ingredients) -> dict[str, Any]:
