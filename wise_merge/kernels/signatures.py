@@ -1,8 +1,8 @@
 """Robust Weight Signatures (arXiv 2302.12480): what a task vector has beside another one, and adding it to a model.
 
-RWS = d_c - (<d_c, d_0> / <d_0, d_0>) d_0 with d_c = robust - base and d_0 = clean - base (equation 2); the sums are
-those of `wise_merge.geometry.projection`. The paper takes a layer at a time; here that is a weight tensor. Knows torch
-and nothing else.
+RWS = d_c - (<d_c, d_0> / <d_0, d_0>) d_0 with d_c = robust - base and d_0 = clean - base ; the sums are those
+of `wise_merge.geometry.projection`. The paper takes a layer at a time; here, as in its authors' code, that is a weight
+tensor. Knows torch and nothing else.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def dequantised(numbers: Tensor, scale: Tensor) -> Tensor:
 
 
 def added(tensor: Tensor, signatures: Sequence[tuple[Tensor, float]], *, out: Tensor | None = None) -> Tensor:
-    """Return tensor + sum(strength * signature), in the dtype of `tensor` (arXiv 2302.12480, equation 3).
+    """Return tensor + sum(strength * signature), in the dtype of `tensor` (arXiv 2302.12480).
 
     bfloat16 and float16 are computed in float32, float32 and float64 in float64, and rounded once. A signature of
     strength 0 has no part in it; without any other, the tensor is returned bit for bit.

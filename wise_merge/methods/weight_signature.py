@@ -1,6 +1,6 @@
 """Weight signatures: model + strength * signature + strength_2 * signature_2 + ... up to four, each from a file.
 
-Robust Weight Signatures (arXiv 2302.12480), section 3: a signature is what is left of robust - base without its part
+Robust Weight Signatures (arXiv 2302.12480): a signature is what is left of robust - base without its part
 along clean - base, tensor by tensor; `wise-merge signature extract` makes the file. A negative strength takes a
 signature off again. Tensors of which no file has any stay as they are.
 """

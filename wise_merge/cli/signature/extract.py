@@ -23,10 +23,11 @@ from wise_merge.cli.command import command, warn
 )
 @click.option(
     "--dtype",
+    metavar="NAME",
     type=click.Choice(["float16", "int8", "float32"]),
     default="float16",
     show_default=True,
-    help="Of the file; int8 has a scale for each row.",
+    help="Of the file: float16, float32, or int8 with a scale for each row.",
 )
 def extract(
     robust: str, clean: str, base: str, out: Path, layers: str | None, only: tuple[str, ...], dtype: str
