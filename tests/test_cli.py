@@ -187,7 +187,7 @@ def test_what_means_the_same_is_spelt_the_same():
         assert name not in ("--write", "--export", "--plot", "--plots", "--output", "--task_name"), words
         assert SHARED.get(name, option.metavar) == option.metavar, (words, name)
         if name == "--out":
-            assert option.metavar in ("DIR", "YAML", "HTML"), words
+            assert option.metavar in ("DIR", "YAML", "HTML", "FILE"), words
     assert {name for _, option in options for name in option.opts} >= SHARED.keys()
 
 

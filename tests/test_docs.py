@@ -121,7 +121,7 @@ def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
     """Every YAML block that names a merge method is a recipe that works, and so is a block of parameters."""
     recipes = [block for page in PAGES for block in blocks(page, "yaml")]
     assert len(recipes) >= 3
-    for page, command in ALL_COMMANDS:
+    for _, command in ALL_COMMANDS:
         # What the recipes name, unless the tests of the commands have made it already.
         if "signature extract" in command and not (workplace / command.split()[-1]).exists():
             run(command, workplace)

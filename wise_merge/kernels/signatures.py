@@ -1,7 +1,7 @@
 """Robust Weight Signatures (arXiv 2302.12480): what a task vector has beside another one, and adding it to a model.
 
-RWS = d_c - (<d_c, d_0> / <d_0, d_0>) d_0 with d_c = robust - base and d_0 = clean - base ; the sums are those
-of `wise_merge.geometry.projection`. The paper takes a layer at a time; here, as in its authors' code, that is a weight
+RWS = d_c - (<d_c, d_0> / <d_0, d_0>) d_0 with d_c = robust - base and d_0 = clean - base; the sums are those of
+`wise_merge.geometry.projection`. The paper takes a layer at a time; here, as in its authors' code, that is a weight
 tensor. Knows torch and nothing else.
 """
 

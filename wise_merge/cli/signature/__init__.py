@@ -7,7 +7,7 @@ from wise_merge.cli.signature import extract
 
 @click.group("signature", commands=[extract.extract])
 def signature() -> None:
-    """Take what a checkpoint has learnt beside another one, as a file.
+    """Take what a checkpoint has learnt beside another, as a file.
 
     The method `weight_signature` adds such files to models, and takes them off again.
     """
