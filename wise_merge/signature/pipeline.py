@@ -188,15 +188,10 @@ def _write(
         total = sum(sums.elements for sums in left.values())
         with text.bar(total=total, what="writing", unit=" parameters", scaled=True) as shown:
             stored = write(left, states, parts, choice.dtype, shown.update)
-    rows = [
-        Row(
-            name,
-            sums,
-            stored[name],
-            sum(size_of(headers[one]) for one in (name, name + SCALE) if one in headers),
-        )
-        for name, sums in left.items()
-    ]
+    sizes = {name: size_of(headers[name]) for name in left}
+    if choice.dtype == "int8":
+        sizes = {name: size + size_of(headers[name + SCALE]) for name, size in sizes.items()}
+    rows = [Row(name, sums, stored[name], sizes[name]) for name, sums in left.items()]
     full = {name: size_of(header) for name, header in plan.headers.items()}
     say(f"{table(rows, full)}\n\n{LEGEND}\n")
     equal = len(projections) - len(left)
