@@ -18,6 +18,7 @@ from vllm.platforms import current_platform
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
+from wise_merge.tensor_files.stored import are_read
 from wise_merge.tensors.deferred import DeferredMerge
 from wise_merge.tensors.in_memory import OpenModels, merge_of
 from wise_merge.tensors.layout import PlannedTensor
@@ -83,7 +84,8 @@ class _Merge:
             self._try(partial(self._models.check, tensor))
             if self.error is not None or tensor.out_dtype is None:
                 yield tensor.name, inputs[0]
-            elif any(other.stride() != inputs[0].stride() for other in inputs):
+            elif are_read(tensor.statistics) or any(other.stride() != inputs[0].stride() for other in inputs):
+                # What files hold is read for whole tensors here.
                 yield tensor.name, self._merged(tensor, inputs)
             else:
                 # Only this worker's shard is computed, as it is written; a tied LM head is not computed at all.
