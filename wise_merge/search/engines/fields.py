@@ -46,6 +46,13 @@ def plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
     return mapping
 
 
+def _texts(value: Any, info: ValidationInfo) -> tuple[str, ...]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not all(isinstance(one, str) for one in values):
+        raise WiseMergeError(f"{info.field_name} must be a text, or a list of texts; got {value!r}")
+    return tuple(values)
+
+
 def _template(value: Any) -> bool | str:
     if not isinstance(value, (bool, str)):
         raise WiseMergeError(f"apply_chat_template must be true, false or the name of a template; got {value!r}")
@@ -57,6 +64,7 @@ Folder = Annotated[str, AfterValidator(folder)]
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda value, info: tuple(dict.fromkeys(listed(value, info))))]
 #: As often as they were named.
 AllNames = Annotated[tuple[str, ...], BeforeValidator(listed)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 Plain = Annotated[Mapping[str, Any], BeforeValidator(plain)]
 Dtype = Annotated[str, AfterValidator(dtype_spelt)]
 Template = Annotated[bool | str, BeforeValidator(_template)]
