@@ -20,11 +20,11 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
 from wise_merge.tensor_files.stored import are_read
 from wise_merge.tensors.deferred import DeferredMerge
-from wise_merge.tensors.in_memory import OpenModels, merge_of
+from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels, merge_of
 from wise_merge.tensors.layout import PlannedTensor
 
-#: The checkpoints that this process opened last, by folders and names, as many merges are made of one set.
-_open: dict[tuple[str | None, ...], OpenModels] = {}
+#: The checkpoints that this process has opened, by folder, as many merges are made of one set.
+_open: dict[str, OpenCheckpoint] = {}
 
 
 class MergingWorker:
@@ -150,8 +150,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def _opened(folders: list[str], ingredients: Ingredients) -> OpenModels:
-    key = (*folders, ingredients.base, *ingredients.models)
-    if key not in _open:
-        _open.clear()
-        _open[key] = OpenModels([Path(folder) for folder in folders], ingredients)
-    return _open[key]
+    for folder in folders:
+        if folder not in _open:
+            _open[folder] = OpenCheckpoint(Path(folder))
+    return OpenModels([_open[folder] for folder in folders], ingredients)
