@@ -7,6 +7,8 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
 from wise_merge.recipes.reading import FLOATING_DTYPES
+from wise_merge.search.sweep.combinations import check_combinations
+from wise_merge.search.sweep.grid import check_recipe
 from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.text import enumeration
 
@@ -20,7 +22,7 @@ _ELSEWHERE = (
 
 def check(settings: SweepSettings) -> None:
     """Raise a `WiseMergeError` for the first thing that cannot be meant."""
-    if settings.run is None and (settings.early is None or not settings.late):
+    if settings.recipe is None and settings.run is None and (settings.early is None or not settings.late):
         raise WiseMergeError(
             "no checkpoints to sweep: name early and late (--early, --late), or the folder of a training run (--run)"
         )
@@ -33,7 +35,11 @@ def check(settings: SweepSettings) -> None:
                 raise WiseMergeError(f"{place} names {key}, which is {instead} of the sweep; set it there alone")
     if settings.include_path is not None and not Path(settings.include_path).is_dir():
         raise WiseMergeError(f"include_path {settings.include_path} is no folder; name the one of your task files")
-    _check_calibration(settings)
+    if settings.recipe is None:
+        _check_calibration(settings)
+        return
+    check_recipe(settings.recipe, settings.grid)
+    check_combinations(settings)
 
 
 def _check_method(settings: SweepSettings) -> None:
@@ -42,6 +48,8 @@ def _check_method(settings: SweepSettings) -> None:
     method = METHODS[settings.method]
     if method.scope is not Scope.ELEMENTWISE:
         raise WiseMergeError(f"method {method.name} needs whole tensors at once, so it cannot be swept in an engine")
+    if settings.recipe is not None:
+        return
     if method.line and not settings.alphas:
         raise WiseMergeError("the grid is empty: alphas names none; give such as --alphas 0:1:0.125")
     if not method.line and settings.alphas:

@@ -1,7 +1,7 @@
 """What a folder of results holds from before, and whether a sweep may go on there with further points and samples."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,12 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.journal.contents import holds_samples
 from wise_merge.points.folder import Results, holds_outcomes, read_plan
 from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.search.sweep.grid import in_common
 from wise_merge.search.sweep.settings import SweepSettings
 
 #: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
 _MAY_CHANGE = {
-    *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration"),
+    *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration", "grid"),
     *("batch_size", "device", "until_ci", "successive_halving", "processes", "ray", "cores", "gpus"),
 }
 
@@ -47,20 +48,28 @@ def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
 
 def fixed(settings: SweepSettings) -> dict[str, Any]:
     """Return the settings that are the same for all points of a folder of results."""
-    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
+    kept = {key: value for key, value in dataclasses.asdict(settings).items() if key not in {*_MAY_CHANGE, "recipe"}}
+    return kept if settings.recipe is None else {**kept, "recipe": in_common(settings.recipe, settings.grid)}
 
 
 def _check_settings(before: Results, settings: SweepSettings, out: Path) -> None:
-    """Raise a `WiseMergeError` for results of a sweep with other settings."""
-    changed = [
-        f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
-        for key, value in fixed(settings).items()
-        if value != before.settings.get(key)
-    ]
+    """Raise a `WiseMergeError` for results of a sweep with other settings, or over another recipe."""
+    then, now = dict(before.settings), fixed(settings)
+    recipes = then.pop("recipe", None), now.pop("recipe", None)
+    if None in recipes and recipes != (None, None):
+        there, here = ("early and late checkpoints" if one is None else "a recipe" for one in recipes)
+        raise WiseMergeError(f"{out} holds a sweep over {there}, and this one is over {here}; name another folder")
+    changed = [*_changes(then, now, now), *_changes(*recipes, {**recipes[0], **recipes[1]} if recipes[0] else {})]
     if changed:
         raise WiseMergeError(
             f"{out} holds a sweep with other settings: {', '.join(changed)}; go on with those, or name another folder"
         )
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    return [
+        f"{key} ({then.get(key)!r} there, {now.get(key)!r} now)" for key in keys if then.get(key) != now.get(key)
+    ]
 
 
 def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -> list[PointCheckpoint]:
@@ -100,7 +109,8 @@ def together(before: Results | None, settings: SweepSettings, points: tuple[Poin
     """Return all points that were ever asked for in the folder, these first."""
     if before is None:
         return Results(out, fixed(settings), settings.samples, settings.tasks, points)
-    asked = set(points)
-    further = [point for point in before.points if point not in asked]
+    # By name, as files are: a checkpoint by itself is one point, whatever a grid gives the parameters beside it.
+    asked = {point.name for point in points}
+    further = [point for point in before.points if point.name not in asked]
     tasks = tuple(dict.fromkeys([*before.tasks, *settings.tasks]))
     return Results(out, fixed(settings), max(before.samples, settings.samples), tasks, (*points, *further))

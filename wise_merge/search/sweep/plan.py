@@ -19,8 +19,11 @@ from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokeni
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
-from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
+from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.recipes.parameters import temperature_of
+from wise_merge.search.sweep.combinations import points_of
 from wise_merge.search.sweep.earlier import as_earlier, read_earlier, together
+from wise_merge.search.sweep.grid import axes_of, names_of
 from wise_merge.search.sweep.memory import available, check_memory, default_device, running_bytes
 from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
@@ -84,8 +87,10 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     if settings.backend == "vllm":
         _check_heads(folders)
     _check_tokenizer(settings, folders)
-    planned = _points(settings, [PointCheckpoint(name, None, "", temperatures[name]) for name in names])
+    # Names tell them apart until the digests are known.
+    planned = points_of(settings, [PointCheckpoint(name, None, name, temperatures[name]) for name in names])
     layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
+    _check_by_tensor(planned, folders)
     model_bytes = max(map(size, layouts))
     dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -95,7 +100,7 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
     warnings += _equal(late_names, digests)
     checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
-    points = _points(settings, as_earlier(before, checkpoints))
+    points = points_of(settings, as_earlier(before, checkpoints))
     return Plan(
         settings,
         folders,
@@ -109,6 +114,9 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
 
 def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
     """Return the names of the early checkpoint and of the late ones, ascending by step where a run tells them."""
+    if settings.recipe is not None:
+        first, *others = names_of(settings.recipe)
+        return first, tuple(others)
     if settings.run is None:
         assert settings.early is not None
         if settings.early in settings.late:
@@ -201,6 +209,15 @@ def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
     )
 
 
+def _check_by_tensor(points: Sequence[Point], folders: Mapping[str, Path]) -> None:
+    """Raise for a model whose numbers vary by layer or tensor, and do not go together at one of these."""
+    for point in {point.model: point for point in points if any(one.by_tensor for one in point.fixed)}.values():
+        try:
+            _lay_out(point, folders)
+        except WiseMergeError as error:
+            raise WiseMergeError(f"grid: at {point.merge_title(short=False)}: {error}") from error
+
+
 def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
     # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
@@ -230,6 +247,9 @@ def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
 
 
 def _temperature(settings: SweepSettings, name: str) -> float:
+    if settings.recipe is not None:
+        swept = {axis.model for axis in axes_of(settings.recipe, settings.grid) if axis.parameter == "temperature"}
+        return 1.0 if name in swept else temperature_of(settings.recipe, name)
     if METHODS[settings.method].parameter("temperature") is None:
         return 1.0
     if name not in settings.calibration:
@@ -238,30 +258,3 @@ def _temperature(settings: SweepSettings, name: str) -> float:
             "checkpoint as in early and late"
         )
     return float(settings.calibration[name])
-
-
-def _points(settings: SweepSettings, checkpoints: Sequence[PointCheckpoint]) -> tuple[Point, ...]:
-    """Return all points, those of one model together; the first checkpoint is early."""
-    dtypes = settings.dtype, settings.out_dtype
-    if METHODS[settings.method].line:
-        early, *lates = checkpoints
-        return tuple(
-            on_line(early, late, settings.method, alpha, temperature, *dtypes)
-            for late in lates
-            for alpha in (0.0, *settings.alphas, 1.0)
-            for temperature in settings.temperatures
-        )
-    # Each checkpoint by itself, and all together.
-    weights = [tuple(float(one is kept) for one in checkpoints) for kept in checkpoints]
-    weights.insert(1, (1.0,) * len(checkpoints))
-    return tuple(
-        Point(
-            tuple(checkpoints),
-            settings.method,
-            tuple(Coordinate("weight", weight, number) for number, weight in enumerate(each)),
-            temperature,
-            *dtypes,
-        )
-        for each in weights
-        for temperature in settings.temperatures
-    )

@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.recipes.models import method_of
 from wise_merge.recipes.reading import load_yaml
 from wise_merge.search.sweep.checks import check
+from wise_merge.search.sweep.grid import check_alone
 from wise_merge.search.sweep.settings import KEYS, SweepSettings
 from wise_merge.text import hint
 
@@ -38,11 +40,16 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> SweepSettings:
     for key, replaced in (("run", ("early", "late")), ("late", ("run",))):
         if key in given:
             content = {other: value for other, value in content.items() if other not in replaced}
+    named = {key: value for key, value in {**content, **given}.items() if value is not None}
+    check_alone(named)
     try:
-        settings = SweepSettings(**{key: value for key, value in {**content, **given}.items() if value is not None})
+        settings = SweepSettings(**named)
     except ValidationError as error:
         first = error.errors()[0]
         wanted = _WANTED.get(first["type"], "something else").format(**first.get("ctx", {}))
         raise WiseMergeError(f"{first['loc'][0]} must be {wanted}; got {first['input']!r}") from None
+    if settings.recipe is not None:
+        dtypes = {key: settings.recipe.get(key) for key in ("dtype", "out_dtype")}
+        settings = replace(settings, method=method_of(settings.recipe).name, **dtypes)
     check(settings)
     return replace(settings, alphas=tuple(alpha for alpha in settings.alphas if alpha not in (0.0, 1.0)))

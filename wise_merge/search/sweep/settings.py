@@ -6,6 +6,7 @@ Whether the settings go together is for `checks`.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -13,7 +14,8 @@ from pydantic.dataclasses import dataclass
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.numbers import parse_numbers
-from wise_merge.recipes.reading import dtype_spelt, from_home
+from wise_merge.recipes.reading import dtype_spelt, from_home, normalised, read_recipe
+from wise_merge.recipes.schema import check_keys
 
 
 def _folder(name: str) -> str:
@@ -73,12 +75,27 @@ def _template(value: Any) -> bool | str:
     return value
 
 
+def _recipe(value: Any, info: ValidationInfo) -> dict[str, Any]:
+    """Return the recipe of a file, or the one that stands in the sweep's file."""
+    if isinstance(value, str):
+        return read_recipe(Path(from_home(value)))
+    if not isinstance(value, Mapping):
+        raise WiseMergeError(f"recipe must be the path of a recipe, or a recipe as a mapping; got {value!r}")
+    recipe = _plain(value, info)
+    try:
+        check_keys(recipe)
+    except WiseMergeError as error:
+        raise WiseMergeError(f"recipe: {error}") from error
+    return normalised(recipe)
+
+
 _Folder = Annotated[str, AfterValidator(_folder)]
 _Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 _Numbers = Annotated[tuple[float, ...], BeforeValidator(lambda value, info: numbers(info.field_name, value))]
 _Plain = Annotated[Mapping[str, Any], BeforeValidator(_plain)]
 _Dtype = Annotated[str, AfterValidator(dtype_spelt)]
 _Template = Annotated[bool | str, BeforeValidator(_template)]
+_Recipe = Annotated[Mapping[str, Any], BeforeValidator(_recipe)]
 _Positive = Annotated[int, Field(ge=1)]
 _NotNegative = Annotated[int, Field(ge=0)]
 
@@ -91,6 +108,8 @@ class SweepSettings:
         early: the early checkpoint, or the first of a soup; None = the first one of `run`.
         late: the late ones, each against the early one, or the others of a soup; empty = all others of `run`.
         run: folder of a training run, None where `early` and `late` are named.
+        recipe: in place of these and of `alphas` and `method`: the content of a recipe, of which `grid` varies numbers.
+        grid: parameter -> its values, or model -> its values of that parameter; see `wise_merge.search.sweep.grid`.
         alphas: ascending, without the two ends, which are always sampled; empty for methods that have none.
         temperatures: of sampling, ascending.
         tasks: of lm-eval, ours.
@@ -123,6 +142,8 @@ class SweepSettings:
     early: _Folder | None = None
     late: _Names = ()
     run: _Folder | None = None
+    recipe: _Recipe | None = None
+    grid: _Plain = field(default_factory=dict)
     alphas: _Numbers = ()
     temperatures: _Numbers = (1.0,)
     tasks: _Names = ()
