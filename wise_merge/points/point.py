@@ -123,9 +123,11 @@ class Point:
         """The place of the checkpoint whose weights the point has as they are; None for a true merge."""
         if self.alpha is not None:
             return {0.0: 0, 1.0: len(self.checkpoints) - 1}.get(self.alpha)
-        weight = METHODS[self.method].weight
-        counting = [one.checkpoint for one in self.coordinates if one.parameter == weight and one.value != 0]
-        counting += [one.checkpoint for one in self.fixed if one.parameter == weight]
+        deciding = _deciding(self)
+        counting = [one.checkpoint for one in self.coordinates if one.parameter in deciding and one.value != 0]
+        counting += [one.checkpoint for one in self.fixed if one.parameter in deciding]
+        if len(self.checkpoints) == 1:
+            return None if counting else 0
         return counting[0] if len(counting) == 1 else None
 
     @property
@@ -141,20 +143,18 @@ class Point:
 
     def alone(self, number: int) -> "Point":
         """Return the point of the same sweep that is one of its checkpoints as it is, at the same temperature."""
-        method = METHODS[self.method]
-        if self.alpha is not None:
-            moved = [
-                dataclasses.replace(one, value=float(number > 0)) if one.parameter == method.line else one
-                for one in self.coordinates
-            ]
-            return dataclasses.replace(self, coordinates=tuple(moved))
+        deciding = _deciding(self)
+
+        def value(checkpoint: int | None) -> float:
+            return float(number > 0 if checkpoint is None else checkpoint == number)
+
         moved = [
-            dataclasses.replace(one, value=float(one.checkpoint == number)) if one.parameter == method.weight else one
+            dataclasses.replace(one, value=value(one.checkpoint)) if one.parameter in deciding else one
             for one in self.coordinates
         ]
-        # A weight that varies by layer is a number here, too.
-        by_layer = [one for one in self.fixed if one.parameter == method.weight]
-        moved += [Coordinate(one.parameter, float(one.checkpoint == number), one.checkpoint) for one in by_layer]
+        # One that varies by layer is a single number here, too.
+        by_layer = [one for one in self.fixed if one.parameter in deciding]
+        moved += [Coordinate(one.parameter, value(one.checkpoint), one.checkpoint) for one in by_layer]
         fixed = tuple(one for one in self.fixed if one not in by_layer)
         return dataclasses.replace(self, coordinates=in_order(self.method, moved), fixed=fixed)
 
@@ -175,7 +175,9 @@ class Point:
             facts |= {"alpha": None, "early": content[self.unmerged], "late": None}
         elif self.alpha is not None:
             facts |= {"alpha": self.alpha, "early": content[0], "late": content[-1]}
-            beside = [one for one in self.coordinates if one.parameter not in (METHODS[self.method].line, "temperature")]
+            beside = [
+                one for one in self.coordinates if one.parameter not in (METHODS[self.method].line, "temperature")
+            ]
             if beside:
                 facts["coordinates"] = [[one.parameter, one.value, one.checkpoint] for one in beside]
         else:
@@ -221,7 +223,11 @@ class Point:
             return f"{names[-1]}, alpha {_exact(self.alpha) if short else self.alpha}{further}"
         if self.unmerged is not None:
             return names[self.unmerged]
-        return self._values(self.varied, short=short) or f"{self.method} of {len(names)}"
+        return self.place(short=short) or f"{self.method} of {len(names)}"
+
+    def place(self, *, short: bool) -> str:
+        """Return where the point lies in a grid, such as weight of b 0.5, weight of c 2; empty if there is none."""
+        return self._values(self.varied, short=short)
 
     def label(self, one: Coordinate, *, short: bool = True) -> str:
         """Return what people read of a coordinate's parameter: alpha, or whose weight."""
@@ -231,7 +237,6 @@ class Point:
         return f"{one.parameter} of {(unlike_parts(names) if short else names)[one.checkpoint]}"
 
     def _values(self, some: Sequence[Coordinate], *, short: bool = True) -> str:
-        """Return coordinates with their values, such as weight of b 0.5, weight of c 2."""
         return ", ".join(f"{self.label(one, short=short)} {_exact(one.value)}" for one in some)
 
     @property
@@ -281,6 +286,17 @@ def on_line(
 ) -> Point:
     """Return the point of a method of an early and a late checkpoint at an alpha in [0, 1]."""
     return Point((early, late), method, (Coordinate("alpha", alpha),), temperature, dtype, out_dtype)
+
+
+def _deciding(point: Point) -> set[str]:
+    """Return the parameters by which a merge is one of its checkpoints as it is, and else is not.
+
+    Those are the line between two checkpoints, the weights of several, and what a single one is changed by.
+    """
+    method = METHODS[point.method]
+    if len(point.checkpoints) == 1:
+        return {parameter.name for parameter in method.parameters if parameter.is_number}
+    return {method.line or method.weight or ""}
 
 
 def in_order(method: str, coordinates: Sequence[Coordinate]) -> tuple[Coordinate, ...]:

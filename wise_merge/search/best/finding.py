@@ -198,9 +198,7 @@ def _neighbours(candidates: Candidates, number: int) -> list[int]:
     In each coordinate; a checkpoint by itself that is no combination of the grid has no neighbours.
     """
     point = candidates.points[number]
-    same = [
-        (one, other) for other, one in enumerate(candidates.points) if _beside_grid(one) == _beside_grid(point)
-    ]
+    same = [(one, other) for other, one in enumerate(candidates.points) if _beside_grid(one) == _beside_grid(point)]
     if not point.varied or (point.alpha is None and all(one.unmerged is not None for one, _ in same)):
         return candidates.at_all(point)
     grid = {(_place(one), other) for one, other in same}

@@ -50,6 +50,11 @@ def _check_method(settings: SweepSettings) -> None:
         raise WiseMergeError(f"method {method.name} needs whole tensors at once, so it cannot be swept in an engine")
     if settings.recipe is not None:
         return
+    if method.files:
+        raise WiseMergeError(
+            f"method {method.name} takes files, which a recipe names; give recipe and grid in place of checkpoints, "
+            "alphas and method"
+        )
     if method.line and not settings.alphas:
         raise WiseMergeError("the grid is empty: alphas names none; give such as --alphas 0:1:0.125")
     if not method.line and settings.alphas:

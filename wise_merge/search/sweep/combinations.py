@@ -110,4 +110,4 @@ def check_combinations(settings: SweepSettings) -> None:
         try:
             method.check(values_for(point.recipe(), method, names, "", 0.0))
         except WiseMergeError as error:
-            raise WiseMergeError(f"grid: at {point.merge_title(short=False)}: {error}") from None
+            raise WiseMergeError(f"grid: at {point.place(short=False)}: {error}") from None

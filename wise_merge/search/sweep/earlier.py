@@ -1,6 +1,7 @@
 """What a folder of results holds from before, and whether a sweep may go on there with further points and samples."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,18 @@ def _check_settings(before: Results, settings: SweepSettings, out: Path) -> None
     if None in recipes and recipes != (None, None):
         there, here = ("early and late checkpoints" if one is None else "a recipe" for one in recipes)
         raise WiseMergeError(f"{out} holds a sweep over {there}, and this one is over {here}; name another folder")
-    changed = [*_changes(then, now, now), *_changes(*recipes, {**recipes[0], **recipes[1]} if recipes[0] else {})]
+    changed = [*_changes(then, now, keys=now), *_changes(*(one or {} for one in recipes))]
     if changed:
         raise WiseMergeError(
             f"{out} holds a sweep with other settings: {', '.join(changed)}; go on with those, or name another folder"
         )
 
 
-def _changes(then: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, keys: Iterable[str] | None = None) -> list[str]:
     return [
-        f"{key} ({then.get(key)!r} there, {now.get(key)!r} now)" for key in keys if then.get(key) != now.get(key)
+        f"{key} ({then.get(key)!r} there, {now.get(key)!r} now)"
+        for key in ({**then, **now} if keys is None else keys)
+        if then.get(key) != now.get(key)
     ]
 
 
@@ -103,6 +106,24 @@ def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -
         # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
         known.append(then)
     return known
+
+
+def check_same_files(before: Results | None, digests: Mapping[str, str]) -> None:
+    """Raise a `WiseMergeError` if a file that a recipe names is another now than in the results.
+
+    Args:
+        before: see `read_earlier`.
+        digests: of the content of each file, by its path in the recipe.
+    """
+    if before is None:
+        return
+    for one in dict.fromkeys(one for point in before.points for one in point.fixed):
+        path = json.loads(one.setting)
+        if one.digest is not None and digests[path] != one.digest:
+            raise WiseMergeError(
+                f"{before.folder} holds results of another {one.parameter}: {path} has digest {one.digest[:8]} there "
+                f"and {digests[path][:8]} now; name another folder for the results"
+            )
 
 
 def together(before: Results | None, settings: SweepSettings, points: tuple[Point, ...], out: Path) -> Results:

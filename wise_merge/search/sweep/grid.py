@@ -47,13 +47,13 @@ def check_alone(keys: Collection[str]) -> None:
     """Raise a `WiseMergeError` for settings beside a recipe that stand in the recipe, and for a grid without one."""
     if "recipe" not in keys:
         if "grid" in keys:
-            raise WiseMergeError("grid is of the parameters of a recipe, and none is named; add such as recipe: soup.yml")
+            raise WiseMergeError("grid is of parameters of a recipe, and none is named; add such as recipe: soup.yml")
         return
     beside = [key for key in _IN_RECIPES if key in keys]
     if beside:
         raise WiseMergeError(
-            f"recipe stands beside {enumeration(beside, 'and')}; a recipe says itself which checkpoints are merged, and "
-            f"how: leave {'that' if len(beside) == 1 else 'those'} out, or recipe and grid"
+            f"recipe stands beside {enumeration(beside, 'and')}; a recipe says itself which checkpoints are merged, "
+            f"and how: leave {'that' if len(beside) == 1 else 'those'} out, or recipe and grid"
         )
     if "grid" not in keys:
         raise WiseMergeError("the grid is empty: name parameters of the recipe, such as grid: {alpha: 0:1:0.25}")
@@ -65,12 +65,12 @@ def check_recipe(recipe: Recipe, grid: Mapping[str, Any]) -> None:
     for key in ("slices", "modules", "tokenizer", "tokenizer_source", "chat_template"):
         if recipe.get(key):
             raise WiseMergeError(
-                f"the recipe has {key}, and a sweep takes whole models with the tokenizer and the template of the first "
-                "one; leave it out"
+                f"the recipe has {key}, and a sweep takes whole models with the tokenizer and the template of the "
+                "first one; leave it out"
             )
     axes = axes_of(recipe, grid)
     check_settings(_filled(recipe, axes))
-    for parameter, model, setting in given(recipe, axes):
+    for parameter, _, setting in given(recipe, axes):
         if parameter.name == method.line and isinstance(setting, (list, Mapping)):
             raise WiseMergeError(
                 f"{parameter.name} of the recipe varies by layer or tensor; give it values in the grid, or one number"
@@ -78,8 +78,8 @@ def check_recipe(recipe: Recipe, grid: Mapping[str, Any]) -> None:
     count = math.prod(len(axis.values) for axis in axes)
     if count > _MOST:
         raise WiseMergeError(
-            f"the grid has {count:,} combinations of {enumeration(map(str, axes), 'and')}, and at most {_MOST:,} can be "
-            "swept; name fewer values"
+            f"the grid has {count:,} combinations of {enumeration(map(str, axes), 'and')}, and at most {_MOST:,} can "
+            "be swept; name fewer values"
         )
 
 
@@ -94,7 +94,9 @@ def axes_of(recipe: Recipe, grid: Mapping[str, Any]) -> tuple[Axis, ...]:
     method, names = method_of(recipe), names_of(recipe)
     axes = [axis for name, values in grid.items() for axis in _axes(method, names, str(name), values)]
     if not axes:
-        raise WiseMergeError(f"the grid is empty: it names no parameter; give such as {_example(_numbers(method)[0], names)}")
+        raise WiseMergeError(
+            f"the grid is empty: it names no parameter; give such as {_example(_numbers(method)[0], names)}"
+        )
     places = [parameter.name for parameter in method.parameters]
     return tuple(
         sorted(axes, key=lambda axis: (places.index(axis.parameter), names.index(axis.model) if axis.model else 0))
@@ -115,16 +117,16 @@ def _axes(method: Method, names: Sequence[str], name: str, values: Any) -> list[
             )
         return [_axis(parameter, None, values)]
     if not isinstance(values, Mapping):
-        raise WiseMergeError(
-            f"grid: each model has its own {name}; say whose, such as {_example(parameter, names)}"
-        )
+        raise WiseMergeError(f"grid: each model has its own {name}; say whose, such as {_example(parameter, names)}")
     if not values:
         raise WiseMergeError(f"the grid is empty: {name} names no model; give such as {_example(parameter, names)}")
     spelt = {_spelt(one): one for one in names}
     axes = []
     for model, listed in values.items():
         if _spelt(model) not in spelt:
-            raise WiseMergeError(f"grid: {name} names {model}, which is none of the recipe's models; {hint(model, names)}")
+            raise WiseMergeError(
+                f"grid: {name} names {model}, which is none of the recipe's models; {hint(model, names)}"
+            )
         axes.append(_axis(parameter, spelt[_spelt(model)], listed))
     for axis in axes:
         if sum(axis.model == one.model for one in axes) > 1:
@@ -151,13 +153,14 @@ def _axis(parameter: Parameter, model: str | None, values: Any) -> Axis:
         ) from None
     if not numbers:
         raise WiseMergeError(f"the grid is empty: {axis} names no value; give such as 0:1:0.25 or [0, 0.5, 2]")
+    assert isinstance(parameter.range, Range)
     for number in numbers:
         parameter.range.check(f"grid: {axis}", number)
     return Axis(parameter.name, model, tuple(sorted(set(numbers))))
 
 
 def _numbers(method: Method) -> list[Parameter]:
-    return [parameter for parameter in method.parameters if isinstance(parameter.range, Range)]
+    return [parameter for parameter in method.parameters if parameter.is_number]
 
 
 def _example(parameter: Parameter, names: Sequence[str]) -> str:
@@ -191,7 +194,7 @@ def given(recipe: Recipe, axes: Sequence[Axis]) -> list[tuple[Parameter, str | N
             setting = varied.get((parameter.name, model)) or setting_of(recipe, parameter, model or "")
             if setting is None and parameter.name == method.weight:
                 setting = parameter.default
-            if isinstance(parameter.range, Range) and isinstance(setting, (int, float, str)):
+            if parameter.is_number and isinstance(setting, (int, float, str)):
                 setting = float(setting)
             if setting not in (None, ""):
                 found.append((parameter, model, setting))

@@ -20,13 +20,14 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.point import Point, PointCheckpoint
-from wise_merge.recipes.parameters import temperature_of
+from wise_merge.recipes.parameters import files_of, temperature_of
 from wise_merge.search.sweep.combinations import points_of
-from wise_merge.search.sweep.earlier import as_earlier, read_earlier, together
+from wise_merge.search.sweep.earlier import as_earlier, check_same_files, read_earlier, together
 from wise_merge.search.sweep.grid import axes_of, names_of
 from wise_merge.search.sweep.memory import available, check_memory, default_device, running_bytes
 from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
+from wise_merge.tensors.statistics import check_files
 
 #: End of the message about a checkpoint that is an adapter.
 _ADAPTER = (
@@ -76,7 +77,9 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     names = [early_name, *late_names]
     temperatures = {name: _temperature(settings, name) for name in names}
     warnings: list[str] = []
-    folders = {name: _folder("early" if name == early_name else "late", name, warnings) for name in names}
+    line = settings.recipe is None or METHODS[settings.method].line
+    called = {name: "model" if not line else "late" if place else "early" for place, name in enumerate(names)}
+    folders = {name: _folder(called[name], name, warnings) for name in names}
     before = read_earlier(settings, out)
     for name in names:
         _check_full(name, folders[name])
@@ -89,18 +92,24 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     _check_tokenizer(settings, folders)
     # Names tell them apart until the digests are known.
     planned = points_of(settings, [PointCheckpoint(name, None, name, temperatures[name]) for name in names])
-    layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
     _check_by_tensor(planned, folders)
+    layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
     model_bytes = max(map(size, layouts))
     dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
     dtype = dtypes.pop() if len(dtypes) == 1 else None
-    warnings += _check_memory(settings, model_bytes, dtype, list(folders.values()))
-    # Last, as it reads all weights.
+    files = _files(settings, names)
+    warnings += _check_memory(settings, model_bytes, dtype, _mapped_bytes(folders, files))
+    # Last, as these read all weights.
+    if settings.recipe is not None:
+        check_files(settings.recipe, folders)
     with ThreadPoolExecutor(2) as threads:
         digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
+        paths = dict.fromkeys(path for _, path in files)
+        of_files = dict(zip(paths, threads.map(lambda path: fingerprint.of_file(Path(path)), paths), strict=True))
+    check_same_files(before, of_files)
     warnings += _equal(late_names, digests)
     checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
-    points = points_of(settings, as_earlier(before, checkpoints))
+    points = points_of(settings, as_earlier(before, checkpoints), of_files)
     return Plan(
         settings,
         folders,
@@ -215,15 +224,29 @@ def _check_by_tensor(points: Sequence[Point], folders: Mapping[str, Path]) -> No
         try:
             _lay_out(point, folders)
         except WiseMergeError as error:
-            raise WiseMergeError(f"grid: at {point.merge_title(short=False)}: {error}") from error
+            raise WiseMergeError(f"grid: at {point.place(short=False)}: {error}") from error
 
 
-def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
+def _files(settings: SweepSettings, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the files that a recipe names: the model whose they are, and the path."""
+    found = [] if settings.recipe is None else files_of(settings.recipe, names)
+    return [(model or names[0], path) for _, model, path in found]
+
+
+def _mapped_bytes(folders: Mapping[str, Path], files: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the bytes that are mapped of each checkpoint, and of the files that a recipe names beside it."""
+    sizes = {name: [file.stat().st_size for file in weight_files(folder)] for name, folder in folders.items()}
+    for name, path in files:
+        sizes[name].append(Path(path).stat().st_size)
+    return [sum(some) for some in sizes.values()]
+
+
+def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, mapped: Sequence[int]) -> list[str]:
     # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
     device = settings.device or settings.model_args.get("device") or default_device()
-    files = sorted(sum(file.stat().st_size for file in weight_files(folder)) for folder in folders)
+    files = sorted(mapped)
     loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(
         settings.processes * running_bytes(model_bytes, dtype, loaded),

@@ -49,7 +49,12 @@ def read_settings(path: Path | None, given: Mapping[str, Any]) -> SweepSettings:
         wanted = _WANTED.get(first["type"], "something else").format(**first.get("ctx", {}))
         raise WiseMergeError(f"{first['loc'][0]} must be {wanted}; got {first['input']!r}") from None
     if settings.recipe is not None:
-        dtypes = {key: settings.recipe.get(key) for key in ("dtype", "out_dtype")}
-        settings = replace(settings, method=method_of(settings.recipe).name, **dtypes)
+        recipe = settings.recipe
+        settings = replace(
+            settings,
+            method=method_of(recipe).name,
+            dtype=recipe.get("dtype"),
+            out_dtype=recipe.get("out_dtype"),
+        )
     check(settings)
     return replace(settings, alphas=tuple(alpha for alpha in settings.alphas if alpha not in (0.0, 1.0)))
