@@ -39,6 +39,7 @@ def fisher_mean(
     if len(counting) == 1:
         return merged.copy_(tensors[counting[0]])
     wide = torch.float32 if merged.dtype.itemsize == 2 else float64_of(merged.device)
+    fishers = [fisher.detach().to(merged.device) for fisher in fishers]
     flat = merged.view(-1), *(group[number].detach().reshape(-1) for number in counting for group in (tensors, fishers))
     weights = [(coefficients[number], floors[number]) for number in counting]
     in_parts(partial(_in_blocks, weights=weights, wide=wide), flat)
@@ -54,12 +55,11 @@ def _in_blocks(
         total, weighted, share, term = (buffer[: out.numel()] for buffer in buffers)
         for number, (coefficient, floor) in enumerate(weights):
             tensor, fisher = blocks[2 * number], blocks[2 * number + 1]
-            share.copy_(fisher).clamp_(min=floor).mul_(coefficient)
-            term.copy_(tensor).mul_(share)
+            torch.clamp(fisher, min=floor, out=share) if fisher.dtype == wide else share.copy_(fisher).clamp_(min=floor)
             if number == 0:
-                total.copy_(share)
-                weighted.copy_(term)
+                torch.mul(share, coefficient, out=total)
+                weighted.copy_(tensor).mul_(total)
             else:
-                total.add_(share)
-                weighted.add_(term)
+                total.add_(share, alpha=coefficient)
+                weighted.addcmul_(term.copy_(tensor), share, value=coefficient)
         out.copy_(weighted.div_(total))
