@@ -565,7 +565,9 @@ def test_a_checkpoint_that_is_a_combination_has_neighbours(tmp_path):
     points = [soup(1, 0, 0), *soups(values=(0.5, 1))]
     assert neighbours(points, 0, tmp_path / "none") == {soup(1, 0, 0), soup(1, 0.5, 0.5)}
     points = [soup(1, 0, 0), soup(1, 0.5, 0), soup(1, 1, 0), soup(0, 1, 0), soup(0, 0, 1)]
-    points = [replace(one, coordinates=tuple(replace(c, varies=c.checkpoint == 1) for c in one.coordinates)) for one in points]
+    points = [
+        replace(one, coordinates=tuple(replace(c, varies=c.checkpoint == 1) for c in one.coordinates)) for one in points
+    ]
     assert neighbours(points, 0, tmp_path / "line") == {soup(1, 0, 0), soup(1, 0.5, 0)}
 
 

@@ -132,15 +132,19 @@ WRITTEN = {
         "c185f6a38a27162aa36e33c55f058c7c",
         "uniform_soup-of-3-c185f6a3-T-1",
         '{"checkpoints": ["0", "1", "2"], "method": "uniform_soup", "coordinates": ['
-        '{"parameter": "weight", "value": 1.0, "checkpoint": 0}, {"parameter": "weight", "value": 1.0, "checkpoint": 1}, '
-        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], "temperature": 1.0, "dtype": null, "out_dtype": null}',
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 0}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 1}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], '
+        '"temperature": 1.0, "dtype": null, "out_dtype": null}',
     ),
     "one of a soup": (
         "b5e7bd3440f3adf3b2ea97228ae4f55e",
         "checkpoint-900-bbbbbbbb-T-1",
         '{"checkpoints": ["0", "1", "2"], "method": "uniform_soup", "coordinates": ['
-        '{"parameter": "weight", "value": 0.0, "checkpoint": 0}, {"parameter": "weight", "value": 0.0, "checkpoint": 1}, '
-        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], "temperature": 1.0, "dtype": null, "out_dtype": null}',
+        '{"parameter": "weight", "value": 0.0, "checkpoint": 0}, '
+        '{"parameter": "weight", "value": 0.0, "checkpoint": 1}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], '
+        '"temperature": 1.0, "dtype": null, "out_dtype": null}',
     ),
 }
 

@@ -11,12 +11,14 @@ import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file
 from support.checkpoints import make_checkpoint
+from support.merges import merge
 from support.sweeps import drawn, figures
 
 from wise_merge.checkpoints import fingerprint
 from wise_merge.cli import main
 from wise_merge.points import read_results
 from wise_merge.tensor_files.contents import write as write_file
+from wise_merge.tensors.in_memory import OpenModels
 
 NAMES = ("a", "b", "c")
 TASK = "countdown_passk"
@@ -64,10 +66,6 @@ def sweep(out, content):
     return run("sweep", path, "--out", out)
 
 
-def text_of(sample):
-    return sample["text"]
-
-
 def texts(out, point):
     """The samples of a point, by problem and index, from the journal."""
     outcome = read_results(out).outcome(point, TASK)
@@ -106,9 +104,6 @@ def test_a_point_is_what_a_sweep_of_its_merged_model_finds(runs, swept, tmp_path
     """Its recipe, merged by mergekit into files and sampled as a checkpoint, gives the same texts."""
     out, _ = swept
     point = next(one for one in read_results(out).points if [w.value for w in one.coordinates] == [2, 0.5, 1])
-    (tmp_path / "point.yml").write_text(yaml.safe_dump(point.recipe()))
-    from support.merges import merge
-
     assert merge(point.recipe(), tmp_path / "merged").exit_code == 0
     inputs = [load_file(runs / name / "checkpoint-8" / "model.safetensors") for name in NAMES]
     for name, tensor in load_file(tmp_path / "merged/model.safetensors").items():
@@ -187,4 +182,10 @@ def test_weights_of_a_fisher_average_are_swept(runs, tmp_path):
     run("best", out, "--objective", "pass@1")
     written = yaml.safe_load((out / "best.yml").read_text())
     assert [one["parameters"]["fisher"] for one in written["models"]] == [one["parameters"]["fisher"] for one in models]
-    run("merge", out / "best.yml", tmp_path / "merged")
+    # What was sampled is, bit for bit, what its recipe merges into files.
+    merges = [one for one in read_results(out).points if one.unmerged is None]
+    (tmp_path / "point.yml").write_text(yaml.safe_dump(merges[1].recipe()))
+    run("merge", tmp_path / "point.yml", tmp_path / "merged")
+    opened = OpenModels([runs / name / "checkpoint-8" for name in NAMES[:2]], merges[1].ingredients)
+    files = load_file(tmp_path / "merged/model.safetensors")
+    assert all(torch.equal(tensor, files[name]) for name, tensor in opened.merged(merges[1].recipe()))

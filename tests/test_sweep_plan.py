@@ -439,7 +439,9 @@ def test_a_grid_has_every_combination_and_each_checkpoint(run, tmp_path):
     assert weights(plan)[::2] == [(1, 0, 0), (1, 0.5, 1), (0, 1, 0), (0, 0, 1)]
     done = check(run, tmp_path / "results", **over(run, w20=[0, 0.5], w30=[1, 2]))
     assert done.exit_code == 0, done.output
-    assert "weight of checkpoint-20 0, 0.5 x weight of checkpoint-30 1, 2 and each checkpoint itself x temp" in done.stdout
+    assert (
+        "weight of checkpoint-20 0, 0.5 x weight of checkpoint-30 1, 2 and each checkpoint itself x temp" in done.stdout
+    )
     assert "7 points of 7 models, 4 samples per problem" in done.stdout
 
 
@@ -475,7 +477,13 @@ def test_a_weight_by_layer_stays_one(run, tmp_path):
     """In every point but those of single checkpoints; where the weights sum to 0 at some layer, that is refused."""
     by_layer = [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]
     plan = plan_of(run, tmp_path / "results", **over(run, soup(run, by_layer), w20=[1, 2]))
-    assert [point.recipe()["models"][0]["parameters"]["weight"] for point in plan.points] == [1, by_layer, by_layer, 0, 0]
+    assert [point.recipe()["models"][0]["parameters"]["weight"] for point in plan.points] == [
+        1,
+        by_layer,
+        by_layer,
+        0,
+        0,
+    ]
     assert len({point.model for point in plan.points}) == 5
     zero = soup(run, by_layer, None, 0)
     line = refusal(run, tmp_path / "results", **over(run, zero, w20=[0, 2]))
@@ -498,13 +506,17 @@ def grid_out(run, tmp_path):
     return tmp_path / "grid"
 
 
-@pytest.mark.parametrize("values", [{"w20": [0, 0.5, 2], "w30": [0, 1]}, {"w20": [3], "w30": [0]}, {"w20": 1, "w30": 1}])
+@pytest.mark.parametrize(
+    "values", [{"w20": [0, 0.5, 2], "w30": [0, 1]}, {"w20": [3], "w30": [0]}, {"w20": 1, "w30": 1}]
+)
 def test_a_grid_may_have_more_values(values, run, grid_out):
     """Or others: all that was ever asked for stays, each model once, whether it is a combination or a checkpoint."""
     before = read_plan(grid_out)
     after = plan_of(run, grid_out, **over(run, **values)).results
     assert {point.model for point in after.points} >= {point.model for point in before.points}
-    assert len({point.model for point in after.points}) == len({point.name for point in after.points}) == len(after.points)
+    assert (
+        len({point.model for point in after.points}) == len({point.name for point in after.points}) == len(after.points)
+    )
     write_plan(after)
     back = plan_of(run, grid_out, **over(run, w20=[0.5, 1], w30=[1]))
     assert set(back.results.points) == set(after.points)
@@ -519,7 +531,11 @@ def test_a_recipe_that_says_the_same_is_the_same(run, grid_out):
 @pytest.mark.parametrize(
     ("recipe", "values", "message"),
     [
-        ((2,), {"w20": 1, "w30": 1}, "weight of {run}/checkpoint-10 (1.0 there, 2.0 now); go on with those, or name ano"),
+        (
+            (2,),
+            {"w20": 1, "w30": 1},
+            "weight of {run}/checkpoint-10 (1.0 there, 2.0 now); go on with those, or name ano",
+        ),
         ((), {"w20": 1}, "weight of {run}/checkpoint-30 ('in the grid' there, 1.0 now)"),
         ((), {"w10": 1, "w20": 1, "w30": 1}, "weight of {run}/checkpoint-10 (1.0 there, 'in the grid' now)"),
     ],
