@@ -250,11 +250,11 @@ class Point:
         method = METHODS[self.method]
         per_model: list[dict[str, Any]] = [{} for _ in self.checkpoints]
         shared: dict[str, Any] = {}
-        for one in self.coordinates:
-            (shared if one.checkpoint is None else per_model[one.checkpoint])[one.parameter] = one.value
-        for other in self.fixed:
-            own = shared if other.checkpoint is None else per_model[other.checkpoint]
-            own[other.parameter] = json.loads(other.setting)
+        given = [(one.parameter, one.checkpoint, one.value) for one in self.coordinates]
+        given += [(one.parameter, one.checkpoint, json.loads(one.setting)) for one in self.fixed]
+        order = [parameter.name for parameter in method.parameters]
+        for name, number, setting in sorted(given, key=lambda one: order.index(one[0])):
+            (shared if number is None else per_model[number])[name] = setting
         if method.parameter("temperature") is not None:
             for own, checkpoint in zip(per_model, self.checkpoints, strict=True):
                 own.setdefault("temperature", checkpoint.temperature)

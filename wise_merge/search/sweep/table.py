@@ -29,8 +29,8 @@ def of_plan(plan: Plan) -> str:
         whom = f"early {early.name}{steps[0]} and late {named}"
         grid = axes or f"alpha {', '.join(f'{alpha:g}' for alpha in (0.0, *settings.alphas, 1.0))}"
     else:
-        whom = f"{early.name}{steps[0]}, {named}"
-        grid = f"{axes or settings.method} and each checkpoint itself"
+        whom = f"{early.name}{steps[0]}{', ' if lates else ''}{named}"
+        grid = f"{axes or settings.method} and {'each' if lates else 'the'} checkpoint itself"
     return (
         f"{settings.method} of {whom}; {size(plan.model_bytes)} a model\n"
         f"{grid} x temperature {temperatures}: {len(plan.points)} points of {len(models)} models, "
@@ -86,7 +86,8 @@ def _where(point: Point) -> list[str]:
         return [Path(point.late.name).name, _step(point.late), f"{point.alpha:g}", *beside]
     if point.unmerged is not None:
         return [point.called[point.unmerged], _step(point.checkpoints[point.unmerged]), *("-" for _ in point.varied)]
-    return [f"{point.method} of {len(point.checkpoints)}", "-", *(f"{one.value:g}" for one in point.varied)]
+    of = point.called[0] if len(point.checkpoints) == 1 else str(len(point.checkpoints))
+    return [f"{point.method} of {of}", "-", *(f"{one.value:g}" for one in point.varied)]
 
 
 def _step(checkpoint: PointCheckpoint) -> str:
