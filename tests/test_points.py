@@ -241,6 +241,8 @@ def test_each_checkpoint_of_a_grid_is_one_model():
         ]
     assert (by_layer.at_reference("early"), by_layer.at_reference("late")) == (soup(1, 0, 0), soup(0, 0, 1))
     assert soup(0, 0, 0).unmerged is None
+    single = Point((LATE,), "uniform_soup", (Coordinate("weight", 1.0, 0),), 1.0)
+    assert (single.unmerged, single.model) == (0, soup(0, 1, 0).model)
 
 
 def test_a_temperature_is_folded_in_wherever_it_stands():

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from wise_merge.methods import METHODS, Base
+from wise_merge.methods import METHODS, Base, Method
 from wise_merge.recipes.models import Ingredients
 
 #: Characters of a file's name that are spent on coordinates, at most.
@@ -123,11 +123,11 @@ class Point:
         """The place of the checkpoint whose weights the point has as they are; None for a true merge."""
         if self.alpha is not None:
             return {0.0: 0, 1.0: len(self.checkpoints) - 1}.get(self.alpha)
-        deciding = _deciding(self)
+        deciding = _deciding(METHODS[self.method])
         counting = [one.checkpoint for one in self.coordinates if one.parameter in deciding and one.value != 0]
         counting += [one.checkpoint for one in self.fixed if one.parameter in deciding]
-        if len(self.checkpoints) == 1:
-            return None if counting else 0
+        if METHODS[self.method].weight is None:
+            return 0 if not counting and len(self.checkpoints) == 1 else None
         return counting[0] if len(counting) == 1 else None
 
     @property
@@ -143,7 +143,7 @@ class Point:
 
     def alone(self, number: int) -> "Point":
         """Return the point of the same sweep that is one of its checkpoints as it is, at the same temperature."""
-        deciding = _deciding(self)
+        deciding = _deciding(METHODS[self.method])
 
         def value(checkpoint: int | None) -> float:
             return float(number > 0 if checkpoint is None else checkpoint == number)
@@ -288,15 +288,13 @@ def on_line(
     return Point((early, late), method, (Coordinate("alpha", alpha),), temperature, dtype, out_dtype)
 
 
-def _deciding(point: Point) -> set[str]:
+def _deciding(method: Method) -> set[str]:
     """Return the parameters by which a merge is one of its checkpoints as it is, and else is not.
 
-    Those are the line between two checkpoints, the weights of several, and what a single one is changed by.
+    Those are the line between two checkpoints, the weights of several, or all numbers by which a single one is changed.
     """
-    method = METHODS[point.method]
-    if len(point.checkpoints) == 1:
-        return {parameter.name for parameter in method.parameters if parameter.is_number}
-    return {method.line or method.weight or ""}
+    one = method.line or method.weight
+    return {parameter.name for parameter in method.parameters if parameter.is_number} if one is None else {one}
 
 
 def in_order(method: str, coordinates: Sequence[Coordinate]) -> tuple[Coordinate, ...]:
