@@ -158,6 +158,9 @@ def test_the_examples_of_sweeps_are_what_they_are_for(workplace):
     folder = REPOSITORY / "examples" / "sweeps"
     checked = run(f"wise-merge sweep {folder}/sweep.yml --out grid-of-example --check", workplace)
     assert "36 points of 9 models, 32 samples per problem of gsm8k_passk" in checked
+    checked = run(f"wise-merge sweep {folder}/grid.yml --out grid-over-a-recipe --check", workplace)
+    assert "weight of checkpoint-400 0, 0.5, 1, 1.5, 2 x weight of checkpoint-500 0, 0.5" in checked
+    assert "27 points of 27 models, 32 samples per problem of gsm8k_passk" in checked
     run(f"bash -n {folder}/slurm.sh", workplace)
     (job,) = yaml.safe_load_all((folder / "kubernetes.yml").read_text())
     assert job["kind"] == "RayJob"

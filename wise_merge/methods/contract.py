@@ -127,6 +127,8 @@ class Method:
         check: raises a `WiseMergeError` for parameters of a tensor that are in range each, and not together.
         line: the parameter that says how far along the line from the base to the one model the merge lies; None where
             it lies on no such line.
+        weight: the parameter that says how much each model counts; where it is 0 for all but one, the merge is that one
+            as it is. None where there is no such parameter.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Method:
     statistics: tuple[str, ...] = ()
     check: Callable[[Mapping[str, Any]], None] | None = None
     line: str | None = None
+    weight: str | None = None
 
     @property
     def early_and_late(self) -> bool:
