@@ -269,6 +269,15 @@ def test_seed_and_number_alone_decide_what_is_drawn(small, whole, tmp_path):
     assert not torch.equal(one["lm_head.weight"], two["lm_head.weight"])
 
 
+def test_several_draws_are_averaged(small, tmp_path, monkeypatch):
+    """Where all draws are the same, three are as good as one; the error told of them is, too."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, n, generator: p.argmax(-1, keepdim=True))
+    one, of_one = fitted(small / "model", small / "rows.jsonl", tmp_path / "one.safetensors")
+    three, of_three = fitted(small / "model", small / "rows.jsonl", tmp_path / "three.safetensors", "--draws", 3)
+    assert all(torch.allclose(one[name], three[name], rtol=1e-5, atol=0) for name in one)
+    assert of_three["groups"][-1]["relative_error"] == pytest.approx(of_one["groups"][-1]["relative_error"], rel=1e-4)
+
+
 SCRIPT = """
 import sys
 from wise_merge.calibrate.fisher import pipeline
