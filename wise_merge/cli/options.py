@@ -33,8 +33,34 @@ def seed(help: str) -> Decorator:
 
 def tasks(help: str) -> Decorator:
     """Return `--tasks`, a list with commas as lm-eval takes it; its former spelling names one task and is repeated."""
-    return option("--tasks", metavar="NAME,...", multiple=True, callback=_names, former=("--task",), help=help)
+    return option("--tasks", metavar="NAME,...", multiple=True, callback=names, former=("--task",), help=help)
 
 
-def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+def names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in one or several texts with commas between them."""
     return tuple(name.strip() for text in given for name in text.split(","))
+
+
+_COMPLETIONS = (
+    click.option(
+        "--data", metavar="FILE", type=click.Path(path_type=Path), help="JSON Lines with `prompt` and `completion`."
+    ),
+    click.option("--task", metavar="NAME", help="Instead: the problems of a task of lm-eval and their gold solutions."),
+    click.option(
+        "--metadata",
+        metavar="ARGS",
+        multiple=True,
+        help="For --task, as of lm_eval: NAME=VALUE,... or JSON; may be repeated.",
+    ),
+    click.option(
+        "--num-fewshot", metavar="N", type=click.IntRange(0), help="Examples in prompts of --task; else as it has it."
+    ),
+    click.option("--limit", metavar="N", type=click.IntRange(1), help="Read the first N sequences only."),
+)
+
+
+def completions(function: Any) -> Any:
+    """Add the options that say which held-out completions are read."""
+    for one in reversed(_COMPLETIONS):
+        function = one(function)
+    return function

@@ -161,6 +161,9 @@ class Point:
     @property
     def called(self) -> tuple[str, ...]:
         """What people read of the checkpoints: the last part of each name, or what tells them apart."""
+        if len(self.checkpoints) == 1:
+            # One by itself, which others of its sweep may share the last part with: such as sft/checkpoint-800.
+            return ("/".join(Path(self.early.name).parts[-2:]),)
         # Along alpha the other words tell early from late.
         if self.alpha is not None:
             return tuple(Path(checkpoint.name).name or checkpoint.name for checkpoint in self.checkpoints)

@@ -1,32 +1,35 @@
 """From what the user wants to the points of a sweep: which checkpoints, whether they fit, what is there already."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.checkpoints import fingerprint
-from wise_merge.checkpoints.architecture import check_same_model
-from wise_merge.checkpoints.files import is_adapter, read_config, weight_files
 from wise_merge.checkpoints.folder import step_of
-from wise_merge.checkpoints.headers import read_headers
-from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
-from wise_merge.checkpoints.places import folder_of
-from wise_merge.checkpoints.runs import find_checkpoints
-from wise_merge.checkpoints.ties import tied
-from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokenizer
+from wise_merge.checkpoints.vocabulary import REMEDY
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.point import Point, PointCheckpoint
 from wise_merge.recipes.parameters import files_of, temperature_of
+from wise_merge.search.engines.checkpoints import (
+    bytes_and_dtype,
+    bytes_of,
+    check_engine_takes,
+    check_whole,
+    compare,
+    digests,
+    layout,
+    locate,
+    memory_warnings,
+    of_run,
+)
+from wise_merge.search.engines.results import read_earlier, together
 from wise_merge.search.sweep.combinations import points_of
-from wise_merge.search.sweep.earlier import as_earlier, check_same_files, read_earlier, together
+from wise_merge.search.sweep.earlier import as_earlier, check_same_files, fixed
 from wise_merge.search.sweep.grid import axes_of, names_of
-from wise_merge.search.sweep.memory import available, check_memory, default_device, running_bytes
 from wise_merge.search.sweep.settings import SweepSettings
-from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 from wise_merge.tensors.statistics import check_files
 
 #: End of the message about a checkpoint that is an adapter.
@@ -79,36 +82,34 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     warnings: list[str] = []
     line = settings.recipe is None or METHODS[settings.method].line
     called = {name: "model" if not line else "late" if place else "early" for place, name in enumerate(names)}
-    folders = {name: _folder(called[name], name, warnings) for name in names}
-    before = read_earlier(settings, out)
+    folders = {name: locate(called[name], name, warnings.append, adapter=_ADAPTER) for name in names}
+    before = read_earlier(fixed(settings), out)
     for name in names:
-        _check_full(name, folders[name])
+        check_whole(name, folders[name], adapter=_ADAPTER)
+    early = folders[early_name]
     for name in late_names:
-        if folders[name].samefile(folders[early_name]):
+        late = folders[name]
+        if late.samefile(early):
             raise WiseMergeError(f"early {early_name} and late {name} are one folder; a sweep needs two checkpoints")
-        warnings += _compare(folders[early_name], folders[name])
-    if settings.backend == "vllm":
-        _check_heads(folders)
-    _check_tokenizer(settings, folders)
+        odd = compare(early, late, called=("early", "late"), instead={REMEDY: _REMEDY})
+        warnings += [*pair_warnings(early, late), *odd]
+    check_engine_takes(settings, folders)
     # Names tell them apart until the digests are known.
     planned = points_of(settings, [PointCheckpoint(name, None, name, temperatures[name]) for name in names])
     _check_by_tensor(planned, folders)
-    layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
-    model_bytes = max(map(size, layouts))
-    dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    model_bytes, dtype = bytes_and_dtype(_first_of_each_set(planned), folders)
     files = _files(settings, names)
-    warnings += _check_memory(settings, model_bytes, dtype, _mapped_bytes(folders, files))
+    together_at_once = 2 if METHODS[settings.method].line else len(names)
+    mapped = _mapped_bytes(folders, files)
+    warnings += memory_warnings(settings, model_bytes, dtype, mapped, together=together_at_once)
     # Last, as these read all weights.
     if settings.recipe is not None:
         check_files(settings.recipe, folders)
-    with ThreadPoolExecutor(2) as threads:
-        digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
-        paths = dict.fromkeys(path for _, path in files)
-        of_files = dict(zip(paths, threads.map(lambda path: fingerprint.of_file(Path(path)), paths), strict=True))
+    digest_of = digests(folders)
+    of_files = {path: fingerprint.of_file(Path(path)) for path in dict.fromkeys(path for _, path in files)}
     check_same_files(before, of_files)
-    warnings += _equal(late_names, digests)
-    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
+    warnings += _equal(late_names, digest_of)
+    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digest_of[name], temperatures[name]) for name in names]
     points = points_of(settings, as_earlier(before, checkpoints), of_files)
     return Plan(
         settings,
@@ -117,7 +118,7 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
         model_bytes,
         dtype,
         tuple(dict.fromkeys(warnings)),
-        together(before, settings, points, out),
+        together(before, fixed(settings), settings, points, out),
     )
 
 
@@ -133,8 +134,7 @@ def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
         return settings.early, settings.late
     if settings.late:
         raise WiseMergeError("late and run are both there; run takes every late checkpoint of a folder: leave one out")
-    unbroken = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
-    whole = [one for one in unbroken if not one.final] if len(unbroken) > 2 else unbroken
+    whole = of_run(settings.run)
     if settings.early is None:
         if len(whole) < 2:
             there = "1 whole checkpoint" if len(whole) == 1 else "no whole checkpoint"
@@ -153,76 +153,16 @@ def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
     return settings.early, tuple(str(one.path) for one in later)
 
 
-def _folder(role: str, name: str, warnings: list[str]) -> Path:
-    if "+" in name and not Path(name).is_dir():
-        raise WiseMergeError(f"the {role} checkpoint {name} {_ADAPTER}")
-    return folder_of(role, name, warnings.append)
-
-
-def _check_full(name: str, folder: Path) -> None:
-    if is_adapter(folder):
-        raise WiseMergeError(f"{name} {_ADAPTER}")
-    if read_config(folder).get("quantization_config"):
-        raise WiseMergeError(
-            f"{name} is quantised (quantization_config in its config.json), and such weights cannot be averaged; take "
-            "the checkpoints that it was made from"
-        )
-
-
-def _check_tokenizer(settings: SweepSettings, folders: Mapping[str, Path]) -> None:
-    """Raise unless the early checkpoint, which is loaded, has a tokenizer, or another one is named."""
-    early, *lates = folders
-    if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
-        return
-    other = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
-    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={other}")
-
-
-def _check_heads(folders: Mapping[str, Path]) -> None:
-    """Raise for a checkpoint with an LM head that vLLM would not load."""
-    for name, folder in folders.items():
-        head = None if tied(read_config(folder)) is False else separate_head(folder)
-        if head is not None:
-            raise WiseMergeError(
-                f"{name} stores a {head} other than its embeddings, though its config ties the two "
-                "(tie_word_embeddings): transformers loads that head, vLLM does not. Sweep with `backend: hf`, or "
-                "between what `wise-merge merge RECIPE OUT --alphas 0,1` writes of the two, whose configs tie nothing"
-            )
-
-
-def _compare(early: Path, late: Path) -> list[str]:
-    """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
-    try:
-        check_same_model(early, late)
-        warnings = [*pair_warnings(early, late), *compare_tokens(early, late)]
-    except WiseMergeError as error:
-        raise WiseMergeError(str(error).replace(REMEDY, _REMEDY)) from error
-    return [warning.replace(REMEDY, _REMEDY) for warning in warnings]
-
-
 def _first_of_each_set(points: Sequence[Point]) -> list[Point]:
     """Return a point of each set of checkpoints that are merged with each other."""
     return list({point.checkpoints: point for point in reversed(points)}.values())
-
-
-def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
-    """Return what happens to each tensor at a point."""
-    places = [folders[checkpoint.name] for checkpoint in point.checkpoints]
-    headers = [read_headers(folder) for folder in places]
-    lacking = stand_ins(places, headers)
-    return lay_out(
-        [point.recipe()],
-        point.ingredients,
-        [read_config(folder) for folder in places],
-        [completed(own, one) for own, one in zip(headers, lacking, strict=True)],
-    )
 
 
 def _check_by_tensor(points: Sequence[Point], folders: Mapping[str, Path]) -> None:
     """Raise for a model whose numbers vary by layer or tensor, and do not go together at one of these."""
     for point in {point.model: point for point in points if any(one.by_tensor for one in point.fixed)}.values():
         try:
-            _lay_out(point, folders)
+            layout(point, folders)
         except WiseMergeError as error:
             raise WiseMergeError(f"grid: at {point.place(short=False)}: {error}") from error
 
@@ -235,27 +175,10 @@ def _files(settings: SweepSettings, names: Sequence[str]) -> list[tuple[str, str
 
 def _mapped_bytes(folders: Mapping[str, Path], files: Sequence[tuple[str, str]]) -> list[int]:
     """Return the bytes that are mapped of each checkpoint, and of the files that a recipe names beside it."""
-    sizes = {name: [file.stat().st_size for file in weight_files(folder)] for name, folder in folders.items()}
+    sizes = {name: bytes_of(folder) for name, folder in folders.items()}
     for name, path in files:
-        sizes[name].append(Path(path).stat().st_size)
-    return [sum(some) for some in sizes.values()]
-
-
-def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, mapped: Sequence[int]) -> list[str]:
-    # vLLM checks memory itself, and the engines of a cluster run on other machines.
-    if settings.backend != "hf" or settings.ray is not None:
-        return []
-    device = settings.device or settings.model_args.get("device") or default_device()
-    files = sorted(mapped)
-    loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
-    warning = check_memory(
-        settings.processes * running_bytes(model_bytes, dtype, loaded),
-        files[-2:] if METHODS[settings.method].line else files,
-        dtype if loaded == "auto" else loaded,
-        free=available(),
-        in_memory=str(device).startswith(("cpu", "mps")),
-    )
-    return [] if warning is None else [warning]
+        sizes[name] += Path(path).stat().st_size
+    return list(sizes.values())
 
 
 def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
