@@ -507,7 +507,7 @@ def at_weights(document, *weights):
 
 def test_a_point_of_a_grid_is_named_by_its_coordinates(tmp_path):
     """In what is printed and at the head of the recipe, which is the one that was swept with the chosen values."""
-    points = soups()
+    points = soups(values=(0, 0.5, 1))
 
     def rate(point):
         gain = 0.0 if point.unmerged is not None else 0.4 - 0.004 * sum(abs(w.value - 0.5) for w in point.varied)
