@@ -23,12 +23,16 @@ _MARK, _RING, _ROOM = 3.5, 7.5, 1.0
 
 @dataclass(frozen=True)
 class Label:
-    """A text for the mark at (x, y), in the coordinates of its panel."""
+    """A text for the mark at (x, y), in the coordinates of its panel.
+
+    `needed` is False for one that is left out rather than led to its mark by a line, or written across a path.
+    """
 
     text: str
     x: float
     y: float
     colour: str = INK
+    needed: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def place_labels(
     paths: Sequence[Sequence[tuple[float, float]]] = (),
     fontsize: float = 8.5,
 ) -> list[Any]:
-    """Return the labels that have been written; one for which there is no room at all is left out.
+    """Return the labels that have been written; one for which there is no room is left out.
 
     Args:
         figure: of the panel, with all else in it.
@@ -83,6 +87,7 @@ def place_labels(
         for places, half in ((marks, _MARK), (rings, _RING))
         for place in places
     ]
+    taken += [_Box(*text.get_window_extent(renderer).extents) for text in panel.texts]
     lines = [panel.transData.transform(path) for path in paths if len(path) > 1]
     written = []
     for label in labels:
@@ -101,7 +106,7 @@ def place_labels(
         extent = text.get_window_extent(renderer)
         half = extent.width / 2 + _ROOM * scale, extent.height / 2 + _ROOM * scale
         at = panel.transData.transform((label.x, label.y))
-        place = _free_place(at, half, scale, frame, taken, lines)
+        place = _free_place(at, half, scale, frame, taken, lines, needed=label.needed)
         if place is None:
             text.remove()
             continue
@@ -122,17 +127,19 @@ def _free_place(
     frame: _Box,
     taken: Sequence[_Box],
     lines: Sequence[Any],
+    *,
+    needed: bool,
 ) -> tuple[float, float, float] | None:
     """Return the middle of the nearest free place for a text and its distance; rather one that no path crosses."""
     crossed = None
     for x, y, distance in _places(at, half, scale):
         box = _Box(x - half[0], y - half[1], x + half[0], y + half[1])
-        if not box.within(frame) or any(box.meets(other) for other in taken):
+        if not box.within(frame) or any(box.meets(other) for other in taken) or not (needed or distance < _LED):
             continue
         if not any(_crosses(line, box) for line in lines):
             return x, y, distance
         crossed = crossed or (x, y, distance)
-    return crossed
+    return crossed if needed else None
 
 
 def _places(at: Sequence[float], half: tuple[float, float], scale: float) -> Iterator[tuple[float, float, float]]:

@@ -55,7 +55,7 @@ function stepOf(point) {
 // What a point is and how much stands behind it: the head of every hover.
 function facts(point) {
   const group = task().groups[point.group], steps = group.checkpoints.map(({ step }) => step ?? "?");
-  const own = point.unmerged === null ? steps : [steps[point.unmerged]];
+  const own = point.ingredients.map((place) => steps[place]);
   const [name, trained] = task().on_line
     ? [`${group.label}, alpha ${point.alpha}`, `steps ${steps[0]} (early) and ${steps[1]} (late)`]
     : [inGroup(point), `step${own.length > 1 ? "s" : ""} ${own.join(", ")}`];
@@ -82,19 +82,25 @@ function linesOf(points) {
   return [...found.values()];
 }
 
+// Whether a line is no line but a model by itself, such as a checkpoint as it is.
+const isModel = (line) => line[0].place === null || (!task().on_line && line.length === 1 && line[0].unmerged !== null);
+
 // What a line is called: its group, its second coordinate where there is one, and its temperature if that is wanted.
-function lineName([point], withTemperature) {
-  const group = task().groups[point.group], parts = [];
-  if (task().on_line || task().groups.length > 1) parts.push(group.label);
-  if (point.place === null) parts.splice(0, 1, inGroup(point));
-  else if (group.axes.length > 1) parts.push(`${group.axes[1]} = ${point.place[1]}`);
+function lineName(line, withTemperature) {
+  const [point] = line, group = task().groups[point.group], parts = [];
+  if (isModel(line)) parts.push(inGroup(point));
+  else {
+    if (task().on_line || task().groups.length > 1) parts.push(group.label);
+    if (group.axes.length > 1) parts.push(`${group.axes[1]} ${point.place[1]}`);
+  }
   if (withTemperature) parts.push(`T ${point.temperature}`);
   return parts.join(", ") || "merged";
 }
 
-// The points of lines that bear a label, each model once, at the temperature nearest to 1: all along one line, else the ends of each.
+// The points of lines that bear a label and whether they are ends, which need it; each model once, at the temperature
+// nearest to 1, and between the ends along a single line only.
 function labelled(lines) {
-  const joined = lines.filter(([point]) => point.place !== null), isEnd = (line, point) => point === line[0] || point === line.at(-1);
+  const joined = lines.filter((line) => !isModel(line)), isEnd = (line, point) => point === line[0] || point === line.at(-1);
   const alone = new Set(joined.map(([point]) => [point.group, ...point.place.slice(1)].join(" "))).size === 1;
   const ends = joined.flatMap((line) => line.filter((point) => isEnd(line, point))), away = (point) => Math.abs(point.temperature - 1);
   const rest = alone ? joined.flatMap((line) => line.filter((point) => !isEnd(line, point))) : [];
@@ -102,7 +108,7 @@ function labelled(lines) {
   const models = nearest.filter((point, i) => nearest.findIndex((one) => one.group === point.group && one.variant === point.variant) === i);
   // A checkpoint that several groups have is one model.
   const once = models.filter((point, i) => models.findIndex((one) => one.run === point.run) === i);
-  return [...once.filter((point) => ends.includes(point)), ...once.filter((point) => !ends.includes(point))];
+  return [true, false].flatMap((needed) => once.filter((point) => ends.includes(point) === needed).map((point) => [point, needed]));
 }
 
 // A ring around what was chosen; nothing where that is not among the marks.
@@ -180,7 +186,7 @@ function drawPlane(id, points, k) {
   drawn(id);
   const lines = linesOf(shown), places = (point) => [1, k].map((one) => figureAt(point, "pass@k", one).value);
   const traces = [...planeTraces(lines, k, few), ...ring(shown.map((point) => [point, ...places(point)]))];
-  const labels = labelled(lines).map((point) => [point.mark, ...places(point), lines.findIndex((line) => line.includes(point))]);
+  const labels = labelled(lines).map(([point, needed]) => [point.mark, ...places(point), lines.findIndex((line) => line.includes(point)), needed]);
   show(id, traces, { x: { title: "Pass@1", autorangeoptions: { clipmin: -0.03, clipmax: 1.03 } }, y: { title: `Pass@${count(k)}` }, height: 430 })
     // Something else may be drawn there meanwhile.
     .then(() => document.getElementById(id).data === traces && labelMarks(document.getElementById(id), labels));
@@ -189,16 +195,17 @@ function drawPlane(id, points, k) {
 // A line for each group, second coordinate and temperature; a mark for each model that lies on none.
 function planeTraces(lines, k, few) {
   const family = ([point]) => `${point.group} ${point.place?.slice(1)}`;
-  const families = [...new Set(lines.filter(([point]) => point.place !== null).map(family))], temperatures = sorted(lines.map(([point]) => point.temperature));
+  const families = [...new Set(lines.filter((line) => !isModel(line)).map(family))], temperatures = sorted(lines.map(([point]) => point.temperature));
+  const models = new Set(lines.filter(isModel).map(([point]) => point.variant)).size;
   return lines.map((line) => {
     // Colour tells late checkpoints apart and mark and dashes temperatures, unless there is but one of either.
-    const places = [families.indexOf(family(line)), temperatures.indexOf(line[0].temperature)], alone = line[0].place === null;
-    const style = temperatures.length > 1 || alone ? places[1] : places[0], shade = alone ? colourOf(line[0]) : colour(families.length > 1 ? places[0] : places[1]);
+    const places = [families.indexOf(family(line)), temperatures.indexOf(line[0].temperature)], alone = isModel(line);
+    const style = temperatures.length > 1 || alone ? places[1] : places[0], shade = alone ? colourOf(line[0]) : colour(models + (families.length > 1 ? places[0] : places[1]));
     const [across, up] = [1, k].map((one) => line.map((point) => figureAt(point, "pass@k", one)));
     const large = line.map((point) => alone || point.unmerged !== null);
     return {
       type: "scatter", x: across.map((one) => one.value), y: up.map((one) => one.value), cliponaxis: false,
-      name: plain(lineName(line, !alone || temperatures.length > 1)), mode: alone ? "markers" : "lines+markers",
+      name: plain(lineName(line, temperatures.length > 1 || task().on_line)), mode: alone ? "markers" : "lines+markers",
       line: { color: shade, width: 1.8, dash: DASHES[style % DASHES.length] },
       marker: { color: line.map((point) => (isHollow(point) ? "#ffffff" : shade)), symbol: SYMBOLS[style % SYMBOLS.length], size: large.map((one) => (one ? 10 : 7)), opacity: 1, line: { color: shade, width: 1.8 } },
       ...(few ? { error_x: bars(across, faded(shade, 0.35)), error_y: bars(up, faded(shade, 0.35)) } : {}),
@@ -263,17 +270,17 @@ function drawCells(id, points, figureOf, title, axes) {
   const known = points.filter((point) => point.place !== null && figureOf(point) !== null);
   if (!known.length) return nothing(id, `${title}: not known of any of these points.`);
   const values = [0, 1].map((axis) => sorted(known.map((point) => point.place[axis])));
-  const cells = (of) => values[1].map((up) => values[0].map((across) => {
+  const cells = (of, other) => values[1].map((up) => values[0].map((across) => {
     const point = known.find(({ place }) => place[0] === across && place[1] === up);
-    return point ? of(point) : null;
+    return point ? of(point) : other;
   }));
   const at = (point) => point.place.map((value, axis) => values[axis].indexOf(value)), wide = document.getElementById(id).clientWidth / values[0].length > 50;
   const axis = (i) => ({ title: axes[i], tickvals: values[i].map((_, place) => place), ticktext: values[i].map(String), range: [-0.5, values[i].length - 0.5], showgrid: false });
   drawn(id);
   show(id, [{
-    type: "heatmap", z: cells((point) => figureOf(point).value), x: values[0].map((_, i) => i), y: values[1].map((_, i) => i), xgap: 2, ygap: 2, colorscale: "Viridis",
-    colorbar: { thickness: 12, outlinewidth: 0, tickfont: { size: 11 } }, hoverongaps: false, hoverinfo: "text", hovertext: cells((point) => [...facts(point), `${title} ${withInterval(figureOf(point))}`].join("<br>")),
-    ...(wide ? { text: cells((point) => number(figureOf(point).value)), texttemplate: "%{text}" } : {}),
+    type: "heatmap", z: cells((point) => figureOf(point).value, null), x: values[0].map((_, i) => i), y: values[1].map((_, i) => i), xgap: 2, ygap: 2, colorscale: "Viridis",
+    colorbar: { thickness: 12, outlinewidth: 0, tickfont: { size: 11 } }, hoverongaps: false, hoverinfo: "text", hovertext: cells((point) => [...facts(point), `${title} ${withInterval(figureOf(point))}`].join("<br>"), ""),
+    ...(wide ? { text: cells((point) => number(figureOf(point).value), ""), texttemplate: "%{text}" } : {}),
   }], {
     x: axis(0), y: axis(1), title, height: Math.max(220, Math.min(460, 60 + 44 * values[1].length)),
     shapes: known.filter((point) => point.chosen).map((point) => {

@@ -16,13 +16,14 @@ from wise_merge.points.point import Point
 from wise_merge.points.soup import Soup
 from wise_merge.points.summary import summary_of
 from wise_merge.report.groups import (
-    axes_of,
+    Layout,
+    Model,
     axis_title,
     group_labels,
     grouped,
-    key_of,
+    ingredients_of,
     label_and_mark,
-    on_line,
+    model_of,
     place_of,
     title_of,
     variants,
@@ -132,49 +133,52 @@ def _of_task(
         for one in outcome.problems:
             problems.setdefault(one.id, Problem(one.id, one.gold, one.prompt))
     groups = grouped(results.points)
-    keys = list(groups)
+    group_of = {point: number for number, group in enumerate(groups) for point in group.points}
+    models = [variants(group) for group in groups]
     points = [
-        _of_point(outcome, summary, keys.index(key), groups[key], list(problems), _shown_k(outcome.n, k), chosen)
+        _of_point(
+            outcome, summary, number, groups[number], models[number], list(problems), _shown_k(outcome.n, k), chosen
+        )
         for outcome, summary in summarized
-        for key in [key_of(outcome.point)]
+        for number in [group_of[outcome.point]]
     ]
     sampled = {outcome.point for outcome, _ in summarized}
-    firsts = [some[0] for some in groups.values()]
     return TaskNumbers(
         task,
         k,
         tuple(problems.values()),
-        on_line(results.points),
-        tuple(_group(some, label) for some, label in zip(groups.values(), group_labels(firsts), strict=True)),
+        all(group.on_line for group in groups),
+        tuple(_group(group, label) for group, label in zip(groups, group_labels(groups), strict=True)),
         tuple(sorted(points, key=lambda point: (point.group, point.temperature, point.variant))),
-        tuple(title_of(point, groups[key_of(point)]) for point in results.points if point not in sampled),
+        tuple(title_of(point, groups[group_of[point]]) for point in results.points if point not in sampled),
     )
 
 
-def _group(members: Sequence[Point], label: str) -> Group:
-    point = members[0]
-    method = METHODS[point.method]
+def _group(group: Layout, label: str) -> Group:
+    method = METHODS[group.points[0].method]
     balanced = method.parameter("temperature") is not None
     return Group(
         label,
         method.title,
-        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in point.checkpoints),
-        tuple(axis_title(axis, point) for axis in axes_of(members)),
+        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in group.checkpoints),
+        tuple(axis_title(axis, group) for axis in group.axes),
     )
 
 
 def _of_point(
     outcome: Outcome,
     summary: Summary,
-    group: int,
-    members: Sequence[Point],
+    number: int,
+    group: Layout,
+    models: Sequence[Model],
     problems: Sequence[str],
     shown: Sequence[int],
     chosen: Collection[tuple[str, float]],
 ) -> PointNumbers:
-    point, axes, models = outcome.point, axes_of(members), variants(members)
-    label, mark = label_and_mark(point, members)
-    place, variant = place_of(point, axes, members), models.index(point.coordinates)
+    point = outcome.point
+    label, mark = label_and_mark(point, group)
+    place, variant = place_of(point, group), models.index(model_of(point))
+    ingredients = ingredients_of(point, group)
     by_id = {problem.id: problem for problem in outcome.problems}
     drawn = [by_id[id_].n if id_ in by_id else 0 for id_ in problems]
     correct = [sum(by_id[id_].correct) if id_ in by_id else 0 for id_ in problems]
@@ -190,16 +194,17 @@ def _of_point(
         variance = Figure(summary.variance, *map(_known, ends))
     samples = sum(one.n for one in outcome.problems)
     return PointNumbers(
-        group=group,
-        alpha=point.alpha if on_line(members) else None,
+        group=number,
+        alpha=point.alpha if group.on_line else None,
         place=place,
-        unmerged=point.unmerged,
+        ingredients=ingredients,
+        unmerged=None if point.unmerged is None else ingredients[0],
         variant=variant,
-        shade=None if place is None else place[0] if on_line(members) else variant / max(1, len(models) - 1),
+        shade=None if place is None else place[0] if group.on_line else variant / max(1, len(models) - 1),
         label=label,
         mark=mark,
         temperature=point.temperature,
-        title=title_of(point, members),
+        title=title_of(point, group),
         chosen=(point.model, point.temperature) in chosen,
         run=outcome.run,
         problems=summary.problems,

@@ -26,9 +26,9 @@ function crosses([x, y], [x2, y2], [left, top, right, bottom]) {
 }
 
 // The middle of the nearest free place for a text; rather one that no line crosses, and null where there is none.
-function freePlace(at, across, up, frame, taken, lines) {
+function freePlace(at, across, up, frame, taken, lines, needed) {
   let crossed = null;
-  for (const distance of DISTANCES) {
+  for (const distance of DISTANCES.filter((one) => needed || one < LABEL.led)) {
     for (const direction of DIRECTIONS) {
       const parts = [Math.cos((direction * Math.PI) / 4), -Math.sin((direction * Math.PI) / 4)];
       const [x, y] = parts.map((part, i) => at[i] + part * distance + (Math.abs(part) < 0.3 ? 0 : Math.sign(part)) * [across, up][i]);
@@ -38,11 +38,12 @@ function freePlace(at, across, up, frame, taken, lines) {
       crossed ??= { x, y, distance };
     }
   }
-  return crossed;
+  return needed ? crossed : null;
 }
 
 // Write labels into a chart that has been drawn, and again whenever somebody zooms or hides a line.
-// `labels` are [text, x, y, number of the trace], the most important first.
+// `labels` are [text, x, y, number of the trace, whether it is needed], the most important first; one that is not is left
+// out rather than led to its mark by a line, or written across one.
 function labelMarks(box, labels) {
   const { width, height, margin, xaxis, yaxis } = box.layout;
   const frame = [margin.l, margin.t, width - margin.r, height - margin.b], size = [frame[2] - frame[0], frame[3] - frame[1]];
@@ -56,10 +57,10 @@ function labelMarks(box, labels) {
     places.forEach((at) => taken.push(boxAt(at, half, half)));
     if (trace.mode.includes("lines")) places.slice(1).forEach((at, i) => lines.push([places[i], at]));
   }
-  for (const [text, x, y, trace] of labels) {
+  for (const [text, x, y, trace, needed] of labels) {
     const at = place(x, y), across = widthOf(text) / 2 + 2, up = LABEL.height / 2;
     if (!visible(box.data[trace]) || share(x, y).some((one) => one < 0 || one > 1)) continue;
-    const found = freePlace(at, across, up, frame, taken, lines);
+    const found = freePlace(at, across, up, frame, taken, lines, needed);
     if (!found) continue;
     taken.push(boxAt([found.x, found.y], across, up));
     const led = found.distance >= LABEL.led;

@@ -38,12 +38,19 @@ def lines_of(points: Sequence[PointNumbers]) -> list[list[PointNumbers]]:
     return [list(some) for _, some in groupby(points, key=line)]
 
 
-def labelled(lines: Sequence[Sequence[PointNumbers]]) -> list[PointNumbers]:
-    """Return the points of lines that bear a label, each model once: all along one line, else the ends of each.
+def is_model(line: Sequence[PointNumbers]) -> bool:
+    """Return whether a line is none but a model by itself, such as a checkpoint as it is."""
+    point = line[0]
+    return point.place is None or (point.alpha is None and len(line) == 1 and point.unmerged is not None)
 
-    A model that several temperatures show is labelled at the one nearest to 1, its own distribution.
+
+def labelled(lines: Sequence[Sequence[PointNumbers]]) -> list[tuple[PointNumbers, bool]]:
+    """Return the points of lines that bear a label and whether they are ends, which need it; each model once.
+
+    Between the ends there are labels along a single line only. A model that several temperatures show is labelled at
+    the one nearest to 1, its own distribution.
     """
-    joined = [line for line in lines if line[0].place is not None]
+    joined = [line for line in lines if not is_model(line)]
     alone = len({(line[0].group, (line[0].place or ())[1:]) for line in joined}) == 1
     ends = [point for line in joined for point in line if point in (line[0], line[-1])]
     between = [point for line in joined for point in line if point not in ends] if alone else []
@@ -52,7 +59,8 @@ def labelled(lines: Sequence[Sequence[PointNumbers]]) -> list[PointNumbers]:
         by_model.setdefault((point.group, point.variant), point)
     # A checkpoint that several groups have is one model.
     by_run = {point.run: point for point in reversed(by_model.values())}
-    return sorted(by_run.values(), key=lambda point: (point not in ends, point.group, point.variant))
+    named = sorted(by_run.values(), key=lambda point: (point not in ends, point.group, point.variant))
+    return [(point, point in ends) for point in named]
 
 
 def is_hollow(point: PointNumbers) -> bool:
@@ -83,12 +91,19 @@ def n_text(point: PointNumbers) -> str:
     return f"{point.n:,}" if point.n == point.n_high else f"{point.n:,} to {point.n_high:,}"
 
 
-def path_label(task: TaskNumbers, path: Sequence[PointNumbers]) -> str:
-    """Return the label of a line: its group, its second coordinate where there is one, and its temperature."""
-    group, temperature = task.groups[path[0].group], f"T {path[0].temperature:g}"
-    second = f"{group.axes[1]} = {path[0].place[1]:g}" if path[0].place is not None and len(group.axes) > 1 else ""
-    parts = [group.label if task.on_line or len(task.groups) > 1 else "", second, temperature]
-    return ", ".join(part for part in parts if part)
+def path_label(task: TaskNumbers, line: Sequence[PointNumbers]) -> str:
+    """Return the label of a line among those of several temperatures."""
+    name, temperature = line_name(task, line), f"T {line[0].temperature:g}"
+    return f"{name}, {temperature}" if name else temperature
+
+
+def line_name(task: TaskNumbers, line: Sequence[PointNumbers]) -> str:
+    """Return what tells a line from others of its temperature: group or second coordinate; empty for the only one."""
+    point = line[0]
+    group = task.groups[point.group]
+    parts = [group.label] if task.on_line or len(task.groups) > 1 else []
+    parts += [f"{group.axes[1]} {point.place[1]:g}"] if point.place is not None and len(group.axes) > 1 else []
+    return ", ".join(parts)
 
 
 def label_in_group(task: TaskNumbers, point: PointNumbers) -> str:

@@ -95,6 +95,7 @@ class PointNumbers:
         group: its place among `TaskNumbers.groups`.
         alpha: in [0, 1]; None where it is not what leads from early to late.
         place: the values on the axes of the group; None for a point that lies on none.
+        ingredients: which checkpoints of the group the model has a part of, by their places.
         unmerged: the place of the checkpoint that the point is as it stands, None for a true merge.
         variant: its place among the models of its group, in the order in which they are shown.
         shade: where in [0, 1] its colour lies between those of the first and the last of its line or plane; None for
@@ -122,6 +123,7 @@ class PointNumbers:
     group: int
     alpha: float | None
     place: tuple[float, ...] | None
+    ingredients: tuple[int, ...]
     unmerged: int | None
     variant: int
     shade: float | None

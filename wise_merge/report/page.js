@@ -104,8 +104,8 @@ function firstAxis(points) {
 
 // Lines along the first coordinate, as charts take them, and the points that lie on none.
 function alongFirst(points) {
-  const lines = linesOf(points.filter((point) => point.place !== null));
-  return [lines.map((line) => [lineName(line, false), line.map((point) => [point.place[0], point])]), points.filter((point) => point.place === null)];
+  const lines = linesOf(points), joined = lines.filter((line) => !isModel(line));
+  return [joined.map((line) => [lineName(line, false), line.map((point) => [point.place[0], point])]), lines.filter(isModel).flat()];
 }
 
 function alongBoth(names, figures) {
@@ -140,10 +140,12 @@ function alongTraining(points) {
   };
 }
 
-// The checkpoints by step; null where fewer than two steps are known.
+// The checkpoints by step; null where fewer than two steps are known, or where they are of several runs.
 function bySteps(points) {
-  const places = points.map((point) => [stepOf(point), point]).filter(([step], i, all) => step !== null && all.findIndex(([one]) => one === step) === i);
-  return places.length < 2 ? null : { lines: [["checkpoints", places.sort(([one], [other]) => one - other)]], axis: "step of training", ticks: {} };
+  const known = points.filter((point) => stepOf(point) !== null), steps = known.map(stepOf);
+  if (new Set(steps).size < 2 || known.some((point) => known.some((other) => stepOf(other) === stepOf(point) && other.label !== point.label))) return null;
+  const places = known.filter((point, i) => steps.indexOf(steps[i]) === i).map((point) => [stepOf(point), point]);
+  return { lines: [["checkpoints", places.sort(([one], [other]) => one - other)]], axis: "step of training", ticks: {} };
 }
 
 const VIEWS = {
@@ -182,7 +184,7 @@ const VIEWS = {
     const others = off.map((point) => `${point.label} ${shown.map((k) => number(of(k)(point)?.value)).join(" and ")}`);
     note.textContent = axes.length === 2
       ? `Each cell is a model, its colour the figure${points.some((point) => point.chosen) ? "; the frame marks the chosen one" : ""}.${others.length ? ` Not in the plane: ${others.join("; ")}.` : ""} Intervals on hover.`
-      : `Bands are 95 % intervals over problems.${others.length ? " Dotted: checkpoints as they are, on no place of this axis." : ""}`;
+      : `Bands are 95 % intervals over problems.${others.length ? " Dotted: checkpoints as they are, which lie nowhere along it." : ""}`;
   },
   curves(heading, note) {
     const points = ofTemperature().filter((point) => point.group === state.oneGroup);

@@ -12,8 +12,10 @@ from wise_merge.report.looks import (
     bars,
     colour_of,
     is_hollow,
+    is_model,
     label_in_group,
     labelled,
+    line_name,
     lines_of,
     path_label,
     size_text,
@@ -44,7 +46,7 @@ def plane(task: TaskNumbers) -> Any:
         place_labels(
             figure,
             panel,
-            [Label(point.mark, *_place(task, point)) for point in labelled(lines)],
+            [Label(point.mark, *_place(task, point), needed=end) for point, end in labelled(lines)],
             marks=[_place(task, point) for point in points],
             rings=[_place(task, point) for point in points if point.chosen],
             paths=[[_place(task, point) for point in line] for line in lines],
@@ -56,7 +58,7 @@ def _settings(task: TaskNumbers, line: Sequence[PointNumbers], place: int, *, se
     """Return how a line looks, or the mark of a model that is on none."""
     temperatures = sorted({point.temperature for point in task.points})
     temperature = temperatures.index(line[0].temperature)
-    if line[0].place is None:
+    if is_model(line):
         # Colours tell models apart, as in the other figures, and marks temperatures.
         marker = MARKERS[temperature % len(MARKERS)]
         return {**look(0, LINE), "color": colour_of(line[0]), "marker": marker, "linestyle": "none"}
@@ -66,10 +68,10 @@ def _settings(task: TaskNumbers, line: Sequence[PointNumbers], place: int, *, se
 def _label(task: TaskNumbers, line: Sequence[PointNumbers], several: bool) -> str:
     if several:
         return f"T {line[0].temperature:g}"
-    if line[0].place is not None:
-        return path_label(task, line)
-    temperatures = {point.temperature for point in task.points}
-    return label_in_group(task, line[0]) + (f", T {line[0].temperature:g}" if len(temperatures) > 1 else "")
+    several_temperatures = len({point.temperature for point in task.points}) > 1
+    if not is_model(line):
+        return path_label(task, line) if task.on_line or several_temperatures else line_name(task, line) or "merged"
+    return label_in_group(task, line[0]) + (f", T {line[0].temperature:g}" if several_temperatures else "")
 
 
 def _finish(task: TaskNumbers, figure: Any, panels: Sequence[Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from wise_merge.points.best import BestChoice, CheckedConstraint, ChosenPoint, ComparedPoint, state_of
 from wise_merge.points.folder import Results
+from wise_merge.report.groups import grouped, title_of
 from wise_merge.report.numbers import Statement
 from wise_merge.report.opening.words import LEVEL, against, command, with_interval
 from wise_merge.text import enumeration
@@ -33,11 +34,11 @@ def about_choice(results: Results, best: BestChoice | None) -> Statement:
             f"`wise-merge best` found no point that meets {enumeration(best.constraints, 'and')} {halves}. The nearest "
             f"is {best.nearest} ({unmet}). Choose again with some slack, or sweep more points.",
         )
-    chosen = best.chosen
+    chosen, title = best.chosen, _title(results, best.chosen)
+    worth = with_interval(chosen.confirmation, chosen.low, chosen.high)
     text = (
-        f"`wise-merge best` chose {chosen.title}: of {best.points:,} points it has the largest {best.sought} {halves}. "
-        f"On the other {best.confirmation_problems:,}, the confirmation half, its {best.objective} is "
-        f"{with_interval(chosen.confirmation, chosen.low, chosen.high)}"
+        f"`wise-merge best` chose {title}: of {best.points:,} points it has the largest {best.sought} {halves}. On the "
+        f"other {best.confirmation_problems:,}, the confirmation half, its {best.objective} is {worth}"
     )
     compared = [_against(one) for one in _told(best.against)]
     text += f" (brackets: 95 % intervals over problems): {'; '.join(compared)}." if compared else "."
@@ -46,6 +47,16 @@ def about_choice(results: Results, best: BestChoice | None) -> Statement:
     if best.recipe is None or not text.endswith(":"):
         return Statement(text)
     return Statement(text, command("wise-merge", "merge", best.recipe, "merged"))
+
+
+def _title(results: Results, chosen: ChosenPoint) -> str:
+    """Return what the report calls the point, else what the choice does."""
+    if not chosen.unmerged:
+        for group in grouped(results.points):
+            for point in group.points:
+                if (point.model, point.temperature) == (chosen.model, chosen.temperature):
+                    return title_of(point, group)
+    return chosen.title
 
 
 def is_of(results: Results, best: BestChoice) -> bool:

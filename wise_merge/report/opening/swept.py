@@ -7,7 +7,7 @@ from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.point import Point, PointCheckpoint
 from wise_merge.points.soup import Soup
-from wise_merge.report.groups import axes_of, axis_title, grouped, on_line, place_of
+from wise_merge.report.groups import axis_title, grouped, place_of
 from wise_merge.text import counted, enumeration
 
 #: More checkpoints than this are not listed, and more temperatures neither.
@@ -25,38 +25,42 @@ def about_sweep(results: Results, soup: Soup | None) -> str:
 
 def _models(points: Sequence[Point], soup: Soup | None) -> str:
     """Return which models were sampled."""
-    groups = list(grouped(points).values())
-    methods = enumeration(dict.fromkeys(METHODS[members[0].method].title for members in groups), "and")
+    groups = grouped(points)
+    methods = enumeration(dict.fromkeys(METHODS[group.points[0].method].title for group in groups), "and")
     models = len({point.model for point in points})
-    checkpoints = list(dict.fromkeys(one for members in groups for one in members[0].checkpoints))
+    checkpoints = list(dict.fromkeys(one for group in groups for one in group.checkpoints))
     if soup is not None:
-        return f"For a greedy soup of {_listed(checkpoints)}, {counted(models, 'model')} were sampled"
-    if on_line(points):
-        early = _listed([one for one in checkpoints if any(one == point.early for point in points)])
-        late = list(dict.fromkeys(members[0].late for members in groups))
-        whom = f"late {_listed(late)}" if len(late) == 1 else f"each of {len(late)} late checkpoints, {_listed(late)},"
+        were = "was" if models == 1 else "were"
+        return f"For a greedy soup of {_listed(checkpoints)}, {counted(models, 'model')} {were} sampled"
+    if all(group.on_line for group in groups):
+        early = _listed(list(dict.fromkeys(point.early for point in points)))
+        late = list(dict.fromkeys(group.points[0].late for group in groups))
+        each = f" from {_range(late)}" if len(late) > _LISTED else f", {_listed(late)},"
+        whom = f"late {_listed(late)}" if len(late) == 1 else f"each of {len(late)} late checkpoints{each}"
         alphas = len({point.alpha for point in points})
         return f"{methods} from early {early} to {whom} was swept: {counted(alphas, 'value')} of alpha"
     if len(groups) > 1:
         return f"{methods} of {len(groups)} sets of checkpoints was swept: {counted(models, 'model')}"
-    (members,) = groups
+    (group,) = groups
     of = f"{methods} of {_listed(checkpoints)}"
-    axes = axes_of(members)
-    if not axes:
+    if not group.axes:
         return f"{of} was sampled, and each of them: {counted(models, 'model')}"
-    places = [place for point in members if (place := place_of(point, axes, members)) is not None]
+    merges = [place for point in points if point.unmerged is None and (place := place_of(point, group)) is not None]
     values = [
-        f"{counted(len(set(column)), 'value')} of {axis_title(axis, members[0])}"
-        for axis, column in zip(axes, zip(*places, strict=True), strict=True)
+        f"{counted(len(set(column)), 'value')} of {axis_title(axis, group)}"
+        for axis, column in zip(group.axes, zip(*merges, strict=True), strict=True)
     ]
     return f"{of} was swept: {enumeration(values, 'and')}"
 
 
 def _listed(checkpoints: Sequence[PointCheckpoint]) -> str:
-    named = [_named(one) for one in checkpoints]
-    if len(named) > _LISTED:
-        return f"{len(named)} checkpoints from {named[0]} to {named[-1]}"
-    return enumeration(named, "and")
+    if len(checkpoints) > _LISTED:
+        return f"{len(checkpoints)} checkpoints from {_range(checkpoints)}"
+    return enumeration(map(_named, checkpoints), "and")
+
+
+def _range(checkpoints: Sequence[PointCheckpoint]) -> str:
+    return f"{_named(checkpoints[0])} to {_named(checkpoints[-1])}"
 
 
 def _named(checkpoint: PointCheckpoint) -> str:
