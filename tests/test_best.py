@@ -513,7 +513,7 @@ def test_a_point_of_a_grid_is_named_by_its_coordinates(tmp_path):
         gain = 0.0 if point.unmerged is not None else 0.4 - 0.004 * sum(abs(w.value - 0.5) for w in point.varied)
         return lambda u: 0.3 + gain
 
-    folder = leave(tmp_path / "results", points, [sampled(one, rate(one), problems=120) for one in points])
+    folder = leave(tmp_path / "results", points, [sampled(one, rate(one), problems=200) for one in points])
     done = best(folder, "--objective", "pass@1", "--subject-to", "pass@1 >= late")
     assert done.exit_code == 0, done.output
     chosen = "weight of checkpoint-400 0.5, weight of checkpoint-800 0.5, T 1"
