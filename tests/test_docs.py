@@ -54,6 +54,8 @@ def workplace(tmp_path_factory):
     rows = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i in range(1, 5)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "gsm8k.jsonl").write_text(lines)
+    held_out = [{"prompt": row["question"], "completion": f" {row['answer']}"} for row in rows]
+    (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
     # What `datasets` loads under this name while the Hub is out of reach.
     hub = folder / "openai" / "gsm8k"
     hub.mkdir(parents=True)
@@ -123,7 +125,8 @@ def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
     assert len(recipes) >= 3
     for _, command in ALL_COMMANDS:
         # What the recipes name, unless the tests of the commands have made it already.
-        if "signature extract" in command and not (workplace / command.split()[-1]).exists():
+        makes_a_file = "signature extract" in command or "fit fisher" in command
+        if makes_a_file and not (workplace / command.split()[-1]).exists():
             run(command, workplace)
     for number, block in enumerate(recipes):
         text = block
@@ -138,6 +141,7 @@ def test_the_commands_of_the_example_run(example, workplace, tmp_path):
     """Every recipe in examples/ merges by the commands at its head, on runs laid out like the README's."""
     shutil.copytree(workplace / "runs", tmp_path / "runs")
     shutil.copytree(workplace / "base", tmp_path / "base")
+    shutil.copy(workplace / "held_out.jsonl", tmp_path)
     (tmp_path / "examples").symlink_to(example.parent)
     commands = re.findall(r"^#   (\S.*)$", example.read_text(), re.MULTILINE)
     assert commands

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 
+from wise_merge.points.soup import SINGLE, UNIFORM, WISE_FT
 from wise_merge.results.cells import difference, with_interval
 from wise_merge.search.best.result import Checked, Rival
 from wise_merge.search.best.sentences import held, indented, p_value, verdict, wrapped
 from wise_merge.search.soup.greedy import Step
 from wise_merge.search.soup.plan import Plan
-from wise_merge.search.soup.result import SINGLE, UNIFORM, WISE_FT, ConfirmedSoup, Singles
+from wise_merge.search.soup.result import ConfirmedSoup, Singles
 from wise_merge.text import counted, printable, size
 
 #: Columns of a figure: 0.512.
