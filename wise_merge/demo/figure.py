@@ -12,11 +12,15 @@ EARLY, LATE, WISE = COLOURS[:3]
 
 
 def draw(results: Path, figure: Path) -> None:
-    """Draw Pass@K against K (left) and the plane of Pass@1 and Pass@K (right) into a PNG file."""
+    """Draw the picture into a PNG file."""
+    write_whole(figure, encoded(picture(json.loads(results.read_text())), "png"))
+
+
+def picture(gathered: dict[str, Any]) -> Any:
+    """Return Pass@K against K (left) and the plane of Pass@1 and Pass@K (right)."""
     # Without pyplot, which has global state and looks for a display.
     from matplotlib.figure import Figure
 
-    gathered = json.loads(results.read_text())
     models = gathered["models"]
     samples = models[0]["samples"]
     drawing = Figure(figsize=(10, 4.3), layout="constrained")
@@ -26,7 +30,7 @@ def draw(results: Path, figure: Path) -> None:
     for axes in (left, right):
         frame(axes)
     _label_plane(drawing, right, models, samples)
-    write_whole(figure, encoded(drawing, "png"))
+    return drawing
 
 
 def _draw_curves(axes: Any, models: list[dict[str, Any]], best: str) -> None:

@@ -28,6 +28,7 @@ function startTask() {
   state.problem = null;
   const chosen = points.find((point) => point.chosen);
   if (chosen) Object.assign(state, { oneGroup: chosen.group, oneTemperature: chosen.temperature, model: chosen.label });
+  if (chosen && state.group !== "all") state.group = chosen.group;
 }
 
 // What each list offers: [title, key of state, values, what a value is called].
