@@ -88,6 +88,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/averaging.py
 	$(BIN)/python benchmarks/merging.py
+	$(BIN)/python benchmarks/many_models.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/sampling.py
 	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py

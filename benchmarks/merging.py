@@ -82,8 +82,8 @@ for path in sorted(Path("early").glob("*.safetensors")):
 """
 
 
-def make_pair(folder: Path, shape: Shape) -> None:
-    """Write `early` and `late`: random weights, and a task vector of one per cent of them."""
+def make_models(folder: Path, shape: Shape, roles: Sequence[str] = ("early", "late")) -> None:
+    """Write models: the first of random weights, the others a task vector of one per cent of them away."""
     hidden, middle = shape.hidden, shape.middle
     keys = hidden // shape.heads * shape.key_heads
     shapes = {"model.embed_tokens.weight": (shape.vocabulary, hidden)}
@@ -116,7 +116,7 @@ def make_pair(folder: Path, shape: Shape) -> None:
         "dtype": "bfloat16",
     }
     generator = torch.Generator().manual_seed(0)
-    for role in ("early", "late"):
+    for role in roles:
         (folder / role).mkdir()
         (folder / role / "config.json").write_text(json.dumps(config))
         _tokenizer().save_pretrained(folder / role)
@@ -126,13 +126,14 @@ def make_pair(folder: Path, shape: Shape) -> None:
     for number in range(1, shape.files + 1):
         part = names[(number - 1) * size : number * size]
         file = "model.safetensors" if shape.files == 1 else f"model-{number:05d}-of-{shape.files:05d}.safetensors"
-        early = {n: (0.02 * torch.randn(shapes[n], generator=generator)).bfloat16() for n in part}
-        late = {n: (t + 0.0002 * torch.randn(t.shape, generator=generator)).bfloat16() for n, t in early.items()}
-        save_file(early, folder / "early" / file, metadata={"format": "pt"})
-        save_file(late, folder / "late" / file, metadata={"format": "pt"})
+        first = {n: (0.02 * torch.randn(shapes[n], generator=generator)).bfloat16() for n in part}
+        save_file(first, folder / roles[0] / file, metadata={"format": "pt"})
+        for role in roles[1:]:
+            other = {n: (t + 0.0002 * torch.randn(t.shape, generator=generator)).bfloat16() for n, t in first.items()}
+            save_file(other, folder / role / file, metadata={"format": "pt"})
         index |= dict.fromkeys(part, file)
     if shape.files > 1:
-        for role in ("early", "late"):
+        for role in roles:
             (folder / role / "model.safetensors.index.json").write_text(
                 json.dumps({"metadata": {}, "weight_map": index})
             )
@@ -180,7 +181,7 @@ def timed(command: Sequence[str | Path], folder: Path) -> tuple[float, float]:
 
 def single(shape: Shape, rounds: int, folder: Path) -> None:
     """Print what one merge takes."""
-    make_pair(folder, shape)
+    make_models(folder, shape)
     (folder / "wise.yml").write_text(WISE_FT)
     (folder / "linear.yml").write_text(LINEAR)
     commands: dict[str, list[str | Path]] = {

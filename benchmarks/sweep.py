@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from merging import LARGE, WISE_FT, make_pair
+from merging import LARGE, WISE_FT, make_models
 
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.tiny_model import train
@@ -60,7 +60,7 @@ def one_alpha(rounds: int) -> None:
     """Print what it costs to become another average."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_pair(folder, LARGE)
+        make_models(folder, LARGE)
         (folder / "wise.yml").write_text(WISE_FT)
         early, late = folder / "early", folder / "late"
         recipe = {

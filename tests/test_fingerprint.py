@@ -128,6 +128,44 @@ def test_the_device_does_not_count():
     assert fingerprint.of_module(module) == fingerprint.of_module(module.to("cuda"))
 
 
+# --- stored weights ---------------------------------------------------------------------------------
+
+
+def test_stored_weights_are_the_same_however_they_are_split_and_whatever_lies_beside(tiny_run, tmp_path):
+    """Shards and torch's own format, another tokenizer, other settings; another checkpoint of the run has others."""
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    checkpoint = tiny_run / "checkpoint-1"
+    whole = fingerprint.of_weights(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert len(list((tmp_path / "sharded").glob("*.safetensors"))) > 1
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    torch.save(load_file(checkpoint / "model.safetensors"), pickled / "pytorch_model.bin")
+    assert fingerprint.of_weights(tmp_path / "sharded") == fingerprint.of_weights(pickled) == whole
+    assert len(whole) == 32
+    assert fingerprint.of_weights(tiny_run / "checkpoint-2") != whole
+
+
+def test_one_bit_and_one_name_make_other_stored_weights(folder):
+    """The bit of one weight, and two tensors of one shape that changed places."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    found = {fingerprint.of_weights(folder)}
+    name = min(weights)
+    save_file({**weights, name: flipped(weights[name], 1)}, path, metadata={"format": "pt"})
+    found.add(fingerprint.of_weights(folder))
+    one, other = (f"model.layers.0.self_attn.{part}_proj.weight" for part in "kv")
+    assert weights[one].shape == weights[other].shape
+    save_file({**weights, one: weights[other], other: weights[one]}, path, metadata={"format": "pt"})
+    found.add(fingerprint.of_weights(folder))
+    assert len(found) == 3
+
+
 # --- folders ----------------------------------------------------------------------------------------
 
 

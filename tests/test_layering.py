@@ -23,6 +23,7 @@ ROWS = [
     {"verifiers", "results", "journal"},
     {"hosts"},
     {"tensors"},
+    {"tensor_files"},
     {"checkpoints", "answers"},
     {"recipes"},
     {"methods"},

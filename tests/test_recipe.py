@@ -151,7 +151,7 @@ def test_a_key_that_mergekit_would_ignore_is_an_error(change, words):
 def test_a_method_of_somebody_else_is_none_of_ours(name, hint):
     """It is left to mergekit, or refused where only ours will do."""
     assert not is_ours({**PLAIN, "merge_method": name})
-    with pytest.raises(WiseMergeError, match="must be wise_ft, bang or uniform_soup") as caught:
+    with pytest.raises(WiseMergeError, match="must be wise_ft, bang, uniform_soup") as caught:
         method_of({**PLAIN, "merge_method": name})
     assert hint in str(caught.value)
 

@@ -65,6 +65,18 @@ def of_folder(path: Path) -> str:
         raise WiseMergeError(f"{error.filename or path} cannot be read: {error.strerror or error}") from error
 
 
+def of_weights(directory: Path) -> str:
+    """Return 32 hex digits of a hash over names, shapes, dtypes and bytes of the tensors that a model stores.
+
+    The same however they are split into files, and whatever lies beside them: what is known of these weights stays
+    true with another tokenizer or another chat template. Tensors are mapped, so memory holds one page after another.
+    """
+    from wise_merge.checkpoints.weights import open_tensors
+
+    weights = open_tensors(directory)
+    return _digest(weights, lambda name: _of_tensor(weights[name]))
+
+
 def of_file(path: Path) -> str:
     """Return 32 hex digits of a hash over the content of a model that is one file, such as a GGUF."""
     return file_sha256(path).hex()[:32]

@@ -4,16 +4,14 @@
 `weighted_mean` among any number. The merge methods that are made of them are in `wise_merge.methods`.
 """
 
-import contextlib
-import mmap
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.kernels.blocks import block_size, empty, float64_of, in_parts
 from wise_merge.kernels.ranges import WEIGHT, check_alpha, check_temperature, check_weights
 
 
@@ -40,7 +38,7 @@ def interpolate(
             f"out must be contiguous, of shape {tuple(late.shape)} and in {dtype}; got shape {tuple(out.shape)} in "
             f"{out.dtype}"
         )
-    merged = _empty(late, dtype) if out is None else out.detach()
+    merged = empty(late, dtype) if out is None else out.detach()
     if alpha in (0.0, 1.0):
         # Not left to lerp, which turns -0 into +0 and overflows where late - early does.
         return merged.copy_(late if alpha else early)
@@ -51,9 +49,9 @@ def interpolate(
     # float32 arithmetic for float32 weights would be up to 1.5 roundings off, because alpha and
     # the difference are rounded too.
     narrow = max(early.dtype.itemsize, late.dtype.itemsize) <= 4 and dtype.itemsize == 2
-    wide = torch.float32 if narrow else _float64(late.device)
+    wide = torch.float32 if narrow else float64_of(late.device)
     flat = early.reshape(-1), late.reshape(-1), merged.view(-1)
-    _in_parts(partial(_interpolate_in_blocks, alpha=alpha, wide=wide), flat)
+    in_parts(partial(_interpolate_in_blocks, alpha=alpha, wide=wide), flat)
     return merged
 
 
@@ -83,7 +81,7 @@ def interpolate_balanced(
     if temperatures == (1.0, 1.0):
         return interpolate(early, late, alpha, dtype=dtype)
     dtype = dtype or late.dtype
-    wide = _float64(late.device)
+    wide = float64_of(late.device)
     # No end is multiplied by 0: 0 * infinity would be NaN.
     parts = [
         _fold(tensor.detach().to(wide), temperature, offset) * share
@@ -123,19 +121,19 @@ def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: T
     check_weights(weights)
     total = sum(weights)
     parts = [(tensor.detach().reshape(-1), weight) for tensor, weight in zip(tensors, weights, strict=True) if weight]
-    merged = _empty(tensors[0], tensors[0].dtype) if out is None else out.detach()
+    merged = empty(tensors[0], tensors[0].dtype) if out is None else out.detach()
     if len(parts) == 1:
         return merged.copy_(parts[0][0].view(merged.shape))
-    wide = torch.float32 if merged.dtype.itemsize == 2 else _float64(merged.device)
+    wide = torch.float32 if merged.dtype.itemsize == 2 else float64_of(merged.device)
     flat = merged.view(-1), *(tensor for tensor, _ in parts)
-    _in_parts(partial(_mean_in_blocks, weights=[weight for _, weight in parts], total=total, wide=wide), flat)
+    in_parts(partial(_mean_in_blocks, weights=[weight for _, weight in parts], total=total, wide=wide), flat)
     return merged
 
 
 def _mean_in_blocks(
     merged: Tensor, *tensors: Tensor, weights: Sequence[float], total: float, wide: torch.dtype
 ) -> None:
-    size = _BLOCK if merged.device.type == "cpu" else 1 << 24
+    size = block_size(merged.device)
     sums, term = (torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2))
     for out, *blocks in zip(*(torch.split(tensor, size) for tensor in (merged, *tensors)), strict=True):
         a, b = sums[: out.numel()], term[: out.numel()]
@@ -145,29 +143,8 @@ def _mean_in_blocks(
         out.copy_(a.div_(total))
 
 
-def _in_parts(compute: Callable[..., None], flat: Sequence[Tensor]) -> None:
-    """Call `compute` with tensors of shape [n], or with equal parts of them in as many threads as torch has.
-
-    One thread each for a few large parts: torch's own threads would wait for each other after every operation on every
-    block, which takes a hundred times as long when something else runs on one of the cores.
-    """
-    count = flat[0].numel()
-    threads = torch.get_num_threads() if flat[0].device.type == "cpu" and count > 16 * _BLOCK else 1
-    if threads == 1:
-        compute(*flat)
-        return
-    parts = [torch.split(tensor, -(-count // threads)) for tensor in flat]
-    with ThreadPoolExecutor(threads) as pool:
-        # As a list: an error within is raised when its result is taken.
-        list(pool.map(compute, *parts))
-
-
-#: Elements per block: torch computes this many without threads of its own, and temporaries stay in the cache.
-_BLOCK = 1 << 15
-
-
 def _interpolate_in_blocks(early: Tensor, late: Tensor, merged: Tensor, *, alpha: float, wide: torch.dtype) -> None:
-    size = _BLOCK if late.device.type == "cpu" else 1 << 24
+    size = block_size(late.device)
     buffers = [torch.empty(min(size, late.numel()), dtype=wide, device=late.device) for _ in range(2)]
     for early_block, late_block, out in zip(
         *(torch.split(tensor, size) for tensor in (early, late, merged)), strict=True
@@ -176,25 +153,6 @@ def _interpolate_in_blocks(early: Tensor, late: Tensor, merged: Tensor, *, alpha
         a.copy_(early_block)
         b.copy_(late_block)
         out.copy_(torch.lerp(a, b, alpha, out=a))
-
-
-def _empty(like: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return an uninitialised contiguous tensor of the shape of `like`, in huge pages where the system has them.
-
-    Half the time of an average goes into fetching the result's memory from the
-    system, 4 kB at a time; in pages of 2 MB that is a quarter of it.
-    """
-    size = like.numel() * dtype.itemsize
-    if like.device.type != "cpu" or size < 1 << 22 or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.empty(like.shape, dtype=dtype, device=like.device)
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with contextlib.suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype).view(like.shape)
-
-
-def _float64(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
 
 
 def _check_pair(one: Tensor, other: Tensor, called: tuple[str, str] = ("early", "late")) -> None:

@@ -38,6 +38,8 @@ ALPHA = Range(0.0, 1.0, "lie in [0, 1] (0 = early, 1 = late)")
 TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", least_excluded=True)
 WEIGHT = Range(0.0, math.inf, "be a number that is not negative (its share of the sum of all weights counts)")
 
+FLOOR = Range(0.0, math.inf, "be a number that is not negative (the least that an entry of the Fisher counts)")
+
 
 def check_alpha(alpha: float) -> None:
     """Raise `WiseMergeError` unless alpha lies in [0, 1]."""

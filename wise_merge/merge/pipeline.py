@@ -18,7 +18,7 @@ from wise_merge.methods import Scope
 from wise_merge.recipes.edits import with_out_dtype, with_parameter
 from wise_merge.recipes.models import every_model, ingredients, is_ours, method_of
 from wise_merge.recipes.numbers import parse_numbers
-from wise_merge.recipes.parameters import check_settings
+from wise_merge.recipes.parameters import check_settings, check_takes_parts
 from wise_merge.recipes.reading import read_recipe
 from wise_merge.recipes.schema import model_name
 
@@ -62,6 +62,8 @@ def merge_recipe(
         names = [f"alpha-{alpha:f}" for alpha in chosen]
     if is_ours(recipe):
         check_settings(recipes[0])
+        if recipe.get("slices") or recipe.get("modules"):
+            check_takes_parts(method_of(recipe))
         sets = tuple(ingredients(recipe))
     else:
         sets = (every_model(recipe),)

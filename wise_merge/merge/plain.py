@@ -29,6 +29,7 @@ from wise_merge.merge.whole_folder import check_free, check_space, whole_folder
 from wise_merge.recipes.models import roles
 from wise_merge.recipes.parameters import idle_filters
 from wise_merge.tensors.layout import PlannedTensor, lay_out, size
+from wise_merge.tensors.statistics import check_files
 from wise_merge.text import bar
 
 #: Further bytes per model: config, tokenizer, record.
@@ -89,6 +90,7 @@ def _check(order: Order) -> _Plan:
         if different:
             two = "early and late" if role == "late" else f"{folders[0]} and {folder}"
             warnings.append(f"{', '.join(different)} of {two} differ; the merge gets those of {names[0]}")
+    check_files(recipe, dict(zip(names, folders, strict=True)))
     tensors = lay_out(order.recipes, ingredients, configs, headers)
     warnings += _mixed_dtypes(tensors, headers, names, model_roles)
     for warning in warnings:

@@ -107,7 +107,9 @@ def _written_back(descriptors: Collection[int]) -> Iterator[None]:
 @dataclass(frozen=True)
 class _Portion:
     tensor: PlannedTensor
+    #: Parts of the flattened tensor of each checkpoint, and where in it they begin.
     inputs: tuple[torch.Tensor, ...]
+    start: int
     places: tuple[Place, ...]
 
 
@@ -123,7 +125,7 @@ def _portions(
                 Place(by_name[tensor.name].descriptor, by_name[tensor.name].offset + start * width)
                 for by_name in places
             )
-            yield _Portion(tensor, parts, moved)
+            yield _Portion(tensor, parts, start, moved)
             start += parts[0].numel()
 
 
@@ -176,7 +178,7 @@ def _merge_off_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance,
     assert tensor.dtype is not None
     assert tensor.out_dtype is not None
     (place,) = portion.places
-    offset = place.offset
+    start, offset = portion.start, place.offset
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
     buffers = _buffers_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
     total = Distance()
@@ -184,8 +186,9 @@ def _merge_off_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance,
         inputs = [block.to(dtype) for block in blocks]
         check_finite(tensor.name, inputs, models)
         first_wide, difference, _, merged_out = (buffer[: inputs[0].numel()] for buffer in buffers)
-        merged = apply_planned(tensor, inputs, out=merged_out)
+        merged = apply_planned(tensor, inputs, start=start, out=merged_out)
         write(place.descriptor, merged, offset)
+        start += merged.numel()
         offset += merged.numel() * merged.itemsize
         first_wide.copy_(inputs[0])
         difference.copy_(merged).sub_(first_wide)

@@ -4,10 +4,10 @@ A method that stands in `METHODS` is known to `mergekit-yaml`, `wise-merge merge
 `wise-merge sweep`. Nothing here imports torch before a kernel is called.
 """
 
-from wise_merge.methods import bang, uniform_soup, wise_ft
-from wise_merge.methods.contract import Base, Kernel, Method, Parameter, Scope
+from wise_merge.methods import bang, fisher, uniform_soup, wise_ft
+from wise_merge.methods.contract import Base, Kernel, Method, Parameter, Scope, Switch, TensorFile
 
 #: By the name that recipes call them.
-METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in (wise_ft, bang, uniform_soup)}
+METHODS: dict[str, Method] = {module.METHOD.name: module.METHOD for module in (wise_ft, bang, uniform_soup, fisher)}
 
-__all__ = ["METHODS", "Base", "Kernel", "Method", "Parameter", "Scope"]
+__all__ = ["METHODS", "Base", "Kernel", "Method", "Parameter", "Scope", "Switch", "TensorFile"]

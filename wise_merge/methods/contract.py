@@ -39,22 +39,45 @@ class Scope(Enum):
 
 
 @dataclass(frozen=True)
+class TensorFile:
+    """The values of a parameter that names a file of tensors beside the checkpoints, such as their Fisher information.
+
+    The kernel gets from it what belongs to the tensor that it merges, as statistics; see `wise_merge.tensor_files`.
+
+    Attributes:
+        kind: as the file itself says, such as "fisher".
+    """
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Switch:
+    """The values of a parameter that is true or false."""
+
+
+@dataclass(frozen=True)
 class Parameter:
-    """A number that a recipe gives a method.
+    """A number that a recipe gives a method, or a switch, or the path of a file.
 
     Attributes:
         name: its key under `parameters`.
         range: the values that it may have.
-        default: None = it must be given. What an experiment is about has no default.
+        default: None = it must be given. What an experiment is about has no default. "" = no file.
         per_model: whether each model may have its own; one at the top level then holds for all that have none.
         by_tensor: whether it may vary, by lists over the layers and by filters on the tensors' names.
     """
 
     name: str
-    range: Range
-    default: float | None = None
+    range: Range | TensorFile | Switch
+    default: float | bool | str | None = None
     per_model: bool = False
     by_tensor: bool = True
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers, which may vary by layer and be swept."""
+        return isinstance(self.range, Range)
 
 
 class Kernel(Protocol):
@@ -74,8 +97,10 @@ class Kernel(Protocol):
         Args:
             tensors: of the models, in the order of the recipe, without the base; floating, finite, of one shape.
             base: of the base, likewise; None where the recipe names none.
-            parameters: by name: a float, or per model a tuple of floats (that of the base first, if there is one).
-            statistics: by name, of what `Method.statistics` lists; one that does not hold for this tensor is left out.
+            parameters: by name: a float (or a switch, or a path), or per model a tuple of them (that of the base first,
+                if there is one).
+            statistics: by name, of what `Method.statistics` lists and of what the files of the parameters hold; one
+                that does not hold for this tensor is left out. Tensors among them have the shape of the inputs.
             out: where the result may be written, contiguous, of the shape and dtype of the inputs; a kernel may return
                 another tensor instead.
         """
@@ -118,6 +143,11 @@ class Method:
     def early_and_late(self) -> bool:
         """Whether its base is the early checkpoint and its one model the late one."""
         return self.base is Base.REQUIRED and self.most == 1
+
+    @property
+    def files(self) -> tuple[Parameter, ...]:
+        """Its parameters that are paths of files."""
+        return tuple(parameter for parameter in self.parameters if isinstance(parameter.range, TensorFile))
 
     def parameter(self, name: str) -> Parameter | None:
         """Return the parameter of a name, None = the method has none of that name."""

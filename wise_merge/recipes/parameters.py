@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.methods import Method, Parameter
+from wise_merge.kernels.ranges import Range
+from wise_merge.methods import Method, Parameter, Switch
 from wise_merge.recipes.models import method_of
 from wise_merge.recipes.reading import FLOATING_DTYPES, dtype_spelt
 from wise_merge.recipes.schema import Recipe, holders, model_name, scopes
@@ -23,11 +24,12 @@ def check_settings(recipe: Recipe) -> None:
                 raise WiseMergeError(f"unknown parameter {name} in {place}; {meant}")
             parameter = method.parameter(name)
             assert parameter is not None
+            _check_conditions(parameter, setting, place)
             for value in _scalars(setting):
                 _check_value(parameter, value, place)
-            _check_conditions(parameter, setting, place)
     for parameter in method.parameters:
         _check_place(parameter, recipe, per_model)
+    _check_vocabulary(method, recipe)
     for key in ("dtype", "out_dtype"):
         dtype = recipe.get(key)
         if dtype is not None and dtype_spelt(dtype) not in FLOATING_DTYPES:
@@ -46,6 +48,9 @@ def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, R
                 )
     if parameter.default is not None:
         return
+    if parameter.per_model:
+        _check_each_model(parameter, recipe)
+        return
     for place, looked_at in _places(recipe):
         given = [scope[name] for scope in looked_at if scope and name in scope]
         if not given:
@@ -57,6 +62,38 @@ def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, R
             raise WiseMergeError(
                 f"{name} has values for some tensors only{place}; "
                 "end its list with an entry without filter, such as `- value: 0.5`"
+            )
+
+
+def _check_each_model(parameter: Parameter, recipe: Recipe) -> None:
+    """Raise unless every model has a parameter that has no default, by itself or from the top level."""
+    for _, holder in holders(recipe):
+        shared = {**(recipe.get("parameters") or {}), **(holder.get("parameters") or {})}
+        for entry in holder.get("models") or ():
+            if parameter.name not in {**shared, **(entry.get("parameters") or {})}:
+                example = "0.5" if parameter.is_number else f"{model_name(entry['model'])}.{parameter.name}.safetensors"
+                raise WiseMergeError(
+                    f"{parameter.name} is missing for model {model_name(entry['model'])}; give it there, such as "
+                    f"`parameters: {{{parameter.name}: {example}}}`"
+                )
+
+
+def check_takes_parts(method: Method) -> None:
+    """Raise `WiseMergeError` for a method that takes files: they belong to whole models, not to slices and modules."""
+    if method.files:
+        raise WiseMergeError(
+            f"{method.name} takes {method.files[0].name} from a file, which belongs to whole models as they are; name "
+            "them under models, not in slices or modules"
+        )
+
+
+def _check_vocabulary(method: Method, recipe: Recipe) -> None:
+    """Raise for a recipe that changes the vocabulary, in which the embeddings of files have no place."""
+    for key in ("tokenizer", "tokenizer_source"):
+        if method.files and recipe.get(key):
+            raise WiseMergeError(
+                f"{method.name} takes {method.files[0].name} from a file, which belongs to whole models as they are; "
+                f"leave {key} out"
             )
 
 
@@ -75,7 +112,10 @@ def _places(recipe: Recipe) -> Iterator[tuple[str, list[Recipe | None]]]:
 
 def _check_conditions(parameter: Parameter, setting: Any, place: str) -> None:
     if not parameter.by_tensor and not isinstance(setting, (int, float, str)):
-        raise WiseMergeError(f"{parameter.name} in {place} must be one number, which holds for the whole checkpoint")
+        what = "one number" if parameter.is_number else "true or false" if _is_switch(parameter) else "one path"
+        raise WiseMergeError(
+            f"{parameter.name} in {place} must be {what}, which holds for the whole checkpoint; got {setting!r}"
+        )
     conditions = [entry for entry in setting if isinstance(entry, Mapping)] if isinstance(setting, list) else []
     for number, condition in enumerate(conditions[:-1], start=1):
         if condition.get("filter") in (None, "*"):
@@ -106,7 +146,19 @@ def _scalars(setting: Any) -> Iterator[Any]:
         yield setting
 
 
+def _is_switch(parameter: Parameter) -> bool:
+    return isinstance(parameter.range, Switch)
+
+
 def _check_value(parameter: Parameter, value: Any, place: str) -> None:
+    if _is_switch(parameter):
+        if not isinstance(value, bool):
+            raise WiseMergeError(f"{parameter.name} in {place} must be true or false; got {value!r}")
+        return
+    if not isinstance(parameter.range, Range):
+        if not isinstance(value, str) or not value.strip():
+            raise WiseMergeError(f"{parameter.name} in {place} must be the path of a file; got {value!r}")
+        return
     try:
         if isinstance(value, bool):
             raise ValueError
@@ -152,9 +204,7 @@ def setting_of(recipe: Recipe, parameter: Parameter, model: str) -> Any:
     return (recipe.get("parameters") or {}).get(parameter.name)
 
 
-def values_for(
-    recipe: Recipe, method: Method, models: Sequence[str], tensor: str, position: float
-) -> dict[str, float | tuple[float, ...]]:
+def values_for(recipe: Recipe, method: Method, models: Sequence[str], tensor: str, position: float) -> dict[str, Any]:
     """Return the parameters of a kernel for one tensor: see `methods.Kernel`.
 
     Args:
@@ -164,7 +214,7 @@ def values_for(
         tensor: its name.
         position: see `value_of`.
     """
-    values: dict[str, float | tuple[float, ...]] = {}
+    values: dict[str, Any] = {}
     for parameter in method.parameters:
         if parameter.per_model:
             values[parameter.name] = tuple(
@@ -176,12 +226,30 @@ def values_for(
     return values
 
 
-def _value(parameter: Parameter, setting: Any, tensor: str, position: float) -> float:
-    value = None if setting is None else value_of(setting, tensor, position)
+def _value(parameter: Parameter, setting: Any, tensor: str, position: float) -> Any:
+    if not parameter.is_number:
+        return parameter.default if setting is None else setting
+    value: Any = None if setting is None else value_of(setting, tensor, position)
     if value is None:
         value = parameter.default
     assert value is not None, "check_settings has seen to it"
     return value
+
+
+def files_of(recipe: Recipe, models: Sequence[str]) -> list[tuple[Parameter, str | None, str]]:
+    """Return the files that a recipe without slices and modules names: the parameter, the model (None = all), the path.
+
+    Args:
+        recipe: of one of our methods, and checked (`check_settings`).
+        models: all of them.
+    """
+    files: list[tuple[Parameter, str | None, str]] = []
+    for parameter in method_of(recipe).files:
+        if parameter.per_model:
+            files += [(parameter, model, str(setting_of(recipe, parameter, model) or "")) for model in models]
+        else:
+            files.append((parameter, None, str((recipe.get("parameters") or {}).get(parameter.name) or "")))
+    return [(parameter, model, path) for parameter, model, path in files if path]
 
 
 def temperature_of(recipe: Recipe, model: str) -> float:

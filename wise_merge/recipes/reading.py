@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.recipes.schema import Recipe, check_keys, holders
+from wise_merge.methods import METHODS
+from wise_merge.recipes.schema import Recipe, check_keys, holders, scopes
 
 #: What mergekit can cast weights to, as it spells it.
 FLOATING_DTYPES = ("bfloat16", "float16", "float32", "float64")
@@ -37,6 +38,12 @@ def normalised(recipe: Recipe) -> dict[str, Any]:
                 owner["base_model"] = _from_home(owner["base_model"])
         for entry in [*(holder.get("models") or ()), *(source for piece in pieces for source in piece["sources"])]:
             entry["model"] = _from_home(entry["model"])
+    files = METHODS[changed["merge_method"]].files if changed.get("merge_method") in METHODS else ()
+    for scope in scopes(changed):
+        for settings in scope.values():
+            for parameter in files:
+                if isinstance(settings.get(parameter.name), str):
+                    settings[parameter.name] = from_home(settings[parameter.name])  # type: ignore[index]
     return changed
 
 

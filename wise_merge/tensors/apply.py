@@ -13,6 +13,7 @@ from torch import Tensor
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.finite import first_non_finite
 from wise_merge.methods import Method
+from wise_merge.tensor_files.stored import read_all
 from wise_merge.tensors.layout import PlannedTensor
 
 
@@ -25,6 +26,7 @@ def apply(
     has_base: bool,
     dtype: torch.dtype | None = None,
     out_dtype: torch.dtype | None = None,
+    start: int | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     """Return the merge of one tensor, or of equal blocks of it.
@@ -33,10 +35,11 @@ def apply(
         method: that merges.
         inputs: of each checkpoint, in the order of the recipe, the base first; finite.
         parameters: of the kernel.
-        statistics: of the kernel.
+        statistics: of the kernel; what files hold is read here.
         has_base: whether the first input is the base.
         dtype: to which all are cast before, None = as they are.
         out_dtype: to which the result is rounded, None = as the kernel returns it.
+        start: of the blocks, which are flattened then: the place of their first element in the tensor; None = whole.
         out: where the result may be written, if that can be done without a copy; the result is this very tensor then.
     """
     if dtype is not None:
@@ -49,14 +52,20 @@ def apply(
         and out.is_contiguous()
     )
     base, models = (first, inputs[1:]) if has_base else (None, inputs)
-    merged = method.merge(models, base, parameters, statistics, out=out if fits else None)
+    present = read_all(statistics, start, first.numel())
+    merged = method.merge(models, base, parameters, present, out=out if fits else None)
     if fits and out is not None and merged.data_ptr() == out.data_ptr():
         return out
     return merged if out_dtype is None else merged.to(out_dtype)
 
 
 def apply_planned(
-    tensor: PlannedTensor, inputs: Sequence[Tensor], *, number: int = 0, out: Tensor | None = None
+    tensor: PlannedTensor,
+    inputs: Sequence[Tensor],
+    *,
+    number: int = 0,
+    start: int | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return a tensor of the output, or a block of it.
 
@@ -64,6 +73,7 @@ def apply_planned(
         tensor: what is done.
         inputs: see `apply`; cast already or not.
         number: of the model that is written.
+        start: see `apply`.
         out: see `apply`.
     """
     if tensor.dtype is None or tensor.out_dtype is None:
@@ -76,6 +86,7 @@ def apply_planned(
         has_base=tensor.has_base,
         dtype=getattr(torch, tensor.dtype),
         out_dtype=getattr(torch, tensor.out_dtype),
+        start=start,
         out=out,
     )
 

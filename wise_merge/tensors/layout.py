@@ -13,7 +13,7 @@ from wise_merge.recipes.models import Ingredients, method_of
 from wise_merge.recipes.parameters import values_for
 from wise_merge.recipes.reading import dtype_spelt
 from wise_merge.recipes.schema import Recipe
-from wise_merge.tensors.statistics import statistics_of
+from wise_merge.tensors.statistics import statistics_in_files, statistics_of
 
 #: As safetensors spells them, from narrow to wide.
 FLOATING = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -33,7 +33,7 @@ class PlannedTensor:
         method: that merges them.
         has_base: whether the first checkpoint is the base.
         parameters: of the kernel, by name, for each model that is written.
-        statistics: of the kernel.
+        statistics: of the kernel; what files hold is not read yet (`tensor_files.stored`).
     """
 
     name: str
@@ -94,7 +94,7 @@ def lay_out(
                 method,
                 has_base,
                 parameters,
-                statistics.get(name, {}),
+                {**statistics.get(name, {}), **statistics_in_files(method, parameters[0], [name])},
             )
         )
     return tensors

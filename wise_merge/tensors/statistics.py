@@ -1,15 +1,21 @@
 """What methods need to know of tensors beside their values, by the names that `Method.statistics` lists.
 
-Those that are fitted to data by a command stand in files; those here follow from the configs.
+Those that are fitted to data by a command stand in files, which parameters name; others follow from the configs.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from wise_merge.checkpoints.final_norms import folds
-from wise_merge.methods import Method
-from wise_merge.recipes.parameters import temperature_of
+from wise_merge.checkpoints.headers import TensorHeader, read_headers
+from wise_merge.methods import Method, TensorFile
+from wise_merge.recipes.parameters import files_of, temperature_of
 from wise_merge.recipes.schema import Recipe
+from wise_merge.tensor_files import fisher
+
+#: The module of each kind of file.
+_KINDS = {fisher.KIND: fisher}
 
 
 def statistics_of(
@@ -29,3 +35,38 @@ def statistics_of(
         for name, offset in folds(config, names).items():
             statistics.setdefault(name, {})["logit_offset"] = offset
     return statistics
+
+
+def statistics_in_files(method: Method, parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the statistics of one tensor that files hold, not read yet (`tensor_files.stored`).
+
+    Args:
+        method: that merges.
+        parameters: of the kernel for this tensor.
+        names: under which files may have the tensor; the first that is there counts.
+    """
+    statistics: dict[str, Any] = {}
+    for parameter in method.files:
+        assert isinstance(parameter.range, TensorFile)
+        if parameters[parameter.name]:
+            kind = _KINDS[parameter.range.kind]
+            statistics |= kind.statistics(parameter.name, parameters[parameter.name], names)
+    return statistics
+
+
+def check_files(recipe: Recipe, folders: Mapping[str, Path]) -> None:
+    """Raise `WiseMergeError` for a file of a recipe that is not of the model with which it stands, or holds no numbers.
+
+    Reads the files and the weights that they belong to, once.
+
+    Args:
+        recipe: of one of our methods, checked and without slices and modules.
+        folders: of each model, by its name in the recipe, in the order of the models.
+    """
+    first = next(iter(folders))
+    headers: dict[str, Mapping[str, TensorHeader]] = {}
+    for parameter, model, path in files_of(recipe, list(folders)):
+        assert isinstance(parameter.range, TensorFile)
+        of = first if model is None else model
+        headers.setdefault(of, read_headers(folders[of]))
+        _KINDS[parameter.range.kind].check(path, model=of, folder=folders[of], headers=headers[of])

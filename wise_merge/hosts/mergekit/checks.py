@@ -34,9 +34,10 @@ from wise_merge.hosts.mergekit.places import (
     mark_local_paths,
     same_place,
 )
-from wise_merge.recipes.models import Ingredients, every_model, ingredients, is_ours, roles
+from wise_merge.recipes.models import Ingredients, every_model, ingredients, is_ours, method_of, roles
 from wise_merge.recipes.parameters import check_settings, idle_filters
 from wise_merge.recipes.schema import scopes
+from wise_merge.tensors.statistics import check_files
 from wise_merge.text import hint
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,26 @@ def check_configuration(config: MergeConfiguration, *, by_mergekit: bool = True)
             _check_checkpoint(role, model)
         for one, models in zip(sets, references, strict=True):
             _check_fit(config, models, roles(recipe, one), by_mergekit=by_mergekit)
+        if is_ours(recipe):
+            _check_files(recipe, references)
         if adapters:
             guard_adapters()
         _passed = state
+
+
+def _check_files(recipe: Any, references: Sequence[Sequence[ModelReference]]) -> None:
+    """Raise `WiseMergeError` for files of parameters that do not belong to the models with which they stand."""
+    if not method_of(recipe).files:
+        return
+    folders = {}
+    for model in references[0]:
+        if model.lora is not None:
+            raise WiseMergeError(
+                f"{recipe['merge_method']} takes whole models, to which its files belong, and {model} is an adapter; "
+                "merge it into its base first"
+            )
+        folders[str(model)] = local(model.model) or model.local_path()
+    check_files(recipe, {name: Path(folder) for name, folder in folders.items()})
 
 
 def check_parameters(recipe: Any) -> None:

@@ -22,8 +22,9 @@ from wise_merge.hosts.mergekit.errors import one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.kernels.finite import first_non_finite
 from wise_merge.kernels.ranges import Range
-from wise_merge.methods import Base, Method
+from wise_merge.methods import Base, Method, Parameter, Switch
 from wise_merge.tensors.apply import apply, check_finite, check_result
+from wise_merge.tensors.statistics import statistics_in_files
 
 
 def _for_mergekit(method: Method) -> MergeMethod:
@@ -45,12 +46,12 @@ def _for_mergekit(method: Method) -> MergeMethod:
 
     arguments = [inspect.Parameter("group", inspect.Parameter.POSITIONAL_ONLY, annotation=TensorGroup)]
     for parameter in method.parameters:
-        number = Annotated[float, _field(parameter.range)]
+        kind = _kind(parameter)
         arguments.append(
             inspect.Parameter(
                 parameter.name,
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=PerInput[number] if parameter.per_model else number,
+                annotation=PerInput[kind] if parameter.per_model else kind,
                 default=inspect.Parameter.empty if parameter.default is None else parameter.default,
             )
         )
@@ -63,6 +64,12 @@ def _for_mergekit(method: Method) -> MergeMethod:
         reference_url=method.paper,
         contract=_contract(method),
     )
+
+
+def _kind(parameter: Parameter) -> Any:
+    if isinstance(parameter.range, Range):
+        return Annotated[float, _field(parameter.range)]
+    return bool if isinstance(parameter.range, Switch) else str
 
 
 def _field(range_: Range) -> Any:
@@ -96,8 +103,8 @@ def _merged(method: Method, group: TensorGroup, models: Sequence[Any], parameter
     return merged
 
 
-def _statistics(method: Method, name: str, models: Sequence[Any], parameters: Mapping[str, Any]) -> dict[str, float]:
-    statistics = {}
+def _statistics(method: Method, name: str, models: Sequence[Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
+    statistics = statistics_in_files(method, parameters, patches.names_of(name))
     if "logit_offset" in method.statistics:
         folded = [model for model, one in zip(models, parameters["temperature"], strict=True) if one != 1.0]
         # Of all models, not only of the last one: it is an error if one has no config that is known.

@@ -23,6 +23,7 @@ from wise_merge.hosts.mergekit.errors import MergeInputError, one_line_errors
 from wise_merge.hosts.mergekit.folded import folds_of
 from wise_merge.hosts.mergekit.plan import cannot_plan, check_plan, inputs_of, plan_heads
 from wise_merge.hosts.part import Part, first_fault
+from wise_merge.recipes.parameters import check_takes_parts
 from wise_merge.tensors.apply import check_equal
 
 #: Called with a tensor's name, its inputs (the base first) by their models, their merge, and the shared parameters.
@@ -112,6 +113,15 @@ def _entries(config: MergeConfiguration) -> Iterator[ModelReference]:
         yield from (source.model for piece in holder.slices or () for source in piece.sources)
 
 
+#: From mergekit's name of each tensor of its last plan to all names under which files may have it, that one first.
+_names: dict[str, tuple[str, ...]] = {}
+
+
+def names_of(tensor: str) -> tuple[str, ...]:
+    """Return the names under which files may have a tensor of the plan, mergekit's own first."""
+    return _names.get(tensor, (tensor,))
+
+
 def _guard_plan() -> None:
     """Have plans for our methods checked, once: mergekit goes on where it knows only some of the tensors."""
     with one_line_errors():
@@ -131,6 +141,8 @@ def _guard_plan() -> None:
         # Not by the method that checks first: the configuration was checked, and is about to change its form.
         models = list(MergeConfiguration.referenced_models.__wrapped__(self.config))
         with one_line_errors():
+            if not whole and self.config.merge_method in methods.METHODS:
+                check_takes_parts(methods.METHODS[self.config.merge_method])
             try:
                 plan(self)
             except RuntimeError as error:
@@ -138,6 +150,9 @@ def _guard_plan() -> None:
             for model in models:
                 check_plan(model, inputs_of(model, self._tensors), whole=whole)
             self._tensors, separate_head = plan_heads(models, self._tensors, whole=whole)
+            _names.clear()
+            for weight, _ in self._tensors:
+                _names[weight.name] = (weight.name, *(weight.aliases or ()), *(weight.tied_names or ()))
             if separate_head:
                 # vLLM and transformers 4 go by the config alone.
                 for config in (self.out_model_config, self.out_model_config.get_text_config()):
