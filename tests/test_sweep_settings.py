@@ -115,7 +115,7 @@ def test_what_is_no_list_of_numbers_is_refused(text):
         ({"num_fewshot": -1}, "num_fewshot must be at least 0; got -1"),
         ({"seed": -1}, "seed must be at least 0; got -1"),
         ({"seed": 1 << 32}, "seed must be less than 2^32"),
-        ({"method": "slerp"}, "method must be wise_ft, bang or uniform_soup; got 'slerp'"),
+        ({"method": "slerp"}, "method must be wise_ft, bang, uniform_soup"),
         ({"backend": "tgi"}, "backend must be hf or vllm; got 'tgi'"),
         ({"dtype": "int8"}, "dtype must be one of bfloat16, float16, float32, float64; got 'int8'"),
         ({"until_ci": 0}, "until_ci must lie between 0 and 1, such as 0.02; got 0"),

@@ -39,6 +39,8 @@ TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", lea
 WEIGHT = Range(0.0, math.inf, "be a number that is not negative (its share of the sum of all weights counts)")
 
 FLOOR = Range(0.0, math.inf, "be a number that is not negative (the least that an entry of the Fisher counts)")
+ABOVE_AVERAGE = Range(0.0, math.inf, "be a number that is not negative (how many times the average a rank must exceed)")
+SCORE = Range(0.0, math.inf, "be a number that is not negative (the score of ranks above average)")
 
 
 def check_alpha(alpha: float) -> None:

@@ -86,6 +86,11 @@ def ingredients(recipe: Recipe) -> list[Ingredients]:
     method = method_of(recipe)
     base = recipe.get("base_model")
     if base is None and method.base is Base.REQUIRED:
+        if not method.early_and_late:
+            raise WiseMergeError(
+                f"base_model is missing; {method.name} merges what the models have changed of it: name the checkpoint "
+                "from which they were trained"
+            )
         raise WiseMergeError(
             f"base_model is missing; {method.name} takes the early checkpoint from it, and the late one from models"
         )
@@ -121,18 +126,26 @@ def _ingredients(method: Method, base: Any, models: Sequence[Any]) -> Ingredient
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise WiseMergeError(f"model {twice} is named twice; name it once, with a larger weight if it is to count more")
+    if method.base is Base.REQUIRED:
+        # It counts for none of them, whether it is named among them or not.
+        _check_number(method, others, " beside base_model")
+        return Ingredients(first, others)
     if first is not None and first not in names:
         raise WiseMergeError(
             f"base_model {first} is not among the models, all of which {method.name} merges; add it there, or leave "
             "base_model out"
         )
+    _check_number(method, names)
+    return Ingredients(first, others)
+
+
+def _check_number(method: Method, names: Sequence[str], beside: str = "") -> None:
     if len(names) < method.fewest or (method.most is not None and len(names) > method.most):
         upper = "" if method.most is None else f" and at most {method.most}"
+        named = f" ({', '.join(names)})" if names else ""
         raise WiseMergeError(
-            f"{method.name} merges at least {method.fewest}{upper} models; models names {len(names)} "
-            f"({', '.join(names)})"
+            f"{method.name} merges at least {method.fewest}{upper} models{beside}; models names {len(names)}{named}"
         )
-    return Ingredients(first, others)
 
 
 def _check_early_and_late(method: Method, early: str, late: Sequence[str], names: Sequence[str]) -> None:

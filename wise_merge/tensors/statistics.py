@@ -1,6 +1,7 @@
 """What methods need to know of tensors beside their values, by the names that `Method.statistics` lists.
 
-Those that are fitted to data by a command stand in files, which parameters name; others follow from the configs.
+Those that are fitted to data by a command stand in files, which parameters name; others follow from the configs or
+from the names of the tensors.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from wise_merge.checkpoints.final_norms import folds
 from wise_merge.checkpoints.headers import TensorHeader, read_headers
+from wise_merge.checkpoints.lookup_tables import is_looked_up
 from wise_merge.methods import Method, TensorFile
 from wise_merge.recipes.parameters import files_of, temperature_of
 from wise_merge.recipes.schema import Recipe
@@ -34,7 +36,15 @@ def statistics_of(
     if "logit_offset" in method.statistics and any(temperature_of(recipe, model) != 1.0 for model in models):
         for name, offset in folds(config, names).items():
             statistics.setdefault(name, {})["logit_offset"] = offset
+    for name in names:
+        if by_name := statistics_by_name(method, name):
+            statistics.setdefault(name, {}).update(by_name)
     return statistics
+
+
+def statistics_by_name(method: Method, name: str) -> dict[str, bool]:
+    """Return the statistics of one tensor that follow from its name; an LM head goes by its own, tied or not."""
+    return {"looked_up": True} if "looked_up" in method.statistics and is_looked_up(name) else {}
 
 
 def statistics_in_files(method: Method, parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

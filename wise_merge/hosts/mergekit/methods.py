@@ -24,7 +24,7 @@ from wise_merge.kernels.finite import first_non_finite
 from wise_merge.kernels.ranges import Range
 from wise_merge.methods import Base, Method, Parameter, Switch
 from wise_merge.tensors.apply import apply, check_finite, check_result
-from wise_merge.tensors.statistics import statistics_in_files
+from wise_merge.tensors.statistics import statistics_by_name, statistics_in_files
 
 
 def _for_mergekit(method: Method) -> MergeMethod:
@@ -104,7 +104,7 @@ def _merged(method: Method, group: TensorGroup, models: Sequence[Any], parameter
 
 
 def _statistics(method: Method, name: str, models: Sequence[Any], parameters: Mapping[str, Any]) -> dict[str, Any]:
-    statistics = statistics_in_files(method, parameters, patches.names_of(name))
+    statistics = statistics_by_name(method, name) | statistics_in_files(method, parameters, patches.names_of(name))
     if "logit_offset" in method.statistics:
         folded = [model for model, one in zip(models, parameters["temperature"], strict=True) if one != 1.0]
         # Of all models, not only of the last one: it is an error if one has no config that is known.

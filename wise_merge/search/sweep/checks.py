@@ -38,7 +38,8 @@ def check(settings: SweepSettings) -> None:
 
 def _check_method(settings: SweepSettings) -> None:
     if settings.method not in METHODS:
-        raise WiseMergeError(f"method must be {enumeration(METHODS, 'or')}; got {settings.method!r}")
+        swept = [name for name, method in METHODS.items() if method.scope is Scope.ELEMENTWISE]
+        raise WiseMergeError(f"method must be {enumeration(swept, 'or')}; got {settings.method!r}")
     method = METHODS[settings.method]
     if method.scope is not Scope.ELEMENTWISE:
         raise WiseMergeError(f"method {method.name} needs whole tensors at once, so it cannot be swept in an engine")
