@@ -29,14 +29,16 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import numpy as np
 import yaml
+from matplotlib.figure import Figure
 from scipy.special import stdtrit
-from wise_merge.points.soup import read_soup
 
 from wise_merge import __version__
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.tiny_model import canonical_solution, fine_tune, pretrain, prompt_of, sft_problems
 from wise_merge.estimators.pass_at_k import pass_at_k_curves
+from wise_merge.figures.drawing import COLOURS, INK, MARKERS, encoded, frame
 from wise_merge.points import read_results
+from wise_merge.points.soup import read_soup
 from wise_merge.results.whole_file import write_whole
 from wise_merge.search.best.choice import halves
 
@@ -71,7 +73,7 @@ def main():
         write_whole(Path("results.json"), json.dumps(gather(options), indent=1).encode())
     results = json.loads(Path("results.json").read_text())
     write_whole(Path("table.md"), table(results).encode())
-    draw(results, Path("soups.png"))
+    write_whole(Path("soups.png"), encoded(draw(results), "png"))
     print(table(results))
 
 
@@ -346,11 +348,11 @@ def table(results):
             cells = [shown(each, "+.3f") + text for each, text in zip(apart, beside, strict=True)]
             differences.append([title(entry), *cells])
     return (
-        f"{results['problems']} problems by which nothing was chosen, K = {results['samples']}, temperature 1. Means of "
-        f"{count} runs; in brackets 95 % intervals over runs and problems, of models from all runs over problems.\n\n"
-        f"{markdown(ks, values)}\n\n"
-        f"Minus the {SINGLE} of the same run, or of all runs, on the same problems; and in how many runs it is above.\n\n"
-        f"{markdown(ks, differences)}\n"
+        f"{results['problems']} problems by which nothing was chosen; K = {results['samples']}, T = 1. Means of "
+        f"{count} runs, in brackets 95 % intervals over runs and problems; of one model from all runs, over problems."
+        f"\n\n{markdown(ks, values)}\n\n"
+        f"Minus the {SINGLE} of the same run, or of all runs, on the same problems; in how many runs above."
+        f"\n\n{markdown(ks, differences)}\n"
     )
 
 
@@ -369,12 +371,8 @@ def shown(estimated, form):
     return f"{estimated['mean']:{form}} [{estimated['low']:{form}}, {estimated['high']:{form}}]"
 
 
-def draw(results, file):
-    """Draw Pass@K against Pass@1 of each kind of model; the names stand in a column, so that none lies on another."""
-    from matplotlib.figure import Figure
-
-    from wise_merge.figures.drawing import COLOURS, INK, MARKERS, encoded, frame
-
+def draw(results):
+    """Return the picture: Pass@K against Pass@1. The names stand in a column, so that none lies on another."""
     last = results["ks"][-1]
     drawing = Figure(figsize=(8.6, 5.6), layout="constrained")
     axes = drawing.subplots()
@@ -397,7 +395,7 @@ def draw(results, file):
     axes.set_title(f"{results['problems']} problems by which nothing was chosen; bars: 95 % intervals", fontsize=11)
     legend = "filled: mean of the runs (small: each run); open: one model from all runs"
     axes.text(0.02, 0.02, legend, transform=axes.transAxes, fontsize=8, color=INK)
-    write_whole(file, encoded(drawing, "png"))
+    return drawing
 
 
 def reach(estimated):

@@ -151,7 +151,9 @@ def test_the_wheel_holds_the_package_the_tasks_and_two_start_up_files(wheel):
 def test_doctor_is_content(installed):
     """`wise-merge doctor` says for both hosts, with version, what they see."""
     run = installed.run("wise-merge", "doctor")
-    assert "mergekit-yaml (version 0.1.5) sees the merge methods bang, fisher, uniform_soup, widen, wise_ft" in run.stdout
+    assert (
+        "mergekit-yaml (version 0.1.5) sees the merge methods bang, fisher, uniform_soup, widen, wise_ft" in run.stdout
+    )
     assert f"sees the tasks {', '.join(TASKS)}" in run.stdout
 
 
