@@ -187,7 +187,7 @@ def test_what_means_the_same_is_spelt_the_same():
         assert name not in ("--write", "--export", "--plot", "--plots", "--output", "--task_name"), words
         assert SHARED.get(name, option.metavar) == option.metavar, (words, name)
         if name == "--out":
-            assert option.metavar in ("DIR", "YAML", "HTML"), words
+            assert option.metavar in ("DIR", "FILE", "YAML", "HTML"), words
     assert {name for _, option in options for name in option.opts} >= SHARED.keys()
 
 
@@ -198,6 +198,8 @@ def test_what_means_the_same_is_spelt_the_same():
         ("fit temperature", "--alpha", "--out"),
         ("fit temperature", "--metadata", "--task"),
         ("fit temperature", "--num-fewshot", "--task"),
+        ("fit fisher", "--metadata", "--task"),
+        ("fit fisher", "--num-fewshot", "--task"),
         ("push", "--include-samples", "--results"),
         ("checkpoints", "--early", "--out"),
         ("checkpoints", "--late", "--out"),
@@ -238,6 +240,10 @@ def test_a_mistake_of_the_user_is_one_line():
         (["merge", "wise.yml", "here"], "here is as it was before."),
         (["best", "here", "--objective", "pass@1"], "Interrupted."),
         (["fit", "temperature", "a", "b"], "Interrupted."),
+        (
+            ["fit", "fisher", "a", "--data", "b", "--out", "c.safetensors"],
+            "type the same command again; it goes on from the sums beside c.safetensors, written every 30 seconds.",
+        ),
         (["calibrate", "a", "b"], "Interrupted."),
     ],
 )

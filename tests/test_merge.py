@@ -23,10 +23,10 @@ from support.checkpoints import change, make_checkpoint, replace_late, tiny_llam
 from support.merges import assert_same_weights, merge, run, weights
 from support.recipes import bang, wise_ft
 
+from wise_merge.checkpoints.groups import group_of
 from wise_merge.errors import WiseMergeError
 from wise_merge.merge import stream as streaming
 from wise_merge.merge.pipeline import parse_alphas
-from wise_merge.merge.table import group_of
 
 
 def both(recipe, folder, *options):

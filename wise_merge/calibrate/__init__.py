@@ -1,1 +1,1 @@
-"""Fits a temperature to each of two checkpoints on held-out completions, for the merge method `bang`."""
+"""Fits to held-out completions what merge methods need to know: temperatures for `bang`, Fisher files for `fisher`."""

@@ -7,17 +7,19 @@ from typing import Any
 
 from wise_merge import __version__
 from wise_merge.calibrate import diagram
-from wise_merge.calibrate.checkpoints import ModelFolders, find_checkpoint, load_config, load_model, load_tokenizer
-from wise_merge.calibrate.data import Encoded, Example, encode, read_examples, task_examples
-from wise_merge.calibrate.result import Calibrated, Data, calibrate
+from wise_merge.calibrate.checkpoints import ModelFolders, find_checkpoint, load_config, load_model
+from wise_merge.calibrate.data import Encoded
+from wise_merge.calibrate.outputs import check_device, check_outputs
+from wise_merge.calibrate.result import Calibrated, calibrate
+from wise_merge.calibrate.sequences import Data, Source, read_sequences
 from wise_merge.calibrate.table import recipe, table
 from wise_merge.checkpoints.final_norms import folds
-from wise_merge.errors import WiseMergeError, first_line
+from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.kernels.threads import fitting
 from wise_merge.results.whole_file import write_document, write_whole
 from wise_merge.text import bar, printable_lines
-from wise_merge.verifiers.models import ModelOptions, longest_sequence
+from wise_merge.verifiers.models import ModelOptions
 
 #: The roles of the two checkpoints, in the order of all sequences here.
 ROLES = ("early", "late")
@@ -37,6 +39,11 @@ class FitSettings:
     dtype: str = "auto"
     trust_remote_code: bool = False
     alpha: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """The held-out completions."""
+        return Source(self.data, self.task, self.metadata, self.num_fewshot, self.limit)
 
 
 def fit_temperatures(
@@ -70,7 +77,9 @@ def fit_temperatures(
         # Where no temperature can be folded into the model, there is nothing to write.
         for config in configs:
             folds(config.to_dict())
-    data, sequences = _sequences(checkpoints, configs, settings)
+    data, sequences = read_sequences(
+        settings.source, checkpoints, configs, trust_remote_code=settings.trust_remote_code
+    )
     calibrated = [
         _calibrate(role, checkpoint, sequences, data, options)
         for role, checkpoint in zip(ROLES, checkpoints, strict=True)
@@ -91,10 +100,7 @@ def fit_temperatures(
 
 def _check_settings(settings: FitSettings, outputs: Mapping[str, Path | None]) -> None:
     """Refuse, before the long work, what would fail or destroy something after it."""
-    if (settings.data is None) == (settings.task is None):
-        raise WiseMergeError("give either --data, a file of prompts and completions, or --task, a task of lm-eval")
-    if settings.task is None and (settings.metadata or settings.num_fewshot is not None):
-        raise WiseMergeError("--metadata and --num-fewshot are for --task")
+    settings.source.check()
     if settings.alpha is not None:
         check_alpha(settings.alpha)
     if outputs["--out"] is not None and settings.alpha is None:
@@ -103,80 +109,10 @@ def _check_settings(settings: FitSettings, outputs: Mapping[str, Path | None]) -
         )
     if outputs["--out"] is None and settings.alpha is not None:
         raise WiseMergeError("--alpha is for the recipe that --out names")
-    taken: dict[Path, str] = {}
-    for option, path in outputs.items():
-        if path is None:
-            continue
-        if path.is_dir() or path.is_file():
-            raise WiseMergeError(f"{option} {path} exists and is not overwritten; delete it or choose another name")
-        if path.resolve() in taken:
-            raise WiseMergeError(f"{option} {path} is the file of {taken[path.resolve()]}, too; choose another name")
-        taken[path.resolve()] = option
+    check_outputs(outputs)
     if outputs["--figure"] is not None:
         diagram.check_suffix(outputs["--figure"])
-    if settings.device is not None:
-        _check_device(settings.device)
-
-
-def _check_device(name: str) -> None:
-    import torch
-
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = first_line(error)
-        raise WiseMergeError(f"--device {name} cannot be used: {reason}") from error
-
-
-def _sequences(
-    checkpoints: Sequence[ModelFolders], configs: Sequence[Any], settings: FitSettings
-) -> tuple[Data, list[Encoded]]:
-    """Return the tokens that both checkpoints read, and what is to be said about them."""
-    tokenizers = [load_tokenizer(one, trust_remote_code=settings.trust_remote_code) for one in checkpoints]
-    if settings.task is not None:
-        examples = task_examples(
-            settings.task, metadata=settings.metadata, num_fewshot=settings.num_fewshot, limit=settings.limit
-        )
-    else:
-        assert settings.data is not None
-        examples = read_examples(settings.data, limit=settings.limit)
-    encoded = [_encode_for_both(example, checkpoints, tokenizers) for example in examples]
-    longest = min(longest_sequence(*pair) for pair in zip(configs, tokenizers, strict=True))
-    kept = [sequence for sequence in encoded if len(sequence.ids) <= longest]
-    source = str(settings.data) if settings.task is None else " ".join([settings.task, *settings.metadata])
-    if not kept:
-        shortest = min(len(sequence.ids) for sequence in encoded)
-        fewer = "; a smaller --num-fewshot makes them shorter" if settings.task is not None else ""
-        raise WiseMergeError(
-            f"{source}: every sequence is longer than the {longest:,} tokens that the model reads (the shortest has "
-            f"{shortest:,}){fewer}"
-        )
-    _check_vocabulary(kept, checkpoints, configs)
-    tokens = sum(len(sequence.ids) - sequence.first for sequence in kept)
-    return Data(source, len(kept), tokens, len(encoded) - len(kept), longest), kept
-
-
-def _encode_for_both(example: Example, checkpoints: Sequence[ModelFolders], tokenizers: Sequence[Any]) -> Encoded:
-    by_early, by_late = (encode(tokenizer, example) for tokenizer in tokenizers)
-    if by_early != by_late:
-        raise WiseMergeError(
-            f"{example.place}: the tokenizers of {checkpoints[0].name} and {checkpoints[1].name} make different tokens "
-            "of it; both checkpoints must have the tokenizer, and the chat template, of one run"
-        )
-    return by_early
-
-
-def _check_vocabulary(
-    sequences: Sequence[Encoded], checkpoints: Sequence[ModelFolders], configs: Sequence[Any]
-) -> None:
-    for checkpoint, config in zip(checkpoints, configs, strict=True):
-        size = config.get_text_config().vocab_size
-        for sequence in sequences:
-            if max(sequence.ids) >= size:
-                raise WiseMergeError(
-                    f"{sequence.place}: the tokenizer makes token {max(sequence.ids)} of it, but {checkpoint.name} has "
-                    f"embeddings for {size}; copy the tokenizer that belongs to the checkpoint into it"
-                )
+    check_device(settings.device)
 
 
 def _calibrate(

@@ -20,25 +20,6 @@ from wise_merge.estimators.calibration import (
 
 
 @dataclass(frozen=True)
-class Data:
-    """The completions that both checkpoints read.
-
-    Attributes:
-        source: a file or a task.
-        sequences: how many were read.
-        tokens: how many of theirs are the completions'.
-        left_out: sequences that are longer than `longest`, the tokens that the model reads.
-        longest: see above.
-    """
-
-    source: str
-    sequences: int
-    tokens: int
-    left_out: int
-    longest: int
-
-
-@dataclass(frozen=True)
 class Quality:
     """How well the tokens are predicted at one temperature.
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from wise_merge import text
-from wise_merge.calibrate.result import Calibrated, Data
+from wise_merge.calibrate.result import Calibrated
+from wise_merge.calibrate.sequences import Data, described
 from wise_merge.estimators.calibration import BINS, Fit
 
 
@@ -36,16 +37,6 @@ def table(data: Data, calibrated: Sequence[Calibrated]) -> str:
             "± one standard error and [95 % interval], both over sequences.",
         ]
     )
-
-
-def described(data: Data) -> str:
-    """Return the line about the data."""
-    text = f"{data.source}: {data.sequences:,} sequences with {data.tokens:,} completion tokens"
-    if data.left_out:
-        text += (
-            f"; {data.left_out:,} left out, as they are longer than the {data.longest:,} tokens that the model reads"
-        )
-    return text
 
 
 def uncertain(fit: Fit) -> str:

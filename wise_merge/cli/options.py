@@ -38,3 +38,28 @@ def tasks(help: str) -> Decorator:
 
 def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.strip() for text in given for name in text.split(","))
+
+
+_COMPLETIONS = (
+    click.option(
+        "--data", metavar="FILE", type=click.Path(path_type=Path), help="JSON Lines with `prompt` and `completion`."
+    ),
+    click.option("--task", metavar="NAME", help="Instead: the problems of a task of lm-eval and their gold solutions."),
+    click.option(
+        "--metadata",
+        metavar="ARGS",
+        multiple=True,
+        help="For --task, as of lm_eval: NAME=VALUE,... or JSON; may be repeated.",
+    ),
+    click.option(
+        "--num-fewshot", metavar="N", type=click.IntRange(0), help="Examples in prompts of --task; else as it has it."
+    ),
+    click.option("--limit", metavar="N", type=click.IntRange(1), help="Read the first N sequences only."),
+)
+
+
+def completions(function: Any) -> Any:
+    """Add the options that say which held-out completions are read."""
+    for one in reversed(_COMPLETIONS):
+        function = one(function)
+    return function

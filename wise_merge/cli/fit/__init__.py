@@ -2,10 +2,10 @@
 
 import click
 
-from wise_merge.cli.fit import temperature
+from wise_merge.cli.fit import fisher, temperature
 
 
-@click.group("fit", commands=[temperature.temperature])
+@click.group("fit", commands=[temperature.temperature, fisher.fisher])
 def fit() -> None:
     """Fit to data what a merge needs to know of it.
 

@@ -12,20 +12,7 @@ from wise_merge.cli.command import command, option, warn
 @command("temperature")
 @click.argument("early")
 @click.argument("late")
-@click.option(
-    "--data", metavar="FILE", type=click.Path(path_type=Path), help="JSON Lines with `prompt` and `completion`."
-)
-@click.option("--task", metavar="NAME", help="Instead: the problems of a task of lm-eval and their gold solutions.")
-@click.option(
-    "--metadata",
-    metavar="ARGS",
-    multiple=True,
-    help="For --task, as of lm_eval: NAME=VALUE,... or JSON; may be repeated.",
-)
-@click.option(
-    "--num-fewshot", metavar="N", type=click.IntRange(0), help="Examples in prompts of --task; else as it has it."
-)
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="Read the first N sequences only.")
+@options.completions
 @options.batch_size
 @options.device()
 @click.option(
