@@ -5,7 +5,7 @@ import re
 import pytest
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.search.sweep.memory import (
+from wise_merge.search.engines.memory import (
     available,
     check_memory,
     default_device,

@@ -266,12 +266,12 @@ def test_a_run_of_fewer_than_two_checkpoints_is_refused(left, said, run, tmp_pat
 def test_too_little_memory_is_said_with_what_would_fit(run, tmp_path, monkeypatch):
     """Too little for the model is an error; too little for both checkpoints beside it is slow, and so a warning."""
     # In place of a machine with less memory.
-    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: 1 << 30)
+    monkeypatch.setattr("wise_merge.search.engines.checkpoints.available", lambda: 1 << 30)
     line = refusal(run, tmp_path / "results")
     assert re.match(r"too little memory: the model takes 1\d\d\.\d kB while it runs", line)
     assert "what would fit: a GPU (device cuda) or" in line
     needed = sum((run / f"checkpoint-{step}" / "model.safetensors").stat().st_size for step in (10, 20))
-    monkeypatch.setattr("wise_merge.search.sweep.plan.available", lambda: (1 << 30) + needed)
+    monkeypatch.setattr("wise_merge.search.engines.checkpoints.available", lambda: (1 << 30) + needed)
     done = check(run, tmp_path / "results")
     assert done.exit_code == 0
     assert f"Warning: the two checkpoints ({size(needed)}) do not fit into memory beside the model" in done.stderr

@@ -37,7 +37,7 @@ def caught(place, folder):
         children = []
         with contextlib.suppress(psutil.NoSuchProcess):
             children = psutil.Process(command.pid).children(recursive=True)
-        both = len([child for child in children if "sweep" in program(child)]) == 2
+        both = len([child for child in children if "search.engines" in program(child)]) == 2
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.suspend()
@@ -71,7 +71,7 @@ def test_two_processes_find_what_one_finds(place, swept, tmp_path):
     assert drawn(tmp_path / "results") == drawn(swept[0])
     assert printed.count("\ncheckpoint-") == 16
     programs = [" ".join(one.cmdline()) for one in psutil.Process().children(recursive=True) if one not in before]
-    assert not [program for program in programs if "sweep" in program]
+    assert not [program for program in programs if "search.engines" in program]
     # How many processes there are is no property of the results.
     assert "Results" in sweep(place, tmp_path / "results", "--processes", "1")
 
@@ -95,7 +95,7 @@ def test_whatever_ends_the_command_ends_its_processes(number, place, swept, tmp_
 def test_a_process_that_dies_is_one_line(place, tmp_path):
     """With the point, and what to do."""
     command, children, _ = caught(place, tmp_path)
-    next(child for child in children if "sweep" in program(child)).kill()
+    next(child for child in children if "search.engines" in program(child)).kill()
     resume(children)
     errors = command.stderr.read()
     assert command.wait(60) == 1

@@ -11,6 +11,7 @@ from wise_merge.journal.records import Run, Sample, problem_id
 from wise_merge.points.folder import Results, read_results, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome, outcome_of_problem
 from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
+from wise_merge.points.soup import Soup, SoupChoice, SoupRival, SoupStep
 from wise_merge.tasks.completion import Completion
 
 EARLY = PointCheckpoint("runs/sft/checkpoint-25", 25, "0" * 32)
@@ -105,3 +106,25 @@ def make_soup(folder, *, steps=(25, 400, 800), temperatures=(1.0,), problems=6, 
             found.append(outcome_of_problem(str(problem), f"prompt {problem}", 42, texts, judged))
         write_outcome(folder, Outcome(point, "countdown", f"run of {point.name}", 64, None, tuple(found)))
     return read_results(folder)
+
+
+def a_soup():
+    """How a greedy soup of the checkpoints of `make_soup` was made: two are kept, one is refused."""
+    return Soup(
+        objective="pass@4",
+        constraints=("pass@1 >= best",),
+        seed=0,
+        selection_problems=3,
+        confirmation_problems=3,
+        steps=(
+            SoupStep("three", True, 0.5, None, True, ("runs/three",)),
+            SoupStep("one", True, 0.56, 0.5, True, ("runs/three", "runs/one")),
+            SoupStep("two", False, 0.53, 0.56, True, ("runs/three", "runs/one")),
+        ),
+        chosen=SoupChoice(("runs/three", "runs/one"), 0.56, 0.52),
+        against=(
+            SoupRival("best single checkpoint", "three", 0.45, 0.07, 0.01, 0.13, 0.03),
+            SoupRival("uniform soup", "uniform_soup of 3", 0.51, 0.01, -0.03, 0.05, 0.6),
+        ),
+        recipe="soup.yml",
+    )

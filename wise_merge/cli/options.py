@@ -33,10 +33,11 @@ def seed(help: str) -> Decorator:
 
 def tasks(help: str) -> Decorator:
     """Return `--tasks`, a list with commas as lm-eval takes it; its former spelling names one task and is repeated."""
-    return option("--tasks", metavar="NAME,...", multiple=True, callback=_names, former=("--task",), help=help)
+    return option("--tasks", metavar="NAME,...", multiple=True, callback=names, former=("--task",), help=help)
 
 
-def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+def names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names in one or several texts with commas between them."""
     return tuple(name.strip() for text in given for name in text.split(","))
 
 

@@ -27,7 +27,7 @@ class Results:
 
     Attributes:
         folder: of the results.
-        settings: of the sweep, in JSON's types: what is the same for all points (`wise_merge.search.sweep.earlier`).
+        settings: in JSON's types: what is the same for all points (see `wise_merge.search.engines.results`).
         samples: K, how many samples of each problem are asked for.
         tasks: their names.
         points: all that were ever asked for.

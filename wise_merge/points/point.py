@@ -114,6 +114,9 @@ class Point:
     @property
     def called(self) -> tuple[str, ...]:
         """What people read of the checkpoints: the last part of each name, or all of it where those are not enough."""
+        if len(self.checkpoints) == 1:
+            # One by itself, which others of its sweep may share the last part with: such as sft/checkpoint-800.
+            return ("/".join(Path(self.early.name).parts[-2:]),)
         short = tuple(Path(checkpoint.name).name or checkpoint.name for checkpoint in self.checkpoints)
         # Along alpha the other words tell early from late.
         if self.alpha is not None or len(set(short)) == len(short):

@@ -45,7 +45,7 @@ def find_best(
     choice = choose(values[:, selects], margins[:, :, selects], task_weights(tasks), electable)
     shown = choice.nearest if choice.winner is None else choice.winner
     checked = [
-        _check(candidates, shown, constraint, ends[shown], selects, seed)
+        check_again(candidates, shown, constraint, ends[shown], selects, seed)
         for constraint, ends in zip(constraints, bars, strict=True)
     ]
     won = wins(
@@ -65,7 +65,7 @@ def find_best(
         unmeasured=tuple(map(int, np.flatnonzero(~electable))),
         selects=selects,
         choice=choice,
-        chosen=None if choice.winner is None else _read(candidates, choice.winner, values, selects, seed),
+        chosen=None if choice.winner is None else read(candidates, choice.winner, values, selects, seed),
         rivals=() if choice.winner is None else _rivals(candidates, values, choice, selects, seed),
         checked=tuple(checked),
         same=int(won[shown]),
@@ -118,7 +118,8 @@ def _bar(candidates: Candidates, number: int, constraint: Constraint, temperatur
     return candidates.at(candidates.points[number].at_reference(constraint.end), temperature)
 
 
-def _read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
+def read(candidates: Candidates, number: int, values: np.ndarray, selects: np.ndarray, seed: int) -> Reading:
+    """Return the values of a candidate on both halves and on all problems."""
     tasks, of_point, n = candidates.tasks, values[number], candidates.samples[number]
     return Reading(
         float(of_point[selects] @ task_weights(tasks[selects])),
@@ -132,7 +133,7 @@ def _rivals(
 ) -> tuple[Rival, ...]:
     """Return what can be had without merging: each checkpoint of the winner, and the best of all checkpoints."""
     assert choice.winner is not None
-    winner, tasks = candidates.points[choice.winner], candidates.tasks
+    winner = candidates.points[choice.winner]
 
     def best(numbers: Sequence[int]) -> int:
         return max(numbers, key=lambda number: (round(float(choice.values[number]), 12), -number))
@@ -153,26 +154,41 @@ def _rivals(
     for number, parts in named.items():
         if number == choice.winner:
             continue
-        confirmed = difference(values[number, ~selects], values[choice.winner, ~selects], tasks[~selects], seed=seed)
-        apart = values[choice.winner] - values[number]
-        rivals.append(
-            Rival(
-                tuple(parts),
-                number,
-                _read(candidates, number, values, selects, seed),
-                bool(choice.meets[number]),
-                float(apart[selects] @ task_weights(tasks[selects])),
-                confirmed,
-                float(apart @ task_weights(tasks)),
-                minimum_detectable_effect(confirmed.standard_error),
-            )
-        )
+        meets = bool(choice.meets[number])
+        rivals.append(rival(candidates, number, choice.winner, values, tuple(parts), meets, selects, seed))
     return tuple(rivals)
 
 
-def _check(
+def rival(
+    candidates: Candidates,
+    number: int,
+    chosen: int,
+    values: np.ndarray,
+    roles: tuple[str, ...],
+    meets: bool,
+    selects: np.ndarray,
+    seed: int,
+) -> Rival:
+    """Return how a chosen candidate compares with another one; for the arguments see `Rival` and `find_best`."""
+    tasks = candidates.tasks
+    confirmed = difference(values[number, ~selects], values[chosen, ~selects], tasks[~selects], seed=seed)
+    apart = values[chosen] - values[number]
+    return Rival(
+        roles,
+        number,
+        read(candidates, number, values, selects, seed),
+        meets,
+        float(apart[selects] @ task_weights(tasks[selects])),
+        confirmed,
+        float(apart @ task_weights(tasks)),
+        minimum_detectable_effect(confirmed.standard_error),
+    )
+
+
+def check_again(
     candidates: Candidates, number: int, constraint: Constraint, end: int | None, selects: np.ndarray, seed: int
 ) -> Checked:
+    """Return how a constraint is met at a candidate, whose bar is the value of the candidate `end`, on both halves."""
     left = candidates.value(constraint.objective)
     value = left[number]
     bar = np.full_like(value, constraint.offset) if end is None else left[end] + constraint.offset

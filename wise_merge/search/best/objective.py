@@ -1,11 +1,12 @@
 """What is to be maximised, and what must hold meanwhile, read from texts such as `0.5*pass@1 + 0.5*pass@32`."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.text import near
+from wise_merge.text import enumeration, near
 
 #: What figures are called before the @.
 NAMES = ("pass", "maj", "best")
@@ -54,8 +55,8 @@ class Constraint:
     Attributes:
         objective: the left side.
         at_least: whether it must be >= the right side, else <=.
-        end: "early" (the first checkpoint) or "late" (the last), whose value of the left side is the bar; None = the
-            bar is a number.
+        end: whose value of the left side is the bar: "early" (the first checkpoint) or "late" (the last), of a greedy
+            soup "best" (the best single checkpoint); None = the bar is a number.
         offset: is added to the bar, or is the bar.
     """
 
@@ -93,26 +94,32 @@ def parse_objective(text: str) -> Objective:
     return Objective(tuple(terms))
 
 
-def parse_constraint(text: str) -> Constraint:
-    """Return the constraint that a text such as `pass@32 >= late - 0.01` stands for."""
+def parse_constraint(text: str, ends: Sequence[str] = ENDS) -> Constraint:
+    """Return the constraint that a text such as `pass@32 >= late - 0.01` stands for.
+
+    Args:
+        text: to read.
+        ends: words for models whose value may be the bar.
+    """
     sides = re.split(r"(>=|<=)", text)
     if len(sides) != 3 or re.search(r"[<>=]", sides[0] + sides[2]):
         raise WiseMergeError(
-            f"{text!r}: a constraint has one >= or <=, such as pass@32 >= late, pass@32 >= late - 0.01 or maj@8 >= 0.6"
+            f"{text!r}: a constraint has one >= or <=, such as pass@32 >= {ends[-1]}, pass@32 >= {ends[-1]} - 0.01 or "
+            "maj@8 >= 0.6"
         )
     objective, end, offset = parse_objective(sides[0]), None, 0.0
     for sign, factors in _terms(sides[2]):
         (factor,) = factors if len(factors) == 1 else (None,)
         if isinstance(factor, float):
             offset += -factor if sign == "-" else factor
-        elif factor in ENDS and end is None and sign == "+":
+        elif factor in ends and end is None and sign == "+":
             end = str(factor)
         else:
-            likely = near(factor, ENDS) if isinstance(factor, str) else []
+            likely = near(factor, ends) if isinstance(factor, str) else []
             meant = f" (did you mean {likely[0]}?)" if likely and likely[0] != factor else ""
             raise WiseMergeError(
-                f"{text!r}: {sides[2].strip()!r}{meant} cannot be a bar; it must be early, late or a number, or early "
-                "or late plus or minus a number"
+                f"{text!r}: {sides[2].strip()!r}{meant} cannot be a bar; it must be "
+                f"{enumeration([*ends, 'a number'], 'or')}, or {enumeration(ends, 'or')} plus or minus a number"
             )
     return Constraint(objective, sides[1] == ">=", end, offset)
 

@@ -1,17 +1,11 @@
 """What `wise-merge best` prints: the choice, its figures on both halves, and what they say in sentences."""
 
-import textwrap
-from collections.abc import Sequence
-
 from wise_merge.results.cells import difference, with_interval
 from wise_merge.search.best.candidates import listed, roles, title
 from wise_merge.search.best.choice import ROUNDING
 from wise_merge.search.best.result import UNMERGED, Checked, ConfirmedChoice, Rival
-from wise_merge.text import printable, table
-
-_WIDTH = 100
-#: A difference with a smaller p-value is called confirmed.
-_LEVEL = 0.05
+from wise_merge.search.best.sentences import held, indented, p_value, verdict, wrapped
+from wise_merge.text import printable
 
 
 def text(result: ConfirmedChoice, source: str, points: int) -> str:
@@ -24,7 +18,7 @@ def text(result: ConfirmedChoice, source: str, points: int) -> str:
     """
     lines = [*_head(result, source, points), ""]
     lines += _chosen(result) if result.choice.winner is not None else _nearest(result)
-    return "\n".join(part for line in lines for part in _wrapped(printable(line)))
+    return "\n".join(part for line in lines for part in wrapped(printable(line)))
 
 
 def with_bars(result: ConfirmedChoice) -> str:
@@ -43,7 +37,7 @@ def confirmed(result: ConfirmedChoice) -> str:
     for rival in result.rivals:
         if _tells(rival):
             test = rival.confirmation
-            parts.append(f"minus that of {_who(result, rival)} {difference(test)} {_p(test.p_value)}")
+            parts.append(f"minus that of {_who(result, rival)} {difference(test)} {p_value(test.p_value)}")
     for checked in result.checked:
         parts.append(f"{checked.constraint} {'holds' if checked.holds else 'does not hold'}")
     return "; ".join(parts) + "."
@@ -81,7 +75,7 @@ def _chosen(result: ConfirmedChoice) -> list[str]:
         [role, point, f"{one.selection:.3f}", with_interval(one.confirmation), f"{one.all_problems.value:.3f}"]
         for role, point, one in rows
     ]
-    lines = [f"best {objective}{with_bars(result)}: {title(winner)}", "", str(objective), *_table(values)]
+    lines = [f"best {objective}{with_bars(result)}: {title(winner)}", "", str(objective), *indented(values)]
     if result.rivals:
         apart = [["", "selection", "confirmation", "", "all problems"]]
         apart += [
@@ -89,12 +83,12 @@ def _chosen(result: ConfirmedChoice) -> list[str]:
                 _roles(result, one),
                 f"{one.selection:+.3f}",
                 difference(one.confirmation),
-                _p(one.confirmation.p_value),
+                p_value(one.confirmation.p_value),
                 f"{one.all_problems:+.3f}",
             ]
             for one in result.rivals
         ]
-        lines += ["", f"{objective} of the chosen point minus that of", *_table(apart)]
+        lines += ["", f"{objective} of the chosen point minus that of", *indented(apart)]
     bounded = ", the latter of those that meet the constraints" if result.constraints else ""
     lines += [
         "",
@@ -135,12 +129,8 @@ def _end(result: ConfirmedChoice, checked: Checked) -> str:
     return f" ({title(result.candidates.points[checked.end])}{slack})"
 
 
-def _held(result: ConfirmedChoice, checked: Checked) -> str:
-    return (
-        f"{checked.constraint} {'holds' if checked.holds else 'DOES NOT HOLD'} on the confirmation half: "
-        f"{checked.value[1]:.3f} against {checked.bar[1]:.3f}{_end(result, checked)}, {difference(checked.margin)}; "
-        f"on the selection half {checked.value[0]:.3f} against {checked.bar[0]:.3f}."
-    )
+def _held(result: ConfirmedChoice, one: Checked) -> str:
+    return held(one, _end(result, one))
 
 
 def _roles(result: ConfirmedChoice, rival: Rival) -> str:
@@ -159,15 +149,8 @@ def _tells(rival: Rival) -> bool:
 
 
 def _verdict(result: ConfirmedChoice, rival: Rival) -> str:
-    test, objective, who = rival.confirmation, result.objective, _who(result, rival)
     unmet = "" if rival.meets else ", which does not meet the constraints"
-    if test.p_value >= _LEVEL:
-        return (
-            f"Not shown: a difference in {objective} to {who}{unmet}. It is {difference(test)}, {_p(test.p_value)}; "
-            f"so many problems would show one of {rival.detectable:.3f}."
-        )
-    word = "above" if test.difference > 0 else "BELOW"
-    return f"Confirmed: {objective} {abs(test.difference):.3f} {word} that of {who}{unmet}, {_p(test.p_value)}."
+    return verdict(result.objective, rival, f"{_who(result, rival)}{unmet}")
 
 
 def _who(result: ConfirmedChoice, rival: Rival) -> str:
@@ -185,18 +168,3 @@ def _stability(result: ConfirmedChoice) -> str:
     return (
         f"Stability: of {result.resamples} resamples of the selection half {result.same} choose this point{near}{none}."
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"  {line}" for line in table(rows)]
-
-
-def _p(value: float) -> str:
-    return "p<0.001" if value < 0.001 else f"p={value:.3f}"
-
-
-def _wrapped(line: str) -> list[str]:
-    """Return a line of prose in lines of bearable length; those of a table stay whole."""
-    if len(line) <= _WIDTH or line.startswith("  "):
-        return [line]
-    return textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)

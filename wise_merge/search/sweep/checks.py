@@ -1,21 +1,16 @@
 """Whether the settings of a sweep can be meant together; everything is checked here that needs no checkpoint."""
 
 import math
-from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
-from wise_merge.recipes.reading import FLOATING_DTYPES
+from wise_merge.search.engines.checks import check_engine, check_mappings, check_temperatures
 from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.text import enumeration
 
-#: What the sweep sets itself within these mappings, and by which of its own keys.
-_ELSEWHERE = (
-    ("gen_kwargs", {"temperature": "temperatures", "do_sample": "temperatures", "seed": "seed", "repeats": "samples"}),
-    ("metadata", {"temperature": "temperatures", "seed": "seed", "repeats": "samples"}),
-    ("model_args", {"pretrained": "early and late", "seed": "seed", "journal": "journal in the folder of results"}),
-)
+#: What a sweep calls what every engine must be told.
+_OWN = {"temperature": "temperatures", "pretrained": "early and late"}
 
 
 def check(settings: SweepSettings) -> None:
@@ -26,13 +21,8 @@ def check(settings: SweepSettings) -> None:
         )
     _check_method(settings)
     _check_grid(settings)
-    _check_engine(settings)
-    for place, keys in _ELSEWHERE:
-        for key, instead in keys.items():
-            if key in getattr(settings, place):
-                raise WiseMergeError(f"{place} names {key}, which is {instead} of the sweep; set it there alone")
-    if settings.include_path is not None and not Path(settings.include_path).is_dir():
-        raise WiseMergeError(f"include_path {settings.include_path} is no folder; name the one of your task files")
+    check_engine(settings)
+    check_mappings(settings, what="sweep", own=_OWN)
     _check_calibration(settings)
 
 
@@ -54,36 +44,11 @@ def _check_grid(settings: SweepSettings) -> None:
         check_alpha(alpha)
     if not settings.temperatures:
         raise WiseMergeError("the grid is empty: temperatures names none; give such as --temperatures 0.7,1.0")
-    for temperature in settings.temperatures:
-        if temperature < 0 or not math.isfinite(temperature):
-            raise WiseMergeError(f"temperatures must be at least 0 (0 = greedy) and finite; got {temperature:g}")
+    check_temperatures("temperatures", settings.temperatures, settings.samples)
     if not settings.tasks:
         raise WiseMergeError("the grid is empty: tasks names none; give such as --tasks gsm8k_passk")
-    if settings.temperatures[0] == 0 and settings.samples > 1:
-        raise WiseMergeError(
-            f"temperature 0 is greedy: {settings.samples} completions of a problem would be one and the same; leave 0 "
-            "out of temperatures, or set samples to 1"
-        )
     if settings.until_ci is not None and not 0 < settings.until_ci < 1:
         raise WiseMergeError(f"until_ci must lie between 0 and 1, such as 0.02; got {settings.until_ci:g}")
-
-
-def _check_engine(settings: SweepSettings) -> None:
-    if settings.seed >= 1 << 32:
-        raise WiseMergeError(f"seed must be less than 2^32, which engines and numpy take; got {settings.seed}")
-    if settings.backend not in ("hf", "vllm"):
-        raise WiseMergeError(f"backend must be hf or vllm; got {settings.backend!r}")
-    for key in ("dtype", "out_dtype"):
-        if getattr(settings, key) not in (None, *FLOATING_DTYPES):
-            raise WiseMergeError(f"{key} must be one of {', '.join(FLOATING_DTYPES)}; got {getattr(settings, key)!r}")
-    if settings.processes > 1 and (
-        settings.ray is not None or settings.backend != "hf" or settings.device not in (None, "cpu")
-    ):
-        raise WiseMergeError(
-            "processes is for tiny models on the CPUs of this machine; leave it out, or ray, and backend and device too"
-        )
-    if settings.gpus is not None and not 0 <= settings.gpus < math.inf:
-        raise WiseMergeError(f"gpus must be at least 0; got {settings.gpus:g}")
 
 
 def _check_calibration(settings: SweepSettings) -> None:

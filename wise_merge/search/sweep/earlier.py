@@ -1,66 +1,25 @@
-"""What a folder of results holds from before, and whether a sweep may go on there with further points and samples."""
+"""What is the same for all points of a sweep, and which of its checkpoints the folder of results knows already."""
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.journal.contents import holds_samples
-from wise_merge.points.folder import Results, holds_outcomes, read_plan
-from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.points.folder import Results
+from wise_merge.points.point import PointCheckpoint
+from wise_merge.search.engines.settings import MAY_CHANGE
 from wise_merge.search.sweep.settings import SweepSettings
 
-#: Settings that may change between two commands on one folder of results: which points, how many samples, and where.
-_MAY_CHANGE = {
-    *("early", "late", "run", "alphas", "temperatures", "tasks", "samples", "limit", "calibration"),
-    *("batch_size", "device", "until_ci", "successive_halving", "processes", "ray", "cores", "gpus"),
+#: Settings that may change between two commands on one folder of results, beside those of the engines.
+_MAY_CHANGE = MAY_CHANGE | {
+    *("early", "late", "run", "alphas", "temperatures", "calibration"),
+    *("until_ci", "successive_halving"),
 }
-
-
-def read_earlier(settings: SweepSettings, out: Path) -> Results | None:
-    """Return what was asked for in a folder of results so far, without outcomes; None if nothing came of it.
-
-    A sweep that ended before its first sample, such as for lack of data, leaves nothing that another one must match.
-    Raises a `WiseMergeError` where this sweep cannot go on there: `out` is a file, holds something else, or results
-    of other settings. Reads no checkpoint.
-    """
-    there = next(path for path in (out, *out.parents) if path.exists())
-    if not there.is_dir():
-        raise WiseMergeError(f"--out {out}: {there} is a file; name a folder for the results")
-    before = read_plan(out)
-    if before is None and out.is_dir():
-        names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
-        # The journal describes its samples by itself; outcomes are described by sweep.json alone.
-        if {"points", "journal"} <= names:
-            raise WiseMergeError(
-                f"--out {out} has lost its sweep.json, which says what its points are of; remove {out / 'points'} and "
-                "run the sweep again: what its journal holds is not drawn twice"
-            )
-        if names - {"journal"}:
-            raise WiseMergeError(f"--out {out} holds something else than a sweep; name a new folder for the results")
-    if before is None or not (holds_outcomes(out) or holds_samples(before.journal)):
-        return None
-    _check_settings(before, settings, out)
-    return before
 
 
 def fixed(settings: SweepSettings) -> dict[str, Any]:
     """Return the settings that are the same for all points of a folder of results."""
     return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
-
-
-def _check_settings(before: Results, settings: SweepSettings, out: Path) -> None:
-    """Raise a `WiseMergeError` for results of a sweep with other settings."""
-    changed = [
-        f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
-        for key, value in fixed(settings).items()
-        if value != before.settings.get(key)
-    ]
-    if changed:
-        raise WiseMergeError(
-            f"{out} holds a sweep with other settings: {', '.join(changed)}; go on with those, or name another folder"
-        )
 
 
 def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -> list[PointCheckpoint]:
@@ -94,13 +53,3 @@ def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -
         # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
         known.append(then)
     return known
-
-
-def together(before: Results | None, settings: SweepSettings, points: tuple[Point, ...], out: Path) -> Results:
-    """Return all points that were ever asked for in the folder, these first."""
-    if before is None:
-        return Results(out, fixed(settings), settings.samples, settings.tasks, points)
-    asked = set(points)
-    further = [point for point in before.points if point not in asked]
-    tasks = tuple(dict.fromkeys([*before.tasks, *settings.tasks]))
-    return Results(out, fixed(settings), max(before.samples, settings.samples), tasks, (*points, *further))

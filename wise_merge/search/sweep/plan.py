@@ -1,29 +1,29 @@
 """From what the user wants to the points of a sweep: which checkpoints, whether they fit, what is there already."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from wise_merge.checkpoints import fingerprint
-from wise_merge.checkpoints.architecture import check_same_model
-from wise_merge.checkpoints.files import is_adapter, read_config, weight_files
 from wise_merge.checkpoints.folder import step_of
-from wise_merge.checkpoints.headers import read_headers
-from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
 from wise_merge.checkpoints.pairs import pair_warnings
-from wise_merge.checkpoints.places import folder_of
-from wise_merge.checkpoints.runs import find_checkpoints
-from wise_merge.checkpoints.ties import tied
-from wise_merge.checkpoints.vocabulary import REMEDY, compare_tokens, has_tokenizer
+from wise_merge.checkpoints.vocabulary import REMEDY
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
 from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
-from wise_merge.search.sweep.earlier import as_earlier, read_earlier, together
-from wise_merge.search.sweep.memory import available, check_memory, default_device, running_bytes
+from wise_merge.search.engines.checkpoints import (
+    bytes_and_dtype,
+    check_engine_takes,
+    check_whole,
+    compare,
+    digests,
+    locate,
+    memory_warnings,
+    of_run,
+)
+from wise_merge.search.engines.results import read_earlier, together
+from wise_merge.search.sweep.earlier import as_earlier, fixed
 from wise_merge.search.sweep.settings import SweepSettings
-from wise_merge.tensors.layout import PlannedTensor, lay_out, size
 
 #: End of the message about a checkpoint that is an adapter.
 _ADAPTER = (
@@ -73,28 +73,29 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     names = [early_name, *late_names]
     temperatures = {name: _temperature(settings, name) for name in names}
     warnings: list[str] = []
-    folders = {name: _folder("early" if name == early_name else "late", name, warnings) for name in names}
-    before = read_earlier(settings, out)
+    folders = {
+        name: locate("early" if name == early_name else "late", name, warnings.append, adapter=_ADAPTER)
+        for name in names
+    }
+    before = read_earlier(fixed(settings), out)
     for name in names:
-        _check_full(name, folders[name])
+        check_whole(name, folders[name], adapter=_ADAPTER)
+    early = folders[early_name]
     for name in late_names:
-        if folders[name].samefile(folders[early_name]):
+        late = folders[name]
+        if late.samefile(early):
             raise WiseMergeError(f"early {early_name} and late {name} are one folder; a sweep needs two checkpoints")
-        warnings += _compare(folders[early_name], folders[name])
-    if settings.backend == "vllm":
-        _check_heads(folders)
-    _check_tokenizer(settings, folders)
+        odd = compare(early, late, called=("early", "late"), instead={REMEDY: _REMEDY})
+        warnings += [*pair_warnings(early, late), *odd]
+    check_engine_takes(settings, folders)
     planned = _points(settings, [PointCheckpoint(name, None, "", temperatures[name]) for name in names])
-    layouts = [_lay_out(point, folders) for point in _first_of_each_set(planned)]
-    model_bytes = max(map(size, layouts))
-    dtypes = {tensor.out_dtype for tensors in layouts for tensor in tensors if tensor.out_dtype}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-    warnings += _check_memory(settings, model_bytes, dtype, list(folders.values()))
+    model_bytes, dtype = bytes_and_dtype(_first_of_each_set(planned), folders)
+    together_at_once = 2 if METHODS[settings.method].line else len(names)
+    warnings += memory_warnings(settings, model_bytes, dtype, list(folders.values()), together=together_at_once)
     # Last, as it reads all weights.
-    with ThreadPoolExecutor(2) as threads:
-        digests = dict(zip(names, threads.map(lambda name: fingerprint.of_folder(folders[name]), names), strict=True))
-    warnings += _equal(late_names, digests)
-    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digests[name], temperatures[name]) for name in names]
+    digest_of = digests(folders)
+    warnings += _equal(late_names, digest_of)
+    checkpoints = [PointCheckpoint(name, step_of(folders[name]), digest_of[name], temperatures[name]) for name in names]
     points = _points(settings, as_earlier(before, checkpoints))
     return Plan(
         settings,
@@ -103,7 +104,7 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
         model_bytes,
         dtype,
         tuple(dict.fromkeys(warnings)),
-        together(before, settings, points, out),
+        together(before, fixed(settings), settings, points, out),
     )
 
 
@@ -116,8 +117,7 @@ def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
         return settings.early, settings.late
     if settings.late:
         raise WiseMergeError("late and run are both there; run takes every late checkpoint of a folder: leave one out")
-    unbroken = [one for one in find_checkpoints(Path(settings.run)) if one.problem is None]
-    whole = [one for one in unbroken if not one.final] if len(unbroken) > 2 else unbroken
+    whole = of_run(settings.run)
     if settings.early is None:
         if len(whole) < 2:
             there = "1 whole checkpoint" if len(whole) == 1 else "no whole checkpoint"
@@ -136,86 +136,9 @@ def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
     return settings.early, tuple(str(one.path) for one in later)
 
 
-def _folder(role: str, name: str, warnings: list[str]) -> Path:
-    if "+" in name and not Path(name).is_dir():
-        raise WiseMergeError(f"the {role} checkpoint {name} {_ADAPTER}")
-    return folder_of(role, name, warnings.append)
-
-
-def _check_full(name: str, folder: Path) -> None:
-    if is_adapter(folder):
-        raise WiseMergeError(f"{name} {_ADAPTER}")
-    if read_config(folder).get("quantization_config"):
-        raise WiseMergeError(
-            f"{name} is quantised (quantization_config in its config.json), and such weights cannot be averaged; take "
-            "the checkpoints that it was made from"
-        )
-
-
-def _check_tokenizer(settings: SweepSettings, folders: Mapping[str, Path]) -> None:
-    """Raise unless the early checkpoint, which is loaded, has a tokenizer, or another one is named."""
-    early, *lates = folders
-    if settings.model_args.get("tokenizer") or has_tokenizer(folders[early]):
-        return
-    other = next((name for name in lates if has_tokenizer(folders[name])), "a folder with one")
-    raise WiseMergeError(f"{early} has no tokenizer; name another by --model-args tokenizer={other}")
-
-
-def _check_heads(folders: Mapping[str, Path]) -> None:
-    """Raise for a checkpoint with an LM head that vLLM would not load."""
-    for name, folder in folders.items():
-        head = None if tied(read_config(folder)) is False else separate_head(folder)
-        if head is not None:
-            raise WiseMergeError(
-                f"{name} stores a {head} other than its embeddings, though its config ties the two "
-                "(tie_word_embeddings): transformers loads that head, vLLM does not. Sweep with `backend: hf`, or "
-                "between what `wise-merge merge RECIPE OUT --alphas 0,1` writes of the two, whose configs tie nothing"
-            )
-
-
-def _compare(early: Path, late: Path) -> list[str]:
-    """Return what is odd about averaging two checkpoints; raise a `WiseMergeError` where it cannot be done."""
-    try:
-        check_same_model(early, late)
-        warnings = [*pair_warnings(early, late), *compare_tokens(early, late)]
-    except WiseMergeError as error:
-        raise WiseMergeError(str(error).replace(REMEDY, _REMEDY)) from error
-    return [warning.replace(REMEDY, _REMEDY) for warning in warnings]
-
-
 def _first_of_each_set(points: Sequence[Point]) -> list[Point]:
     """Return a point of each set of checkpoints that are merged with each other."""
     return list({point.checkpoints: point for point in reversed(points)}.values())
-
-
-def _lay_out(point: Point, folders: Mapping[str, Path]) -> list[PlannedTensor]:
-    """Return what happens to each tensor at a point."""
-    places = [folders[checkpoint.name] for checkpoint in point.checkpoints]
-    headers = [read_headers(folder) for folder in places]
-    lacking = stand_ins(places, headers)
-    return lay_out(
-        [point.recipe()],
-        point.ingredients,
-        [read_config(folder) for folder in places],
-        [completed(own, one) for own, one in zip(headers, lacking, strict=True)],
-    )
-
-
-def _check_memory(settings: SweepSettings, model_bytes: int, dtype: str | None, folders: Sequence[Path]) -> list[str]:
-    # vLLM checks memory itself, and the engines of a cluster run on other machines.
-    if settings.backend != "hf" or settings.ray is not None:
-        return []
-    device = settings.device or settings.model_args.get("device") or default_device()
-    files = sorted(sum(file.stat().st_size for file in weight_files(folder)) for folder in folders)
-    loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
-    warning = check_memory(
-        settings.processes * running_bytes(model_bytes, dtype, loaded),
-        files[-2:] if METHODS[settings.method].line else files,
-        dtype if loaded == "auto" else loaded,
-        free=available(),
-        in_memory=str(device).startswith(("cpu", "mps")),
-    )
-    return [] if warning is None else [warning]
 
 
 def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:

@@ -11,10 +11,11 @@ from wise_merge.journal import problem_id
 from wise_merge.points.folder import write_outcome
 from wise_merge.points.outcome import Outcome, outcome_of_problem
 from wise_merge.points.point import Point
-from wise_merge.search.sweep.memory import default_device
-from wise_merge.search.sweep.settings import SweepSettings
+from wise_merge.search.engines.memory import default_device
+from wise_merge.search.engines.settings import EngineSettings
 from wise_merge.tasks.completion import Completion
 from wise_merge.tasks.requests import TaskRequests, TaskSettings, build
+from wise_merge.text import counted
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,25 @@ class Order:
     """What a worker must know, on whatever machine it is.
 
     Attributes:
-        settings: of the sweep.
+        settings: how points are sampled.
+        first: name of the checkpoint that the engine loads.
+        temperature: at which requests are built; any other may be sampled.
         folders: name of a checkpoint -> where it lies.
         dtype: that the engine loads unless `model_args` names one; None = its own choice.
         out: the folder of results.
+        fewest: problems that a task must have.
         processes: that may judge answers, None = one per core.
         patience: seconds to wait for a journal that another process has not let go yet.
         shows: whether the engine has a bar of its own where somebody is watching.
     """
 
-    settings: SweepSettings
+    settings: EngineSettings
+    first: str
+    temperature: float
     folders: Mapping[str, Path]
     dtype: str | None
     out: Path
+    fewest: int = 1
     processes: int | None = None
     patience: float = 0.0
     shows: bool = True
@@ -43,15 +50,19 @@ class Order:
 class Worker:
     """An engine and the tasks, loaded once and used for any number of points."""
 
-    def __init__(self, order: Order, early: str) -> None:
-        """Load the engine with the early checkpoint, and build the requests of all tasks."""
+    def __init__(self, order: Order) -> None:
+        """Load the engine with the first checkpoint, and build the requests of all tasks."""
         self._order = order
         settings = order.settings
-        self._engine = _engine(order, order.folders[early])
+        self._engine = _engine(order)
         self._engine.patience = order.patience
-        self._tasks = build(
-            self._engine, settings.tasks, settings.samples, settings.temperatures[0], _task_settings(settings)
-        )
+        self._tasks = build(self._engine, settings.tasks, settings.samples, order.temperature, _task_settings(settings))
+        for task in self._tasks:
+            if len(task.instances) < order.fewest:
+                raise WiseMergeError(
+                    f"task {task.name} has {counted(len(task.instances), 'problem')}; two halves of the problems need "
+                    f"at least {order.fewest}, so take more data, or another task"
+                )
         self._model: str | None = None
 
     def sample(self, point: Point, n: int) -> list[Outcome]:
@@ -70,7 +81,7 @@ class Worker:
             )
             self._model = point.model
         requests = [request for task in self._tasks for request in task.at(point.temperature, n)]
-        # A progress bar of the point below that of the sweep, on a terminal only.
+        # A progress bar of the point below that of all points, on a terminal only.
         shows = self._order.shows and sys.stderr.isatty()
         completions: list[Completion] = self._engine.generate_until(requests, disable_tqdm=not shows)
         runs = dict(self._engine.runs)
@@ -94,11 +105,10 @@ class Worker:
         return Outcome(point, task.name, run, task.max_tokens, None, tuple(problems), self._order.settings.limit)
 
 
-def _engine(order: Order, early: Path) -> Any:
+def _engine(order: Order) -> Any:
     from wise_merge.sampling.merged import MergedHF, model_arguments
 
-    settings = order.settings
-
+    settings, first = order.settings, order.folders[order.first]
     arguments = model_arguments(settings.model_args)
     if order.dtype is not None:
         arguments.setdefault("dtype", order.dtype)
@@ -115,11 +125,11 @@ def _engine(order: Order, early: Path) -> Any:
             from wise_merge.sampling.merged_vllm import MergedVLLM
         except SystemExit as error:
             raise WiseMergeError(str(error)) from error
-        return MergedVLLM(early, **arguments)
-    return MergedHF(early, **arguments)
+        return MergedVLLM(first, **arguments)
+    return MergedHF(first, **arguments)
 
 
-def _task_settings(settings: SweepSettings) -> TaskSettings:
+def _task_settings(settings: EngineSettings) -> TaskSettings:
     return TaskSettings(
         metadata=settings.metadata,
         gen_kwargs=settings.gen_kwargs,

@@ -1,4 +1,4 @@
-"""The points of a sweep over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
+"""Points over a Ray cluster: one engine per GPU, or per some cores, each used for many points.
 
 Samples and outcomes are written to the journal and the folder of results, which all machines see. If an engine dies,
 with its machine or alone, the samples that it was drawing are lost, and another engine goes on with its point.
@@ -18,7 +18,7 @@ from typing import Any
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
-from wise_merge.search.sweep.worker import Order, Worker
+from wise_merge.search.engines.worker import Order, Worker
 
 #: After so many engines have died while sampling one point, that point is taken for the cause.
 _MOST_DEATHS = 3
@@ -71,7 +71,7 @@ def _check_reachable(address: str) -> None:
 class Cluster:
     """Samples points with as many engines as the cluster has room for; an `Engine` is an actor of Ray."""
 
-    def __init__(self, order: Order, early: str) -> None:
+    def __init__(self, order: Order) -> None:
         """Keep what engines must know; none is started yet."""
         import ray
 
@@ -82,7 +82,7 @@ class Cluster:
             raise WiseMergeError(
                 f"the Ray cluster has no room for an engine of {self._cores} cores and {self._gpus:g} GPUs; it has "
                 f"{ray.cluster_resources().get('CPU', 0):g} cores and {ray.cluster_resources().get('GPU', 0):g} GPUs: "
-                "set cores and gpus in the sweep's file"
+                "set cores and gpus in the YAML file"
             )
         whole = replace(
             order,
@@ -92,7 +92,7 @@ class Cluster:
             patience=_LOCK_PATIENCE,
         )
         # Stored once in Ray's object store and shared by all engines.
-        self._order = ray.put((whole, early, os.getcwd()))
+        self._order = ray.put((whole, os.getcwd()))
         self._engine = ray.remote(num_cpus=self._cores, num_gpus=self._gpus)(Engine)
         self._idle: list[Any] = []
         #: Reference that resolves when an engine is up -> the engine.
@@ -176,9 +176,9 @@ def _ratio(there: float, needed: float) -> float:
 class Engine:
     """An actor of Ray: a worker, loaded with its first point so that errors of loading come as those of a point."""
 
-    def __init__(self, order: tuple[Order, str, str]) -> None:
-        """Keep the order, the early checkpoint and the folder in which the command was typed."""
-        self._order, self._early, self._directory = order
+    def __init__(self, order: tuple[Order, str]) -> None:
+        """Keep the order and the folder in which the command was typed."""
+        self._order, self._directory = order
         self._worker: Worker | None = None
 
     def ready(self) -> None:
@@ -206,4 +206,4 @@ class Engine:
         # So that relative paths in the settings mean the same; the folder may not exist on this machine.
         if Path(self._directory).is_dir():
             os.chdir(self._directory)
-        return Worker(self._order, self._early)
+        return Worker(self._order)

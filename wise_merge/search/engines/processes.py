@@ -1,4 +1,4 @@
-"""The points of a sweep over several processes of this machine, for models so tiny that more threads gain nothing.
+"""Points over several processes of this machine, for models so tiny that more threads gain nothing.
 
 Each process has an engine of its own, with one thread. They are programs rather than forks, for the reasons of
 `wise_merge.answers.workers`, and end with the process that started them, however that ends: what they have drawn by
@@ -21,18 +21,17 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.threads import VARIABLES
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
-from wise_merge.search.sweep.worker import Order, Worker
+from wise_merge.search.engines.worker import Order, Worker
 
 
 class Processes:
     """Samples points with several engines; a context manager, at the end of which they are gone."""
 
-    def __init__(self, order: Order, early: str) -> None:
+    def __init__(self, order: Order) -> None:
         """Keep what engines must know; none is started yet."""
         count = order.settings.processes
         cores = os.cpu_count() or 1
         self._order = replace(order, processes=max(1, cores // count), shows=False)
-        self._early = early
         self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "Processes":
@@ -77,7 +76,7 @@ class Processes:
     def _start(self) -> "subprocess.Popen[bytes]":
         # The child imports from the same places as this process.
         program = (
-            f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.search.sweep import processes; processes.main()"
+            f"import sys; sys.path[:] = {sys.path!r}; from wise_merge.search.engines import processes; processes.main()"
         )
         own = {} if any(os.environ.get(name) for name in VARIABLES) else {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
@@ -89,7 +88,7 @@ class Processes:
             start_new_session=True,
         )
         assert process.stdin is not None
-        pickle.dump((self._order, self._early), process.stdin)
+        pickle.dump(self._order, process.stdin)
         process.stdin.flush()
         return process
 
@@ -117,7 +116,7 @@ def main() -> None:
     # Libraries may print to stdout, which carries the pickled answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    order, early = pickle.load(sys.stdin.buffer)
+    order: Order = pickle.load(sys.stdin.buffer)
     asked: queue.SimpleQueue[tuple[Point, int]] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -133,7 +132,7 @@ def main() -> None:
     while True:
         point, n = asked.get()
         try:
-            worker = worker or Worker(order, early)
+            worker = worker or Worker(order)
             answer: list[Outcome] | str = worker.sample(point, n)
         except WiseMergeError as error:
             answer = str(error)

@@ -1,4 +1,4 @@
-"""Whether a sweep fits into memory, said before anything is loaded."""
+"""Whether engines fit into memory, said before anything is loaded."""
 
 from collections.abc import Sequence
 from pathlib import Path
