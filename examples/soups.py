@@ -88,7 +88,7 @@ def open_folder(options):
     if file.exists() and json.loads(file.read_text()) != settings:
         sys.exit(f"{options.out} holds a study with other settings ({file.resolve()}); name another folder")
     write_whole(file, json.dumps(settings, indent=1).encode())
-    for name in ("recipes", "merged", "logs", "fisher"):
+    for name in ("recipes", "merged", "fisher"):
         Path(name).mkdir(exist_ok=True)
 
 
@@ -205,7 +205,8 @@ def sample(options):
 
 def greedy_soups(options):
     """Return name -> the runs whose checkpoints may become ingredients."""
-    return {**{f"run-{run}": [run] for run in runs(options)}, "all": list(runs(options))}
+    # All first: results in soup/ are of checkpoints among which a later command has at least one.
+    return {"all": list(runs(options)), **{f"run-{run}": [run] for run in runs(options)}}
 
 
 def sampling(options):
