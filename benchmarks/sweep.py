@@ -25,7 +25,7 @@ from merging import LARGE, WISE_FT, make_models
 from wise_merge.demo.recipe import Recipe, Stage
 from wise_merge.demo.tiny_model import train
 from wise_merge.recipes.models import Ingredients
-from wise_merge.tensors.in_memory import OpenModels
+from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -69,7 +69,7 @@ def one_alpha(rounds: int) -> None:
             "models": [{"model": str(late)}],
             "parameters": {"alpha": 0.5},
         }
-        models = OpenModels([early, late], Ingredients(str(early), (str(late),)))
+        models = OpenModels([OpenCheckpoint(early), OpenCheckpoint(late)], Ingredients(str(early), (str(late),)))
         places = {name: tensor.clone() for name, tensor in models.merged(recipe)}
         ends = [
             {name: tensor.clone() for name, tensor in models.merged({**recipe, "parameters": {"alpha": alpha}})}

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ from support.points import problem
 
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
-from wise_merge.points import Coordinate, Outcome, Point, PointCheckpoint, Results, on_line
+from wise_merge.points import Coordinate, Outcome, Point, PointCheckpoint, Results, on_line, read_results
 from wise_merge.points.folder import write_outcome, write_plan
+from wise_merge.search.best.candidates import find_candidates, title
+from wise_merge.search.best.finding import _neighbours
+from wise_merge.search.best.objective import Figure
 from wise_merge.search.best.pipeline import BestSettings, choose_best
 
 EARLY = PointCheckpoint("runs/sft/checkpoint-25", 25, "e" * 32)
@@ -474,3 +478,125 @@ def test_each_checkpoint_of_a_soup_is_a_comparison_of_its_own(tmp_path):
     recipe = (folder / "best.yml").read_text()
     names = "runs/sft/checkpoint-25 (step 25), runs/sft/checkpoint-400 (step 400), runs/sft/checkpoint-800 (step 800)"
     assert f"Uniform soup of {names}" in " ".join(recipe.replace("\n#", "").split())
+
+
+THREE = (EARLY, SECOND, LATE)
+
+
+def soup(*weights, temperature=1.0, varies=(1, 2)):
+    """A soup of three checkpoints, of which a grid varies the weights of two."""
+    coordinates = [Coordinate("weight", float(weight), place, place in varies) for place, weight in enumerate(weights)]
+    return Point(THREE, "uniform_soup", tuple(coordinates), temperature)
+
+
+def soups(values=(0, 0.5, 1, 2), temperatures=(1.0,)):
+    """Every combination of two weights beside 1, and the other two checkpoints by themselves."""
+    combinations = [(1, *pair) for pair in itertools.product(values, values)]
+    return [soup(*one, temperature=t) for one in (*combinations, (0, 1, 0), (0, 0, 1)) for t in temperatures]
+
+
+def at_weights(document, *weights):
+    """The number of the candidate with these weights."""
+    (number,) = (
+        number
+        for number, one in enumerate(document["candidates"])
+        if [coordinate["value"] for coordinate in one["coordinates"]] == list(map(float, weights))
+    )
+    return number
+
+
+def test_a_point_of_a_grid_is_named_by_its_coordinates(tmp_path):
+    """In what is printed and at the head of the recipe, which is the one that was swept with the chosen values."""
+    points = soups(values=(0, 0.5, 1))
+
+    def rate(point):
+        gain = 0.0 if point.unmerged is not None else 0.4 - 0.004 * sum(abs(w.value - 0.5) for w in point.varied)
+        return lambda u: 0.3 + gain
+
+    folder = leave(tmp_path / "results", points, [sampled(one, rate(one), problems=200) for one in points])
+    done = best(folder, "--objective", "pass@1", "--subject-to", "pass@1 >= late")
+    assert done.exit_code == 0, done.output
+    chosen = "weight of checkpoint-400 0.5, weight of checkpoint-800 0.5, T 1"
+    assert f"best pass@1 with pass@1 >= late (late at T 1): {chosen}" in said(done)
+    assert "one at most a step of the grid away at any temperature" in said(done)
+    for name in ("checkpoint-25", "checkpoint-400", "checkpoint-800"):
+        assert f"{name}, same and best T" in said(done)
+    recipe = (folder / "best.yml").read_text()
+    assert recipe.startswith(f"# Written by `wise-merge best`: {chosen}\n")
+    content = yaml.safe_load(recipe)
+    assert content["merge_method"] == "uniform_soup"
+    assert [(one["model"], one["parameters"]["weight"]) for one in content["models"]] == [
+        (EARLY.name, 1.0),
+        (SECOND.name, 0.5),
+        (LATE.name, 0.5),
+    ]
+    failed = best(folder, "--objective", "pass@1", "--subject-to", "pass@1 >= 0.99")
+    assert "sweep more values of weight of checkpoint-400, weight of checkpoint-800 and temperatures." in said(failed)
+
+
+def neighbours(points, index, tmp_path):
+    """The points of a sweep that count as near one of them."""
+    outcomes = [sampled(one, lambda u: 0.5, problems=8, samples=2) for one in points]
+    folder = leave(tmp_path / "results", points, outcomes, samples=2)
+    candidates = find_candidates(read_results(folder), ["countdown_passk"], [Figure("pass", 1)])
+    number = candidates.at(points[index], points[index].temperature)
+    return {candidates.points[other] for other in _neighbours(candidates, number)}
+
+
+def test_neighbours_are_a_step_away_in_each_coordinate(tmp_path):
+    """Among the values that were swept, however far these lie apart; not a checkpoint that is no combination."""
+    points = soups(values=(0.5, 1, 4))
+    around = neighbours(points, points.index(soup(1, 0.5, 1)), tmp_path / "edge")
+    assert around == {soup(1, a, b) for a, b in itertools.product((0.5, 1), (0.5, 1, 4))}
+    points = soups(values=(0.5, 1, 4), temperatures=(0.7, 1.0))
+    around = neighbours(points, points.index(soup(1, 4, 4, temperature=0.7)), tmp_path / "corner")
+    wanted = itertools.product((1, 4), (1, 4), (0.7, 1.0))
+    assert around == {soup(1, a, b, temperature=t) for a, b, t in wanted}
+    alone = points.index(soup(0, 1, 0, temperature=1.0))
+    both = {soup(0, 1, 0, temperature=t) for t in (0.7, 1.0)}
+    assert neighbours(points, alone, tmp_path / "alone") == both
+
+
+def test_a_checkpoint_that_is_a_combination_has_neighbours(tmp_path):
+    """As 0 is among the values of both; without it, it lies where 0 would be."""
+    points = soups(values=(0, 1))
+    everything = {soup(1, a, b) for a, b in itertools.product((0, 1), (0, 1))}
+    assert neighbours(points, points.index(soup(1, 0, 0)), tmp_path / "zero") == everything
+    points = [soup(1, 0, 0), *soups(values=(0.5, 1))]
+    assert neighbours(points, 0, tmp_path / "none") == {soup(1, 0, 0), soup(1, 0.5, 0.5)}
+    points = [soup(1, 0, 0), soup(1, 0.5, 0), soup(1, 1, 0), soup(0, 1, 0), soup(0, 0, 1)]
+    points = [
+        replace(one, coordinates=tuple(replace(c, varies=c.checkpoint == 1) for c in one.coordinates)) for one in points
+    ]
+    assert neighbours(points, 0, tmp_path / "line") == {soup(1, 0, 0), soup(1, 0.5, 0)}
+
+
+def test_alpha_and_a_temperature_are_a_grid_too(tmp_path):
+    """A step in alpha and a step in the other coordinate; the ends belong to it at each of their own temperatures."""
+
+    def bang(alpha, temperature):
+        point = on_line(EARLY, LATE, "bang", alpha, 1.0)
+        return replace(
+            point,
+            coordinates=(replace(point.coordinates[0], varies=True), Coordinate("temperature", temperature, 0, True)),
+        )
+
+    points = [bang(a, t) for a in (0.0, 0.25, 0.5) for t in (0.8, 1.0, 1.2)] + [bang(1.0, 0.8)]
+    around = neighbours(points, points.index(bang(0.25, 0.8)), tmp_path)
+    assert around == {bang(a, t) for a in (0.0, 0.25, 0.5) for t in (0.8, 1.0)}
+    assert title(bang(0.0, 0.8)) == "checkpoint-25 itself with temperature 0.8, T 1"
+    assert title(bang(1.0, 0.8)) == "checkpoint-800 itself, T 1"
+
+
+def test_of_equal_points_of_a_grid_a_checkpoint_comes_first_then_larger_coordinates(tmp_path):
+    """Whatever order the points stand in: equal outcomes are ties."""
+    points = soups(values=(0.5, 1), temperatures=(1.0,))
+    rows = [outcome(one, [problem(id, [1, 0, 1, 0]) for id in range(8)]) for one in points]
+    for number, order in enumerate((points, points[::-1])):
+        folder = leave(tmp_path / f"{number}" / "results", order, rows)
+        document = found(folder, "pass@1", tmp_path=tmp_path)
+        merges = [(a, b) for a, b in ((1, 1), (1, 0.5), (0.5, 1), (0.5, 0.5))]
+        expected = [at_weights(document, 0, 0, 1), at_weights(document, 0, 1, 0)]
+        expected += [at_weights(document, 1, *pair) for pair in merges]
+        assert expected == list(range(6))
+        assert document["winner"] == 0

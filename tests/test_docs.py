@@ -48,11 +48,14 @@ def workplace(tmp_path_factory):
     for seed, step in enumerate((200, 300, 400, 500, 600), start=3):
         make_checkpoint(folder / f"runs/soup/checkpoint-{step}", seed=seed)
     make_checkpoint(folder / "base", seed=3)
+    make_checkpoint(folder / "runs/rl/checkpoint-300", seed=6)
     for number, step in ((4, 25), (5, 600)):
         make_adapter(folder / "runs" / "lora" / f"checkpoint-{step}", folder / "base", seed=number)
     rows = [{"question": f"What is {i} + {i}?", "answer": f"{i} + {i} = {2 * i}\n#### {2 * i}"} for i in range(1, 5)]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "gsm8k.jsonl").write_text(lines)
+    held_out = [{"prompt": row["question"], "completion": f" {row['answer']}"} for row in rows]
+    (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
     # What `datasets` loads under this name while the Hub is out of reach.
     hub = folder / "openai" / "gsm8k"
     hub.mkdir(parents=True)
@@ -120,6 +123,11 @@ def test_the_recipes_of_the_pages_merge(workplace, tmp_path):
     """Every YAML block that names a merge method is a recipe that works, and so is a block of parameters."""
     recipes = [block for page in PAGES for block in blocks(page, "yaml")]
     assert len(recipes) >= 3
+    for _, command in ALL_COMMANDS:
+        # What the recipes name, unless the tests of the commands have made it already.
+        makes_a_file = "signature extract" in command or "fit fisher" in command
+        if makes_a_file and not (workplace / command.split()[-1]).exists():
+            run(command, workplace)
     for number, block in enumerate(recipes):
         text = block
         if "merge_method" not in text:
@@ -133,15 +141,18 @@ def test_the_commands_of_the_example_run(example, workplace, tmp_path):
     """Every recipe in examples/ merges by the commands at its head, on runs laid out like the README's."""
     shutil.copytree(workplace / "runs", tmp_path / "runs")
     shutil.copytree(workplace / "base", tmp_path / "base")
+    shutil.copy(workplace / "held_out.jsonl", tmp_path)
     (tmp_path / "examples").symlink_to(example.parent)
     commands = re.findall(r"^#   (\S.*)$", example.read_text(), re.MULTILINE)
     assert commands
     for command in commands:
         run(command, tmp_path)
+    # What comes before makes the files that the recipe names.
+    merges = [command for command in commands if command.startswith(("wise-merge merge", "mergekit-yaml"))]
     written = {path.parent for path in tmp_path.glob("out*/**/config.json")}
-    assert len(written) == (9 if "--alphas" in commands[0] else len(commands))
+    assert len(written) == (9 if "--alphas" in commands[0] else len(merges))
     assert all((folder / "model.safetensors").is_file() for folder in written)
-    if len(commands) == 2:
+    if len(merges) == 2:
         same = [load_file(tmp_path / name / "model.safetensors") for name in ("out", "out-by-mergekit")]
         assert all(torch.equal(tensor, same[1][name]) for name, tensor in same[0].items())
 
@@ -151,6 +162,9 @@ def test_the_examples_of_sweeps_are_what_they_are_for(workplace):
     folder = REPOSITORY / "examples" / "sweeps"
     checked = run(f"wise-merge sweep {folder}/sweep.yml --out grid-of-example --check", workplace)
     assert "36 points of 9 models, 32 samples per problem of gsm8k_passk" in checked
+    checked = run(f"wise-merge sweep {folder}/grid.yml --out grid-over-a-recipe --check", workplace)
+    assert "weight of checkpoint-400 0, 0.5, 1, 1.5, 2 x weight of checkpoint-500 0, 0.5" in checked
+    assert "27 points of 27 models, 32 samples per problem of gsm8k_passk" in checked
     run(f"bash -n {folder}/slurm.sh", workplace)
     (job,) = yaml.safe_load_all((folder / "kubernetes.yml").read_text())
     assert job["kind"] == "RayJob"

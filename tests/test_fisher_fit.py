@@ -140,12 +140,20 @@ def diagonal(exact):
     return means.mean(0), (fourth - means**2).mean(0), fourth.mean(0)
 
 
-@pytest.mark.parametrize(("rows", "draws"), [("rows.jsonl", 100), ("many.jsonl", 1)])
-def test_the_estimate_is_the_exact_diagonal_within_its_monte_carlo_error(rows, draws, demo, exact, diagonal, tmp_path):
+@pytest.fixture(scope="module")
+def many(demo, tmp_path_factory):
+    """What is fitted to many sequences, each of the three 100 times."""
+    return fitted(demo / "model", demo / "many.jsonl", tmp_path_factory.mktemp("many") / "f.safetensors")
+
+
+@pytest.mark.parametrize("rows", ["few", "many"])
+def test_the_estimate_is_the_exact_diagonal_within_its_monte_carlo_error(rows, demo, many, exact, diagonal, tmp_path):
     """Summed over all next tokens, not drawn; several draws of few sequences, and one of many."""
     names, _ = exact
     fisher, variance, _ = diagonal
-    tensors, _ = fitted(demo / "model", demo / rows, tmp_path / "f.safetensors", "--draws", draws)
+    tensors, _ = many
+    if rows == "few":
+        tensors, _ = fitted(demo / "model", demo / "rows.jsonl", tmp_path / "f.safetensors", "--draws", 100)
     assert sorted(tensors) == sorted(names)
     z = (flattened(names, tensors) - fisher) / (variance / 300).sqrt()
     # Entries are correlated, so their mean square is not as near to 1 as that of 7,000 independent ones would be.
@@ -176,11 +184,11 @@ def test_other_squares_are_not_the_diagonal(demo, exact, diagonal):
     assert ((of_data - fisher) / error).square().mean() > 20
 
 
-def test_the_table_tells_the_error_to_be_expected(demo, exact, diagonal, tmp_path):
+def test_the_table_tells_the_error_to_be_expected(many, exact, diagonal):
     """Over sequences and draws, from sums over all entries; here from the exact moments."""
     names, _ = exact
     fisher, _, fourth = diagonal
-    tensors, figures = fitted(demo / "model", demo / "many.jsonl", tmp_path / "f.safetensors")
+    tensors, figures = many
     expected = math.sqrt((fourth - fisher**2).sum() / 300) / fisher.norm()
     *groups, whole = figures["groups"]
     assert whole["relative_error"] == pytest.approx(expected.item(), rel=0.3)
@@ -259,6 +267,15 @@ def test_seed_and_number_alone_decide_what_is_drawn(small, whole, tmp_path):
     assert fit(small / "model", small / "rows.jsonl", other, "--seed", 1).exit_code == 0
     one, two = load_file(out), load_file(other)
     assert not torch.equal(one["lm_head.weight"], two["lm_head.weight"])
+
+
+def test_several_draws_are_averaged(small, tmp_path, monkeypatch):
+    """Where all draws are the same, three are as good as one; the error told of them is, too."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, n, generator: p.argmax(-1, keepdim=True))
+    one, of_one = fitted(small / "model", small / "rows.jsonl", tmp_path / "one.safetensors")
+    three, of_three = fitted(small / "model", small / "rows.jsonl", tmp_path / "three.safetensors", "--draws", 3)
+    assert all(torch.allclose(one[name], three[name], rtol=1e-5, atol=0) for name in one)
+    assert of_three["groups"][-1]["relative_error"] == pytest.approx(of_one["groups"][-1]["relative_error"], rel=1e-4)
 
 
 SCRIPT = """

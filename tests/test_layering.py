@@ -15,7 +15,7 @@ ROWS = [
     {"__main__"},
     {"cli"},
     {"demo"},
-    {"merge", "search", "report", "publish", "score", "calibrate"},
+    {"merge", "search", "report", "publish", "score", "calibrate", "signature"},
     {"figures"},
     {"points"},
     {"sampling", "training", "autoload", "passk_task"},

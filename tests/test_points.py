@@ -12,8 +12,8 @@ from wise_merge.answers import benchmarks
 from wise_merge.errors import WiseMergeError
 from wise_merge.journal import Journal, Run, Sample, problem_id, read_runs
 from wise_merge.journal.export import export
-from wise_merge.points import Outcome, PointCheckpoint, Results, on_line, read_results
-from wise_merge.points.folder import read_outcome, read_plan, write_outcome, write_plan
+from wise_merge.points import Coordinate, Fixed, Outcome, Point, PointCheckpoint, Results, on_line, read_results
+from wise_merge.points.folder import point_as_json, read_outcome, read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import outcome_of_problem
 from wise_merge.recipes.parameters import check_settings
 from wise_merge.recipes.schema import check_keys
@@ -112,6 +112,179 @@ def test_the_recipe_of_a_point_is_one_for_mergekit(method):
     assert (recipe["dtype"], recipe["out_dtype"]) == ("float32", "bfloat16")
     assert recipe["models"][-1].get("parameters") == ({"temperature": 1.5} if method == "bang" else None)
     assert "dtype" not in MIDDLE.recipe()
+
+
+#: What earlier versions wrote of points without a grid: digest of the model, name of the files, what sweep.json has.
+WRITTEN = {
+    "wise_ft": (
+        "60f9e7dc5129e7b84f92f096a2dc1cc2",
+        "checkpoint-800-aaaaaaaa-balance-1.5-alpha-0.5-T-1",
+        '{"early": "0", "late": "1", "method": "wise_ft", "alpha": 0.5, '
+        '"temperature": 1.0, "dtype": null, "out_dtype": null}',
+    ),
+    "bang": (
+        "221d30f7e6dddf23817a0aee4487667e",
+        "checkpoint-800-aaaaaaaa-balance-1.5-alpha-0.3-T-0.7",
+        '{"early": "0", "late": "1", "method": "bang", "alpha": 0.3, '
+        '"temperature": 0.7, "dtype": "float32", "out_dtype": "bfloat16"}',
+    ),
+    "soup": (
+        "c185f6a38a27162aa36e33c55f058c7c",
+        "uniform_soup-of-3-c185f6a3-T-1",
+        '{"checkpoints": ["0", "1", "2"], "method": "uniform_soup", "coordinates": ['
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 0}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 1}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], '
+        '"temperature": 1.0, "dtype": null, "out_dtype": null}',
+    ),
+    "one of a soup": (
+        "b5e7bd3440f3adf3b2ea97228ae4f55e",
+        "checkpoint-900-bbbbbbbb-T-1",
+        '{"checkpoints": ["0", "1", "2"], "method": "uniform_soup", "coordinates": ['
+        '{"parameter": "weight", "value": 0.0, "checkpoint": 0}, '
+        '{"parameter": "weight", "value": 0.0, "checkpoint": 1}, '
+        '{"parameter": "weight", "value": 1.0, "checkpoint": 2}], '
+        '"temperature": 1.0, "dtype": null, "out_dtype": null}',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRITTEN)
+def test_results_of_earlier_versions_keep_their_meaning(what):
+    """Digests, names and sweep.json of points without a grid, to the byte: nothing of them is sampled again."""
+    hot = dataclasses.replace(LATE, temperature=1.5)
+    point = {
+        "wise_ft": on_line(EARLY, hot, "wise_ft", 0.5, 1.0),
+        "bang": on_line(EARLY, hot, "bang", 0.3, 0.7, "float32", "bfloat16"),
+        "soup": Point((EARLY, hot, OTHER), "uniform_soup", soup(1.0, 1.0, 1.0).coordinates, 1.0),
+        "one of a soup": Point((EARLY, hot, OTHER), "uniform_soup", soup(0.0, 0.0, 1.0).coordinates, 1.0),
+    }[what]
+    plain = tuple(dataclasses.replace(one, varies=False) for one in point.coordinates)
+    point = dataclasses.replace(point, coordinates=plain)
+    keys = {checkpoint: str(place) for place, checkpoint in enumerate(point.checkpoints)}
+    assert (point.model, point.name, json.dumps(point_as_json(point, keys))) == WRITTEN[what]
+
+
+# --- points of a grid -----------------------------------------------------------------------------
+
+
+def soup(*weights, varies=(1, 2), temperature=1.0, **more):
+    """A soup of the three checkpoints, of which a grid varies the weights of some."""
+    coordinates = [Coordinate("weight", weight, place, place in varies) for place, weight in enumerate(weights)]
+    return Point((EARLY, LATE, OTHER), "uniform_soup", tuple(coordinates), temperature, **more)
+
+
+def test_titles_name_what_is_varied_alone():
+    """By the shortest name that tells whose weight it is; a checkpoint by itself goes by its name."""
+    assert soup(1, 0.5, 2).title == "weight of checkpoint-800 0.5, weight of checkpoint-900 2, T 1"
+    assert soup(1, 0.5, 2, varies=(2,)).title == "weight of checkpoint-900 2, T 1"
+    assert soup(1, 0.5, 2, varies=()).title == "uniform_soup of 3, T 1"
+    assert soup(0, 0.5, 0).title == "checkpoint-800, T 1"
+    long = soup(1, 0.1 + 0.2, 2).merge_title(short=False)
+    assert long == "weight of run/checkpoint-800 0.30000000000000004, weight of run/checkpoint-900 2"
+    names = [f"runs/{seed}/checkpoint-800" for seed in "abc"]
+    runs = tuple(PointCheckpoint(name, 800, name) for name in names)
+    assert dataclasses.replace(soup(1, 0.5, 2), checkpoints=runs).title == "weight of b 0.5, weight of c 2, T 1"
+    folded = at(0.3, method="bang")
+    further = (*folded.coordinates, Coordinate("temperature", 0.9, 0, varies=True))
+    title = "checkpoint-800, alpha 0.3, temperature of checkpoint-100 0.9, T 1"
+    assert dataclasses.replace(folded, coordinates=further).title == title
+
+
+def test_no_two_points_of_a_grid_have_one_file():
+    """Weights that look alike when short, negative numbers, and names that are too long for a file."""
+    weights = (0.0, 0.1234567, 0.12345671, 1e-7, 1.0)
+    points = [soup(1, a, b, temperature=t) for a, b, t in itertools.product(weights, weights, (0.7, 0.70000001))]
+    long = tuple(dataclasses.replace(one, name=f"{one.name}/{'x' * 300}{one.step}") for one in (EARLY, LATE, OTHER))
+    for checkpoints in ((EARLY, LATE, OTHER), long):
+        names = {dataclasses.replace(one, checkpoints=checkpoints).name for one in points}
+        assert len(names) == len(points)
+        assert max(len(name.encode()) for name in names) < 200
+        assert not set("".join(names)) & set('/\\:*?"<>| ')
+    assert soup(1, 0.5, 2).name.startswith("uniform_soup-weight_of_checkpoint-800_0.5_weight_of_checkpoint-900_2-")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"coordinates": soup(1, 0.5, 2.0000000000000004).coordinates},
+        {"coordinates": soup(2, 0.5, 2).coordinates},
+        {"checkpoints": (LATE, EARLY, OTHER)},
+        {"dtype": "float32"},
+        {"fixed": (Fixed("floor", "[0.1, 0.9]", 0),)},
+        {"fixed": (Fixed("fisher", '"a.safetensors"', 0, "f" * 32),)},
+    ],
+    ids=str,
+)
+def test_every_setting_of_a_merge_makes_another_model(changes):
+    """Also those that no grid varies; which of them are varied makes none, and a file counts by its content."""
+    assert dataclasses.replace(soup(1, 0.5, 2), **changes).model != soup(1, 0.5, 2).model
+    assert soup(1, 0.5, 2, varies=(0,)).model == soup(1, 0.5, 2).model
+    files = [
+        dataclasses.replace(soup(1, 0.5, 2), fixed=(Fixed("fisher", f'"{path}"', 0, digest),)).model
+        for path, digest in (("a", "e" * 32), ("b", "e" * 32), ("a", "f" * 32))
+    ]
+    assert files[0] == files[1] != files[2]
+
+
+def test_each_checkpoint_of_a_grid_is_one_model():
+    """Whatever is given to the others; also where its weight varies by layer, and there are weights beside numbers."""
+    by_layer = dataclasses.replace(soup(1, 0.5, 2), fixed=(Fixed("weight", "[0, 1]", 0),))
+    by_layer = dataclasses.replace(by_layer, coordinates=by_layer.coordinates[1:])
+    assert by_layer.unmerged is None
+    for place in range(3):
+        alone = by_layer.alone(place)
+        assert alone == soup(*(float(place == other) for other in range(3)))
+        assert (alone.unmerged, alone.model) == (place, soup(3, 4, 5).alone(place).model)
+        assert [model["parameters"]["weight"] for model in alone.recipe()["models"]] == [
+            float(place == other) for other in range(3)
+        ]
+    assert (by_layer.at_reference("early"), by_layer.at_reference("late")) == (soup(1, 0, 0), soup(0, 0, 1))
+    assert soup(0, 0, 0).unmerged is None
+    single = Point((LATE,), "uniform_soup", (Coordinate("weight", 1.0, 0),), 1.0)
+    assert (single.unmerged, single.model) == (0, soup(0, 1, 0).model)
+
+
+def test_a_temperature_is_folded_in_wherever_it_stands():
+    """As a coordinate it makes the model that it makes as the checkpoint's own."""
+    fixed = on_line(dataclasses.replace(EARLY, temperature=0.9), LATE, "bang", 0.3, 1.0)
+    varied = dataclasses.replace(at(0.3, method="bang"))
+    varied = dataclasses.replace(
+        varied, coordinates=(*varied.coordinates, Coordinate("temperature", 0.9, 0, varies=True))
+    )
+    assert varied.model == fixed.model
+    assert varied.recipe() == fixed.recipe()
+    assert varied.alone(0).model == fixed.alone(0).model != at(0.0, method="bang").model
+    assert varied.alone(1).model == at(1.0, method="bang").model
+
+
+def test_the_recipe_of_a_point_of_a_grid_says_all(tmp_path):
+    """Every weight, also one by layer, what holds for the whole merge, and files by their paths."""
+    point = dataclasses.replace(
+        soup(1, 0.5, 2),
+        method="fisher",
+        fixed=(
+            *(Fixed("fisher", f'"{name}.safetensors"', place, name * 32) for place, name in enumerate("abc")),
+            Fixed("floor", '[{"filter": "mlp", "value": [0.1, 0.9]}, {"value": 1e-06}]', 1),
+            Fixed("normalize", "false"),
+        ),
+    )
+    recipe = point.recipe()
+    check_keys(recipe)
+    check_settings(recipe)
+    own = [model["parameters"] for model in recipe["models"]]
+    assert [(one["fisher"], one["weight"]) for one in own] == [
+        ("a.safetensors", 1),
+        ("b.safetensors", 0.5),
+        ("c.safetensors", 2),
+    ]
+    assert own[1]["floor"] == [{"filter": "mlp", "value": [0.1, 0.9]}, {"value": 1e-06}]
+    assert recipe["parameters"] == {"normalize": False}
+    results = Results(tmp_path, {}, 1, ("countdown_passk",), (point, point.alone(2), soup(1, 0.5, 2)))
+    write_plan(results)
+    read = read_plan(tmp_path)
+    assert read == results
+    assert [one.title for one in read.points] == [one.title for one in results.points]
 
 
 # --- the folder of results ------------------------------------------------------------------------

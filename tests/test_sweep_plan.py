@@ -12,12 +12,14 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from support.checkpoints import make_checkpoint, tiny_llama
 
+from wise_merge.checkpoints import fingerprint
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import read_plan, write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.search.sweep.plan import make_plan
 from wise_merge.search.sweep.reading import read_settings
+from wise_merge.tensor_files.contents import write as write_file
 from wise_merge.text import size
 
 
@@ -403,3 +405,182 @@ def test_a_log_of_training_that_comes_later_makes_no_other_checkpoint(run, out):
     assert plan_of(run, out).points == read_plan(out).points
     with pytest.raises(WiseMergeError, match="a sweep with other settings"):
         make_plan(replace(plan_of(run, out).settings, seed=3), out)
+
+
+# --- recipes and grids ----------------------------------------------------------------------------
+
+
+def soup(run, *weights, **more):
+    """A recipe of the three checkpoints; the weights of those that have any."""
+    models = [{"model": str(run / f"checkpoint-{step}")} for step in (10, 20, 30)]
+    for model, weight in zip(models, weights, strict=False):
+        if weight is not None:
+            model["parameters"] = {"weight": weight}
+    return {"merge_method": "uniform_soup", "models": models, **more}
+
+
+def over(run, recipe=None, /, **values):
+    """Settings of a sweep over a recipe, by the steps of the checkpoints whose weights are varied."""
+    grid = {"weight": {str(run / f"checkpoint-{step.removeprefix('w')}"): some for step, some in values.items()}}
+    return {"recipe": recipe or soup(run), "grid": grid, "early": None, "late": None, "alphas": None}
+
+
+def weights(plan):
+    return [tuple(one.value for one in point.coordinates) for point in plan.points]
+
+
+def test_a_grid_has_every_combination_and_each_checkpoint(run, tmp_path):
+    """What the recipe fixes stays as it is; a combination that is one of the checkpoints is there once."""
+    plan = plan_of(run, tmp_path / "results", **over(run, soup(run, 2), w20=[0, 0.5], w30="0:1:1"))
+    assert weights(plan) == [(2, 0, 0), (2, 0, 1), (2, 0.5, 0), (2, 0.5, 1), (0, 1, 0), (0, 0, 1)]
+    assert [point.unmerged for point in plan.points] == [0, None, None, None, 1, 2]
+    assert len({point.model for point in plan.points}) == len({point.name for point in plan.points}) == 6
+    plan = plan_of(run, tmp_path / "results", **over(run, w20=[0.5]), temperatures="0.7,1")
+    assert weights(plan)[::2] == [(1, 0, 0), (1, 0.5, 1), (0, 1, 0), (0, 0, 1)]
+    done = check(run, tmp_path / "results", **over(run, w20=[0, 0.5], w30=[1, 2]))
+    assert done.exit_code == 0, done.output
+    assert (
+        "weight of checkpoint-20 0, 0.5 x weight of checkpoint-30 1, 2 and each checkpoint itself x temp" in done.stdout
+    )
+    assert "7 points of 7 models, 4 samples per problem" in done.stdout
+
+
+def test_a_line_in_a_recipe_is_the_line_of_early_and_late(run, tmp_path):
+    """The very points that alphas have: equal in digest, name and title, with both ends."""
+    early, late = (str(run / f"checkpoint-{step}") for step in (10, 20))
+    recipe = {"merge_method": "wise_ft", "base_model": early, "models": [{"model": late}], "dtype": "bfloat16"}
+    gone = {"early": None, "late": None, "alphas": None}
+    by_recipe = plan_of(run, tmp_path / "results", recipe=recipe, grid={"alpha": [0.25, 0.5]}, **gone)
+    by_alphas = plan_of(run, tmp_path / "results", alphas="0.25,0.5", dtype="bfloat16")
+    assert by_recipe.points == by_alphas.points
+    assert [point.name for point in by_recipe.points] == [point.name for point in by_alphas.points]
+
+
+def test_temperatures_of_checkpoints_may_be_varied_or_stay(run, tmp_path):
+    """Each end once for each of its own temperatures, and a temperature that the recipe fixes is the checkpoint's."""
+    early, late = (str(run / f"checkpoint-{step}") for step in (10, 20))
+    models = [{"model": late, "parameters": {"temperature": 1.8}}]
+    recipe = {"merge_method": "bang", "base_model": early, "models": models}
+    grid = {"alpha": 0.5, "temperature": {early: [0.8, 1]}}
+    plan = plan_of(run, tmp_path / "results", recipe=recipe, grid=grid, early=None, late=None, alphas=None)
+    assert [(point.alpha, point.coordinates[1].value) for point in plan.points] == [
+        *((0, 0.8), (0, 1), (0.5, 0.8), (0.5, 1), (1, 0.8)),
+    ]
+    assert {(point.early.temperature, point.late.temperature) for point in plan.points} == {(1, 1.8)}
+    fixed = {**recipe, "parameters": {"alpha": 0.5}}
+    grid = {"temperature": {early: [0.8, 1]}}
+    plan = plan_of(run, tmp_path / "results", recipe=fixed, grid=grid, early=None, late=None, alphas=None)
+    assert [point.alpha for point in plan.points] == [0, 0, 0.5, 0.5, 1]
+
+
+def test_a_weight_by_layer_stays_one(run, tmp_path):
+    """In every point but those of single checkpoints; where the weights sum to 0 at some layer, that is refused."""
+    by_layer = [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]
+    plan = plan_of(run, tmp_path / "results", **over(run, soup(run, by_layer), w20=[1, 2]))
+    assert [point.recipe()["models"][0]["parameters"]["weight"] for point in plan.points] == [
+        1,
+        by_layer,
+        by_layer,
+        0,
+        0,
+    ]
+    assert len({point.model for point in plan.points}) == 5
+    zero = soup(run, by_layer, None, 0)
+    line = refusal(run, tmp_path / "results", **over(run, zero, w20=[0, 2]))
+    assert line.startswith(f"grid: at weight of {run}/checkpoint-20 0: tensor model.layers.0.mlp.")
+    assert line.endswith("the weights sum to 0; give at least one model a positive weight")
+
+
+def test_a_recipe_names_models_that_are_not_there_as_models(run, tmp_path):
+    """Nobody is early or late in a soup."""
+    recipe = soup(run)
+    recipe["models"][1]["model"] = str(run / "checkpoint-21")
+    line = refusal(run, tmp_path / "results", **over(run, recipe, w30=[1]))
+    assert f"the model checkpoint {run}/checkpoint-21 is neither a directory here nor" in line
+
+
+@pytest.fixture
+def grid_out(run, tmp_path):
+    """The folder of a sweep over a recipe that has begun."""
+    begin(plan_of(run, tmp_path / "grid", **over(run, w20=[0.5, 1], w30=[1])).results)
+    return tmp_path / "grid"
+
+
+@pytest.mark.parametrize(
+    "values", [{"w20": [0, 0.5, 2], "w30": [0, 1]}, {"w20": [3], "w30": [0]}, {"w20": 1, "w30": 1}]
+)
+def test_a_grid_may_have_more_values(values, run, grid_out):
+    """Or others: all that was ever asked for stays, each model once, whether it is a combination or a checkpoint."""
+    before = read_plan(grid_out)
+    after = plan_of(run, grid_out, **over(run, **values)).results
+    assert {point.model for point in after.points} >= {point.model for point in before.points}
+    assert (
+        len({point.model for point in after.points}) == len({point.name for point in after.points}) == len(after.points)
+    )
+    write_plan(after)
+    back = plan_of(run, grid_out, **over(run, w20=[0.5, 1], w30=[1]))
+    assert set(back.results.points) == set(after.points)
+
+
+def test_a_recipe_that_says_the_same_is_the_same(run, grid_out):
+    """Whether a default is written down, and what the recipe has in the place of what the grid varies."""
+    spelt = soup(run, 1, 7, parameters={"weight": 1})
+    assert plan_of(run, grid_out, **over(run, spelt, w20=[0.5], w30=[1])).points
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values", "message"),
+    [
+        (
+            (2,),
+            {"w20": 1, "w30": 1},
+            "weight of {run}/checkpoint-10 (1.0 there, 2.0 now); go on with those, or name ano",
+        ),
+        ((), {"w20": 1}, "weight of {run}/checkpoint-30 ('in the grid' there, 1.0 now)"),
+        ((), {"w10": 1, "w20": 1, "w30": 1}, "weight of {run}/checkpoint-10 (1.0 there, 'in the grid' now)"),
+    ],
+    ids=str,
+)
+def test_another_recipe_needs_another_folder(recipe, values, message, run, grid_out):
+    """So do a grid of other numbers, other models, other dtypes, and a sweep without a recipe."""
+    line = refusal(run, grid_out, **over(run, soup(run, *recipe), **values))
+    assert f"{grid_out} holds a sweep with other settings: {message.format(run=run)}" in line
+
+
+def test_other_models_and_no_recipe_need_another_folder(run, out, grid_out):
+    """And a folder of early and late takes no recipe."""
+    base = soup(run, base_model=str(run / "checkpoint-20"))
+    assert "holds a sweep with other settings: models (['" in refusal(run, grid_out, **over(run, base, w20=1, w30=1))
+    narrow = soup(run, dtype="bfloat16")
+    assert "dtype (None there, 'bfloat16' now)" in refusal(run, grid_out, **over(run, narrow, w20=1, w30=1))
+    plain = refusal(run, grid_out, method="uniform_soup", alphas=None)
+    assert f"{grid_out} holds a sweep over a recipe, and this one is over early and late checkpoints" in plain
+    line = refusal(run, out, **over(run, w20=1))
+    assert f"{out} holds a sweep over early and late checkpoints, and this one is over a recipe" in line
+
+
+def test_a_file_of_a_recipe_is_known_by_its_content(run, tmp_path):
+    """One that was fitted again makes other models, and is refused in the same folder; a copy is the same."""
+    models = []
+    for step in (10, 20):
+        folder, file = run / f"checkpoint-{step}", run / f"fisher-{step}.safetensors"
+        tensors = {name: tensor.square() for name, tensor in load_file(folder / "model.safetensors").items()}
+        norm = sum(float(tensor.double().square().sum()) for tensor in tensors.values()) ** 0.5
+        write_file(file, "fisher", tensors, {"digest": fingerprint.of_weights(folder), "norm": repr(norm)})
+        models.append({"model": str(folder), "parameters": {"fisher": str(file)}})
+    settings = over(run, {"merge_method": "fisher", "models": models}, w20=[0.5, 1])
+    out = tmp_path / "results"
+    plan = plan_of(run, out, **settings)
+    assert [point.unmerged for point in plan.points] == [0, None, None, 1]
+    begin(plan.results)
+    shutil.copy(file, tmp_path / "copy")
+    (tmp_path / "copy").replace(file)
+    assert plan_of(run, out, **settings).points == plan.points
+    halves = {name: tensor / 2 for name, tensor in tensors.items()}
+    write_file(file, "fisher", halves, {"digest": fingerprint.of_weights(folder), "norm": repr(norm / 2)})
+    line = refusal(run, out, **settings)
+    assert f"{out} holds results of another fisher: {file} has digest" in line
+    others = plan_of(run, tmp_path / "others", **settings).points
+    assert [one.model == two.model for one, two in zip(others, plan.points, strict=True)] == [True, False, False, True]
+    write_file(file, "fisher", tensors, {"digest": "0" * 32, "norm": repr(norm)})
+    assert f"the Fisher file {file} is of other weights" in refusal(run, tmp_path / "others", **settings)

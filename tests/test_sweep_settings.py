@@ -1,5 +1,7 @@
 """What a sweep may be told: by its file, by options and by both, and the one line that each mistake gets."""
 
+import os
+
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -7,6 +9,7 @@ from click.testing import CliRunner
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.numbers import parse_numbers
+from wise_merge.search.sweep.grid import Axis, axes_of
 from wise_merge.search.sweep.reading import read_settings
 from wise_merge.search.sweep.settings import KEYS, SweepSettings, numbers
 from wise_merge.tasks.requests import check_names
@@ -213,6 +216,143 @@ def test_what_came_from_the_folder_of_results_equals_what_was_told(tmp_path):
         with pytest.raises(WiseMergeError, match="metadata must map texts to"):
             read_settings(write(tmp_path), {"metadata": value})
     assert read_settings(write(tmp_path), {"metadata": {"a": [1, {"b": None}]}}).metadata == {"a": [1, {"b": None}]}
+
+
+# --- recipes and grids ----------------------------------------------------------------------------
+
+SOUP = {
+    "merge_method": "uniform_soup",
+    "models": [{"model": "a"}, {"model": "runs/b/checkpoint-8/", "parameters": {"weight": 2}}, {"model": "c"}],
+}
+LINE = {"merge_method": "bang", "base_model": "a", "models": [{"model": "b", "parameters": {"temperature": 1.5}}]}
+
+
+def write_grid(tmp_path, **changes):
+    settings = {"recipe": SOUP, "grid": {"weight": {"c": [0, 1]}}, "tasks": "gsm8k_passk", **changes}
+    path = tmp_path / "sweep.yml"
+    path.write_text(yaml.safe_dump({key: one for key, one in settings.items() if one is not None}, sort_keys=False))
+    return path
+
+
+def test_a_recipe_says_method_and_dtypes(tmp_path):
+    """In the sweep's file or in a file of its own, which the command line may name, too."""
+    inline = read_settings(write_grid(tmp_path, recipe={**SOUP, "dtype": "torch.float32"}), {})
+    assert (inline.method, inline.dtype, inline.out_dtype) == ("uniform_soup", "float32", None)
+    (tmp_path / "soup.yml").write_text(yaml.safe_dump({**SOUP, "dtype": "float32"}))
+    named = read_settings(write_grid(tmp_path, recipe=str(tmp_path / "soup.yml")), {})
+    assert named == inline
+    assert read_settings(write_grid(tmp_path, recipe=LINE), {"recipe": str(tmp_path / "soup.yml")}) == inline
+
+
+def test_a_grid_names_numbers_by_model(tmp_path):
+    """In the order of the recipe, ascending and each once, spelt as alphas are; a slash or ~ does not matter."""
+    home = [{"model": "~/d"}]
+    recipe = {**SOUP, "models": SOUP["models"] + home}
+    grid = {"weight": {"~/d/": 2, "c": "0:1:0.25", "runs/b/checkpoint-8": [0.5, "0.1,0.5", 0]}}
+    settings = read_settings(write_grid(tmp_path, recipe=recipe, grid=grid), {})
+    home = os.path.expanduser("~/d")
+    assert axes_of(settings.recipe, settings.grid) == (
+        Axis("weight", "runs/b/checkpoint-8/", (0.0, 0.1, 0.5)),
+        Axis("weight", "c", (0.0, 0.25, 0.5, 0.75, 1.0)),
+        Axis("weight", home, (2.0,)),
+    )
+    two = {"temperature": {"a": [0.8, 1]}, "alpha": "0.25"}
+    settings = read_settings(write_grid(tmp_path, recipe=LINE, grid=two), {})
+    assert [str(axis) for axis in axes_of(settings.recipe, settings.grid)] == ["alpha", "temperature of a"]
+
+
+def test_a_range_in_a_grid_needs_no_quotes(tmp_path):
+    """As in alphas, also within the mapping of models."""
+    path = tmp_path / "sweep.yml"
+    path.write_text(f"recipe: {SOUP}\ntasks: t\ngrid:\n  weight: {{a: 0:2:0.5, c: 1:2:1}}\n")
+    settings = read_settings(path, {})
+    assert [axis.values for axis in axes_of(settings.recipe, settings.grid)] == [(0, 0.5, 1, 1.5, 2), (1, 2)]
+
+
+ZERO = {**SOUP, "models": [{"model": name, "parameters": {"weight": 0}} for name in "abc"]}
+FISHER = {**SOUP, "merge_method": "fisher", "parameters": {"fisher": "x.safetensors"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": {"wieght": {"c": [0, 1]}}}, "grid: uniform_soup has no parameter wieght; did you mean weight?"),
+        ({"grid": {"alpha": [0, 1]}}, "grid: uniform_soup has no parameter alpha; there are weight"),
+        ({"grid": {"weight": [0, 1]}}, "grid: each model has its own weight; say whose, such as weight: {c: [0.5, 1]}"),
+        (
+            {"grid": {"weight": {"runs/b/checkpoint-9": 1}}},
+            "grid: weight names runs/b/checkpoint-9, which is none of the recipe's models; did you mean runs/b/check",
+        ),
+        ({"grid": {"weight": {"c": [1, -1]}}}, "grid: weight of c must be a number that is not negative"),
+        (
+            {"grid": {"weight": {"c": "some"}}},
+            "grid: weight of c must be numbers, such as 0:1:0.25 or [0, 0.5, 2]; got",
+        ),
+        ({"grid": {"weight": {"c": [True]}}}, "grid: weight of c must be numbers"),
+        ({"grid": {"weight": {"c": {"from": 0}}}}, "grid: weight of c must be numbers"),
+        ({"grid": {"weight": {"c": []}}}, "the grid is empty: weight of c names no value; give such as 0:1:0.25"),
+        ({"grid": {"weight": {}}}, "the grid is empty: weight names no model; give such as weight: {c: [0.5, 1]}"),
+        ({"grid": {}}, "the grid is empty: it names no parameter; give such as weight: {c: [0.5, 1]}"),
+        ({"grid": None}, "the grid is empty: name parameters of the recipe, such as grid: {alpha: 0:1:0.25}"),
+        ({"grid": [1]}, "grid must be a mapping; got [1]"),
+        ({"grid": {"weight": {"c": 1, "c/": 2}}}, "grid: weight of c stands there twice; name it once"),
+        ({"recipe": None}, "grid is of parameters of a recipe, and none is named; add such as recipe: soup.yml"),
+        ({"recipe": 3}, "recipe must be the path of a recipe, or a recipe as a mapping; got 3"),
+        ({"recipe": "nowhere.yml"}, "the recipe nowhere.yml cannot be read: No such file"),
+        ({"recipe": {**SOUP, "dtpe": "float32"}}, "recipe: unknown key dtpe in the recipe; did you mean dtype?"),
+        ({"recipe": {**SOUP, "merge_method": "linear"}}, "merge_method must be wise_ft, bang, uniform_soup"),
+        ({"recipe": {**SOUP, "models": SOUP["models"][:1]}}, "uniform_soup merges at least 2 models"),
+        (
+            {"recipe": {**SOUP, "parameters": {"wieght": 1}}},
+            "unknown parameter wieght in parameters; did you mean weigh",
+        ),
+        ({"recipe": {**SOUP, "tokenizer_source": "union"}}, "the recipe has tokenizer_source, and a sweep takes whole"),
+        ({"recipe": {**SOUP, "models": None, "slices": [{"sources": []}]}}, "the recipe has slices, and a sweep takes"),
+        ({"recipe": ZERO}, "grid: at weight of c 0: the weights sum to 0; give at least one model a positive weight"),
+        (
+            {"recipe": LINE, "grid": {"alpha": {"b": [0, 1]}}},
+            "grid: alpha is one number for the whole merge, and has no",
+        ),
+        (
+            {"recipe": LINE, "grid": {"alpha": [0.5, 1.5]}},
+            "grid: alpha must lie in [0, 1] (0 = early, 1 = late); got 1.5",
+        ),
+        ({"recipe": LINE, "grid": {"temperature": {"b": [1, 0]}}}, "grid: temperature of b must be a positive number"),
+        ({"recipe": LINE, "grid": {"temperature": {"b": 1}}}, "alpha is missing; set it from 0 (early) to 1 (late)"),
+        (
+            {"recipe": {**LINE, "parameters": {"alpha": [0, 1]}}, "grid": {"temperature": {"b": 1}}},
+            "alpha of the recipe varies by layer or tensor; give it values in the grid, or one number",
+        ),
+        (
+            {"recipe": FISHER, "grid": {"fisher": {"a": 1}}},
+            "grid: fisher is no number; set it in the recipe, and vary w",
+        ),
+        (
+            {"recipe": FISHER, "grid": {"floor": {"a": 0, "c": "0,0.1", "runs/b/checkpoint-8": 0}}},
+            "grid: at floor of a 0, floor of runs/b/checkpoint-8/ 0, floor of c 0: every model with a weight has",
+        ),
+        (
+            {"grid": {"weight": {"a": "0:1:0.001", "c": "0:1:0.01"}}},
+            "the grid has 101,101 combinations of weight of a and",
+        ),
+        (
+            {"early": "a"},
+            "recipe stands beside early; a recipe says itself which checkpoints are merged, and how: leave",
+        ),
+        ({"method": "uniform_soup", "alphas": [0.5]}, "recipe stands beside alphas and method;"),
+        ({"dtype": "float32"}, "recipe stands beside dtype;"),
+    ],
+    ids=str,
+)
+def test_a_grid_that_cannot_be_meant_is_named(changes, message, tmp_path):
+    """One line that says what was wrong and what was expected, before any checkpoint is looked for."""
+    assert message in refusal(tmp_path, write_grid(tmp_path, **changes))
+
+
+def test_methods_with_files_are_swept_by_their_recipe(tmp_path):
+    """Which names the files; early and late cannot."""
+    line = refusal(tmp_path, write(tmp_path, method="fisher", alphas=None))
+    assert "method fisher takes files, which a recipe names; give recipe and grid in place of checkpoints" in line
 
 
 # --- names of tasks -------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 pytest.importorskip("vllm", reason="needs vLLM: `make test-vllm` runs this file in an environment that has it")
 
+import torch
 import yaml
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
@@ -34,6 +35,7 @@ from wise_merge.recipes.models import Ingredients
 from wise_merge.sampling import vllm_worker
 from wise_merge.sampling.merged_vllm import MergedVLLM
 from wise_merge.sampling.vllm import VLLMPassK
+from wise_merge.tensor_files.contents import write
 
 ENGINE = {"dtype": "float32", "enforce_eager": True, "kv_cache_memory_bytes": 64 << 20, "max_model_len": 1024}
 NAMES = ("sft/checkpoint-1", "sft/checkpoint-2")
@@ -176,6 +178,27 @@ def test_casts_are_those_of_the_recipe(untied):
     found = untied.answers(recipe)
     assert found == untied.fresh(recipe)
     assert found != untied.answers(wise_ft(0.4))
+
+
+def test_a_signature_is_added_in_the_engine(untied):
+    """The part of a file that belongs to a tensor reaches it, though vLLM stacks and cuts tensors in its own way."""
+    (name,), folder = NAMES[:1], untied.folders[0]
+    drawn = torch.Generator().manual_seed(0)
+    tensors = {}
+    for one, tensor in load_file(folder / "model.safetensors").items():
+        tensors[one] = torch.randint(-127, 128, tensor.shape, generator=drawn).to(torch.int8)
+        tensors[f"{one}.scale"] = torch.full((*tensor.shape[:-1], 1), 1e-3)
+    path = untied.folder / "signature.safetensors"
+    write(path, "signature", tensors, {"architecture": "LlamaForCausalLM", "tied": "false", "dtype": "int8"})
+    recipe = {
+        "merge_method": "weight_signature",
+        "models": [{"model": name}],
+        "parameters": {"signature": str(path), "strength": 0.5},
+    }
+    untied.model.replace_weights([folder], Ingredients(None, (name,)), recipe, "signature", json.dumps(recipe))
+    found = answers(untied.model)
+    assert found == untied.fresh(recipe)
+    assert found != untied.answers(wise_ft(0.0))
 
 
 def test_the_prefix_cache_is_emptied(untied, monkeypatch):

@@ -14,14 +14,15 @@ from wise_merge.cli.merge import merge
 from wise_merge.cli.publish import card, push
 from wise_merge.cli.report import report
 from wise_merge.cli.score import score
+from wise_merge.cli.signature import signature
 from wise_merge.cli.soup import soup
 from wise_merge.cli.sweep import sweep
 
 #: In the order of the help; within a section, in the order in which one is likely to need them.
 SECTIONS = {
-    "Merge": [merge, fit],
+    "Merge": [merge, fit, signature],
     "Sample and score": [sweep, journal, score],
-    "Choose and show": [soup, best, report],
+    "Choose and show": [best, soup, report],
     "Train": [checkpoints],
     "Publish": [card, push],
     "Try and check": [demo, doctor],

@@ -18,6 +18,11 @@ from wise_merge.cli.command import command, warn
 @click.option("--late", multiple=True, metavar="CHECKPOINT", help="At alpha 1; several are each swept, or in one soup.")
 @click.option("--run", metavar="DIR", help="A training run: its early checkpoint and every later one.")
 @click.option(
+    "--recipe",
+    metavar="FILE",
+    help="In place of checkpoints and alphas; `grid` in the file varies its numbers.",
+)
+@click.option(
     "--alphas", metavar="LIST", help="FIRST:LAST:STEP or A,B,...; 0 and 1 are always sampled. A soup has none."
 )
 @click.option("--temperatures", metavar="LIST", help="Of sampling, likewise; 1 unless given.")

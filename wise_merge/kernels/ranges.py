@@ -37,6 +37,7 @@ class Range:
 ALPHA = Range(0.0, 1.0, "lie in [0, 1] (0 = early, 1 = late)")
 TEMPERATURE = Range(0.0, math.inf, "be a positive number (1 = leave as is)", least_excluded=True)
 WEIGHT = Range(0.0, math.inf, "be a number that is not negative (its share of the sum of all weights counts)")
+STRENGTH = Range(-math.inf, math.inf, "be a finite number (negative takes the signature off again)")
 
 FLOOR = Range(0.0, math.inf, "be a number that is not negative (the least that an entry of the Fisher counts)")
 ABOVE_AVERAGE = Range(0.0, math.inf, "be a number that is not negative (how many times the average a rank must exceed)")

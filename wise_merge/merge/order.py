@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.recipes.models import Ingredients, is_early_and_late, is_ours, method_of
+from wise_merge.recipes.parameters import files_of
 from wise_merge.recipes.schema import Recipe
 
 Say = Callable[[str], object]
@@ -36,6 +37,14 @@ class Order:
     check: bool
     say: Say
     warn: Say
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the parameters name."""
+        recipe = self.recipes[0]
+        if not is_ours(recipe) or not method_of(recipe).files:
+            return []
+        return [Path(path) for _, _, path in files_of(recipe, self.ingredients[0].names)]
 
     @property
     def labels(self) -> list[str]:

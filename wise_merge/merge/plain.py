@@ -71,9 +71,9 @@ def _check(order: Order) -> _Plan:
     recipe, names = order.recipes[0], ingredients.names
     model_roles = roles(recipe, ingredients)
     here = [Path(name) for name in names if Path(name).is_dir()]
-    check_free(order.out, here, force=order.force, keep=[order.path])
+    check_free(order.out, here, force=order.force, keep=[order.path, *order.files])
     folders = [folder_of(role, name, order.warn) for role, name in zip(model_roles, names, strict=True)]
-    check_free(order.out, folders, force=order.force, keep=[order.path])
+    check_free(order.out, folders, force=order.force, keep=[order.path, *order.files])
     warnings = check_fit(folders, names, model_roles)
     configs = [read_config(folder) for folder in folders]
     stored = [read_headers(folder) for folder in folders]
@@ -154,6 +154,7 @@ def _write(order: Order, plan: _Plan, hashes: list[Hashes], started: float) -> N
                 recipe,
                 ingredients,
                 [inputs],
+                files=order.files,
                 engine="wise-merge",
                 tokenizer_from=plan.side_files.tokenizer_from,
                 started=started,

@@ -97,6 +97,7 @@ def write_facts(
     ingredients: Ingredients,
     inputs: Sequence[Inputs],
     *,
+    files: Sequence[Path],
     engine: str,
     tokenizer_from: str | None,
     started: float,
@@ -110,6 +111,7 @@ def write_facts(
         recipe: of this model.
         ingredients: its checkpoints, as the recipe names them; the first where slices merge several sets.
         inputs: of each set.
+        files: that the parameters name.
         engine: what did the arithmetic.
         tokenizer_from: the name of one of the checkpoints; None where none has a tokenizer.
         started: `time.monotonic()` at the beginning.
@@ -126,6 +128,7 @@ def write_facts(
         "dtype": recipe.get("dtype"),
         "out_dtype": recipe.get("out_dtype"),
         **_described(recipe, inputs),
+        **({"parameter_files": [_facts_of(path) for path in files]} if files else {}),
         "config_and_tokenizer_from": _tokenizer_source(recipe, ingredients, tokenizer_from),
         "engine": engine,
         **({} if random_seed is None else {"random_seed": random_seed}),
@@ -134,6 +137,10 @@ def write_facts(
         "measured": measured,
     }
     (folder / NAME).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
+    return {"file": str(path), "sha256": file_sha256(path).hex(), "bytes": path.stat().st_size}
 
 
 def _parameters(recipe: Recipe, ingredients: Ingredients) -> dict[str, Any]:

@@ -67,7 +67,10 @@ def carry_out(order: Order) -> None:
         for model in models
     }
     check_free(
-        order.out, [folder for parts in folders.values() for folder in parts], force=order.force, keep=[order.path]
+        order.out,
+        [folder for parts in folders.values() for folder in parts],
+        force=order.force,
+        keep=[order.path, *order.files],
     )
     with _warnings_to(order.warn):
         check_configuration(_configuration(_placed(recipe, fetched)), by_mergekit=False)
@@ -102,6 +105,7 @@ def carry_out(order: Order) -> None:
                 one,
                 order.ingredients[0],
                 inputs,
+                files=order.files,
                 engine="mergekit",
                 random_seed=None if is_ours(recipe) else RANDOM_SEED,
                 tokenizer_from=side_files.tokenizer_from,

@@ -66,6 +66,8 @@ class Parameter:
         default: None = it must be given. What an experiment is about has no default. "" = no file.
         per_model: whether each model may have its own; one at the top level then holds for all that have none.
         by_tensor: whether it may vary, by lists over the layers and by filters on the tensors' names.
+        of_file: the parameter with the file that it says something about: it must be given where that names one,
+            whatever its default, and only there. None = it stands by itself.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Parameter:
     default: float | bool | str | None = None
     per_model: bool = False
     by_tensor: bool = True
+    of_file: str | None = None
 
     @property
     def is_number(self) -> bool:
@@ -124,6 +127,8 @@ class Method:
         check: raises a `WiseMergeError` for parameters of a tensor that are in range each, and not together.
         line: the parameter that says how far along the line from the base to the one model the merge lies; None where
             it lies on no such line.
+        weight: the parameter that says how much each model counts; where it is 0 for all but one, the merge is that one
+            as it is. None where there is no such parameter.
     """
 
     name: str
@@ -138,6 +143,7 @@ class Method:
     statistics: tuple[str, ...] = ()
     check: Callable[[Mapping[str, Any]], None] | None = None
     line: str | None = None
+    weight: str | None = None
 
     @property
     def early_and_late(self) -> bool:

@@ -61,4 +61,5 @@ METHOD = Method(
     ),
     scope=Scope.ELEMENTWISE,
     check=check,
+    weight="weight",
 )

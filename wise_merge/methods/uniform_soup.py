@@ -43,4 +43,5 @@ METHOD = Method(
     parameters=(Parameter("weight", WEIGHT, default=1.0, per_model=True),),
     scope=Scope.ELEMENTWISE,
     check=check,
+    weight="weight",
 )

@@ -6,6 +6,16 @@ Knows neither torch nor an engine: `wise-merge best` and `wise-merge report` wor
 
 from wise_merge.points.folder import Results, read_results
 from wise_merge.points.outcome import Outcome, ProblemOutcome
-from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
+from wise_merge.points.point import Coordinate, Fixed, Point, PointCheckpoint, on_line
 
-__all__ = ["Coordinate", "Outcome", "Point", "PointCheckpoint", "ProblemOutcome", "Results", "on_line", "read_results"]
+__all__ = [
+    "Coordinate",
+    "Fixed",
+    "Outcome",
+    "Point",
+    "PointCheckpoint",
+    "ProblemOutcome",
+    "Results",
+    "on_line",
+    "read_results",
+]

@@ -15,7 +15,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.outcome import Outcome, from_json, to_json
-from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
+from wise_merge.points.point import Coordinate, Fixed, Point, PointCheckpoint, on_line
 
 #: Version of the files' format; files of another version are refused.
 FORMAT = 1
@@ -117,14 +117,23 @@ def _checkpoint(written: Mapping[str, Any]) -> PointCheckpoint:
 
 def point_as_json(point: Point, keys: Mapping[PointCheckpoint, Any]) -> dict[str, Any]:
     """Return a point in JSON's types, with what `keys` has in the place of each checkpoint."""
-    if point.alpha is not None:
+    if point.alpha is not None and len(point.coordinates) == 1 and not point.fixed:
         place: dict[str, Any] = {"early": keys[point.early], "late": keys[point.late]}
         coordinates: dict[str, Any] = {"alpha": point.alpha}
     else:
         place = {"checkpoints": [keys[checkpoint] for checkpoint in point.checkpoints]}
-        coordinates = {"coordinates": [dataclasses.asdict(one) for one in point.coordinates]}
+        coordinates = {"coordinates": [_coordinate_as_json(one) for one in point.coordinates]}
+        if point.fixed:
+            coordinates["fixed"] = [
+                {**dataclasses.asdict(one), "setting": json.loads(one.setting)} for one in point.fixed
+            ]
     rest = {"temperature": point.temperature, "dtype": point.dtype, "out_dtype": point.out_dtype}
     return {**place, "method": point.method, **coordinates, **rest}
+
+
+def _coordinate_as_json(one: Coordinate) -> dict[str, Any]:
+    varies = {"varies": True} if one.varies else {}
+    return {"parameter": one.parameter, "value": one.value, "checkpoint": one.checkpoint, **varies}
 
 
 def _point(written: Mapping[str, Any], checkpoints: Mapping[str, PointCheckpoint]) -> Point:
@@ -137,6 +146,7 @@ def _point(written: Mapping[str, Any], checkpoints: Mapping[str, PointCheckpoint
         checkpoints=tuple(checkpoints[key] for key in written["checkpoints"]),
         method=written["method"],
         coordinates=tuple(Coordinate(**one) for one in written["coordinates"]),
+        fixed=tuple(Fixed(**{**one, "setting": json.dumps(one["setting"])}) for one in written.get("fixed", ())),
         **rest,
     )
 

@@ -94,6 +94,11 @@ def ingredients(recipe: Recipe) -> list[Ingredients]:
         raise WiseMergeError(
             f"base_model is missing; {method.name} takes the early checkpoint from it, and the late one from models"
         )
+    if base is not None and method.base is Base.NONE:
+        raise WiseMergeError(
+            f"base_model is {model_name(base)}, and {method.name} takes none; leave it out, and name the model under "
+            "models"
+        )
     sets = []
     for _, holder in holders(recipe):
         if holder.get("models"):
@@ -141,11 +146,10 @@ def _ingredients(method: Method, base: Any, models: Sequence[Any]) -> Ingredient
 
 def _check_number(method: Method, names: Sequence[str], beside: str = "") -> None:
     if len(names) < method.fewest or (method.most is not None and len(names) > method.most):
-        upper = "" if method.most is None else f" and at most {method.most}"
+        count = f"at least {method.fewest}" + ("" if method.most is None else f" and at most {method.most}")
+        merges = "changes one model" if method.most == 1 else f"merges {count} models{beside}"
         named = f" ({', '.join(names)})" if names else ""
-        raise WiseMergeError(
-            f"{method.name} merges at least {method.fewest}{upper} models{beside}; models names {len(names)}{named}"
-        )
+        raise WiseMergeError(f"{method.name} {merges}; models names {len(names)}{named}")
 
 
 def _check_early_and_late(method: Method, early: str, late: Sequence[str], names: Sequence[str]) -> None:

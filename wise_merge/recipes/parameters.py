@@ -46,7 +46,10 @@ def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, R
                     f"{name} stands in {place}, where mergekit does not look for it; it belongs to the whole merge: "
                     "move it to the top-level parameters"
                 )
-    if parameter.default is not None:
+    if parameter.of_file is not None:
+        if not _names_file(parameter, recipe):
+            return
+    elif parameter.default is not None:
         return
     if parameter.per_model:
         _check_each_model(parameter, recipe)
@@ -55,14 +58,29 @@ def _check_place(parameter: Parameter, recipe: Recipe, per_model: Mapping[str, R
         given = [scope[name] for scope in looked_at if scope and name in scope]
         if not given:
             ends = " from 0 (early) to 1 (late)" if name == "alpha" else ""
+            example = "0.5" if parameter.is_number else f"{name}.safetensors"
             raise WiseMergeError(
-                f"{name} is missing{place}; set it{ends} at the top level, such as `parameters: {{{name}: 0.5}}`"
+                f"{name} is missing{place}; set it{ends} at the top level, such as `parameters: {{{name}: {example}}}`"
             )
         if not any(_covers_all_tensors(setting) for setting in given):
             raise WiseMergeError(
                 f"{name} has values for some tensors only{place}; "
                 "end its list with an entry without filter, such as `- value: 0.5`"
             )
+
+
+def _names_file(parameter: Parameter, recipe: Recipe) -> bool:
+    """Return whether a recipe names the file that a parameter is about; raise if it has the parameter alone."""
+    file = parameter.of_file
+    shared = [settings for settings in scopes(recipe)[0].values() if settings]
+    if any(file in settings for settings in shared):
+        return True
+    if any(parameter.name in settings for settings in shared):
+        raise WiseMergeError(
+            f"{parameter.name} is given and {file}, the file that it is about, is not; name that under parameters, "
+            f"such as `{file}: {file}.safetensors`"
+        )
+    return False
 
 
 def _check_each_model(parameter: Parameter, recipe: Recipe) -> None:

@@ -16,7 +16,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
 from wise_merge.recipes.schema import Recipe
 from wise_merge.sampling.hf import HFPassK
-from wise_merge.tensors.in_memory import OpenModels, in_memory
+from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels, in_memory
 from wise_merge.tensors.layout import FLOATING
 
 
@@ -30,6 +30,8 @@ class MergedHF(HFPassK):
         self._merged: tuple[str, str] | None = None
         self._unchanging: dict[str, Any] | None = None
         self._models: dict[tuple[Path, ...], OpenModels] = {}
+        self._files: dict[Path, OpenCheckpoint] = {}
+        self._converted: dict[Path, OpenCheckpoint] = {}
         super().__init__(pretrained=str(first), **model_args)
         self._places = in_memory(self.model.state_dict())
         for name, tensor in self._places.items():
@@ -61,7 +63,10 @@ class MergedHF(HFPassK):
         self._merged = (name, digest)
 
     def _open(self, folders: Sequence[Path], ingredients: Ingredients) -> OpenModels:
-        models = OpenModels(folders, ingredients)
+        for folder in folders:
+            if folder not in self._files:
+                self._files[folder] = OpenCheckpoint(folder)
+        models = OpenModels([self._files[folder] for folder in folders], ingredients)
         if models.has_separate_head:
             self._untie()
         absent = {name for name in models.names() - self._places.keys() if not COMPUTED.search(name)}
@@ -70,7 +75,10 @@ class MergedHF(HFPassK):
         if not absent and not missing:
             return models
         # The files have another layout than the module, such as one tensor per expert: transformers converts them.
-        models = OpenModels(folders, ingredients, states=[self._state(folder) for folder in folders])
+        for folder in folders:
+            if folder not in self._converted:
+                self._converted[folder] = OpenCheckpoint(folder, self._state(folder))
+        models = OpenModels([self._converted[folder] for folder in folders], ingredients)
         if models.names() != self._places.keys():
             different = min(models.names() ^ self._places.keys())
             raise WiseMergeError(

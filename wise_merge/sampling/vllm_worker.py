@@ -18,12 +18,13 @@ from vllm.platforms import current_platform
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
+from wise_merge.tensor_files.stored import are_read
 from wise_merge.tensors.deferred import DeferredMerge
-from wise_merge.tensors.in_memory import OpenModels, merge_of
+from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels, merge_of
 from wise_merge.tensors.layout import PlannedTensor
 
-#: The checkpoints that this process opened last, by folders and names, as many merges are made of one set.
-_open: dict[tuple[str | None, ...], OpenModels] = {}
+#: The checkpoints that this process has opened, by folder, as many merges are made of one set.
+_open: dict[str, OpenCheckpoint] = {}
 
 
 class MergingWorker:
@@ -83,7 +84,8 @@ class _Merge:
             self._try(partial(self._models.check, tensor))
             if self.error is not None or tensor.out_dtype is None:
                 yield tensor.name, inputs[0]
-            elif any(other.stride() != inputs[0].stride() for other in inputs):
+            elif are_read(tensor.statistics) or any(other.stride() != inputs[0].stride() for other in inputs):
+                # What files hold is read for whole tensors here.
                 yield tensor.name, self._merged(tensor, inputs)
             else:
                 # Only this worker's shard is computed, as it is written; a tied LM head is not computed at all.
@@ -148,8 +150,7 @@ def _unwarned() -> Iterator[None]:
 
 
 def _opened(folders: list[str], ingredients: Ingredients) -> OpenModels:
-    key = (*folders, ingredients.base, *ingredients.models)
-    if key not in _open:
-        _open.clear()
-        _open[key] = OpenModels([Path(folder) for folder in folders], ingredients)
-    return _open[key]
+    for folder in folders:
+        if folder not in _open:
+            _open[folder] = OpenCheckpoint(Path(folder))
+    return OpenModels([_open[folder] for folder in folders], ingredients)

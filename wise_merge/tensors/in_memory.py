@@ -23,48 +23,67 @@ from wise_merge.tensors.apply import apply_planned, check_equal, check_finite, c
 from wise_merge.tensors.layout import PlannedTensor, lay_out
 
 
-class OpenModels:
-    """The checkpoints of a recipe, mapped from their files: nothing is read until it is needed."""
+class OpenCheckpoint:
+    """A checkpoint, mapped from its files: nothing is read until it is needed, and finite tensors are known as such."""
 
-    def __init__(
-        self,
-        folders: Sequence[Path],
-        ingredients: Ingredients,
-        states: Sequence[Mapping[str, Tensor]] | None = None,
-    ) -> None:
-        """Map checkpoints that fit each other (`checkpoints.architecture.check_same_model`).
+    def __init__(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+        """Map a checkpoint.
 
         Args:
-            folders: of the checkpoints, in the order of `ingredients.names`.
+            folder: where it lies.
+            state: its tensors under other names and in another layout than the files have, as of a module that a
+                loader has made of them; None maps the files.
+        """
+        self.folder = folder
+        self.config = read_config(folder)
+        self.from_files = state is None
+        if state is None:
+            read_headers(folder)  # raises unless every file is there and whole
+            state = open_tensors(folder)
+        self.state = state
+        self.headers = {
+            name: TensorHeader(tuple(tensor.shape), dtype_name(tensor.dtype)) for name, tensor in state.items()
+        }
+        #: Names of the tensors that have been looked at.
+        self.finite: set[str] = set()
+
+    @cached_property
+    def has_separate_head(self) -> bool:
+        """Whether it has an LM head of its own although its config ties it to the embeddings."""
+        return tied(self.config) is not False and separate_head(self.folder) is not None
+
+
+class OpenModels:
+    """The checkpoints of a recipe. Any number of these may be made of the same open checkpoints."""
+
+    def __init__(self, checkpoints: Sequence[OpenCheckpoint], ingredients: Ingredients) -> None:
+        """Put checkpoints together that fit each other (`checkpoints.architecture.check_same_model`).
+
+        Args:
+            checkpoints: in the order of `ingredients.names`.
             ingredients: as recipes call them.
-            states: the tensors of each under other names and in another layout than the files have, as of
-                modules that a loader has made of them; None maps the files.
         """
         self._ingredients = ingredients
-        self._configs = [read_config(folder) for folder in folders]
-        self._folders = tuple(folders)
-        if states is None:
-            lacking = stand_ins(folders, [read_headers(folder) for folder in folders])
-            states = [completed(open_tensors(folder), one) for folder, one in zip(folders, lacking, strict=True)]
-        self._states = list(states)
-        self._headers = [_headers(state) for state in self._states]
-        self._finite: set[str] = set()
+        self._checkpoints = tuple(checkpoints)
+        lacking: Sequence[Mapping[str, str]] = [{} for _ in checkpoints]
+        if all(one.from_files for one in checkpoints):
+            lacking = stand_ins([one.folder for one in checkpoints], [one.headers for one in checkpoints])
+        self._states = [completed(one.state, ties) for one, ties in zip(checkpoints, lacking, strict=True)]
+        self._headers = [completed(one.headers, ties) for one, ties in zip(checkpoints, lacking, strict=True)]
 
     def names(self) -> set[str]:
         """Return the names of the tensors that are merged."""
         return set.intersection(*(set(state) for state in self._states))
 
-    @cached_property
+    @property
     def has_separate_head(self) -> bool:
         """Whether a checkpoint has an LM head of its own although its config ties it to the embeddings."""
-        return any(
-            tied(config) is not False and separate_head(folder) is not None
-            for config, folder in zip(self._configs, self._folders, strict=True)
-        )
+        return any(one.has_separate_head for one in self._checkpoints)
 
     def planned(self, recipe: Recipe) -> list[PlannedTensor]:
         """Return what a recipe does to each tensor, in the order of the first checkpoint."""
-        return lay_out([recipe], self._ingredients, self._configs, self._headers)
+        configs = [one.config for one in self._checkpoints]
+        return lay_out([recipe], self._ingredients, configs, self._headers)
 
     def merged(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, tensor) of the merge as the files have them; each is computed when it is asked for.
@@ -100,12 +119,15 @@ class OpenModels:
         return [state[name] for state in self._states]
 
     def check(self, tensor: PlannedTensor) -> None:
-        """Raise a `WiseMergeError` unless a tensor can be merged: finite in all, which is looked at once; or equal."""
+        """Raise a `WiseMergeError` unless a tensor can be merged: finite in all (looked at once), or equal."""
+        name, names = tensor.name, self._ingredients.names
         if tensor.dtype is None:
-            check_equal(tensor.name, self.tensors(tensor.name), self._ingredients.names)
-        elif tensor.name not in self._finite:
-            check_finite(tensor.name, self.tensors(tensor.name), self._ingredients.names)
-            self._finite.add(tensor.name)
+            check_equal(name, self.tensors(name), names)
+            return
+        for checkpoint, own, model in zip(self._checkpoints, self.tensors(name), names, strict=True):
+            if name not in checkpoint.finite:
+                check_finite(name, [own], [model])
+                checkpoint.finite.add(name)
 
     def _merge(self, tensor: PlannedTensor, place: Tensor | None) -> Tensor:
         """Return one tensor of the merge, in `place` where that has its dtype and lies in memory."""
@@ -127,10 +149,6 @@ def merge_of(tensor: PlannedTensor, inputs: Sequence[Tensor], place: Tensor | No
     if may_overflow(tensor):
         check_result(tensor.name, merged, tensor.parameters[0], tensor.statistics)
     return merged
-
-
-def _headers(tensors: Mapping[str, Tensor]) -> dict[str, TensorHeader]:
-    return {name: TensorHeader(tuple(tensor.shape), dtype_name(tensor.dtype)) for name, tensor in tensors.items()}
 
 
 def in_memory(state: Mapping[str, Any]) -> dict[str, Tensor]:

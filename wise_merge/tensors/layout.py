@@ -13,7 +13,7 @@ from wise_merge.recipes.models import Ingredients, method_of
 from wise_merge.recipes.parameters import values_for
 from wise_merge.recipes.reading import dtype_spelt
 from wise_merge.recipes.schema import Recipe
-from wise_merge.tensors.statistics import statistics_in_files, statistics_of
+from wise_merge.tensors.statistics import check_all_found, statistics_in_files, statistics_of
 
 #: As safetensors spells them, from narrow to wide.
 FLOATING = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -72,6 +72,8 @@ def lay_out(
     first = headers[0]
     positions = _positions(first)
     statistics = statistics_of(recipe, method, models, configs[0], first)
+    if method.files:
+        check_all_found(method, recipe.get("parameters") or {}, [[name] for name in first])
     tensors = []
     for name, header in first.items():
         if not all(name in others for others in headers):

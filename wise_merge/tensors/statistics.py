@@ -14,10 +14,10 @@ from wise_merge.checkpoints.lookup_tables import is_looked_up
 from wise_merge.methods import Method, TensorFile
 from wise_merge.recipes.parameters import files_of, temperature_of
 from wise_merge.recipes.schema import Recipe
-from wise_merge.tensor_files import fisher
+from wise_merge.tensor_files import fisher, signature
 
 #: The module of each kind of file.
-_KINDS = {fisher.KIND: fisher}
+_KINDS: dict[str, Any] = {fisher.KIND: fisher, signature.KIND: signature}
 
 
 def statistics_of(
@@ -80,3 +80,17 @@ def check_files(recipe: Recipe, folders: Mapping[str, Path]) -> None:
         of = first if model is None else model
         headers.setdefault(of, read_headers(folders[of]))
         _KINDS[parameter.range.kind].check(path, model=of, folder=folders[of], headers=headers[of])
+
+
+def check_all_found(method: Method, parameters: Mapping[str, Any], planned: Collection[Sequence[str]]) -> None:
+    """Raise `WiseMergeError` for a file of a model's changes of which a merge would pass over a part in silence.
+
+    Args:
+        method: that merges.
+        parameters: of the whole merge, as the recipe has them.
+        planned: of each tensor that is merged, the names under which files may have it.
+    """
+    for parameter in method.files:
+        assert isinstance(parameter.range, TensorFile)
+        if parameter.range.kind == signature.KIND and parameters.get(parameter.name):
+            signature.check_all_found(parameters[parameter.name], planned)

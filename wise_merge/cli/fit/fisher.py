@@ -37,7 +37,7 @@ from wise_merge.cli.command import command, warn
 )
 @options.json_file
 def fisher(checkpoint: str, out: Path, json_file: Path | None, **settings: Any) -> None:
-    """Fit the Fisher information that `fisher` averages checkpoints by.
+    """Fit the Fisher information by which `fisher` averages.
 
     CHECKPOINT is a folder or a Hub id of a model. The Fisher information of each of its
     weights is the mean over held-out sequences of the squared gradient of the

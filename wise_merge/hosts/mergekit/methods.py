@@ -73,10 +73,10 @@ def _kind(parameter: Parameter) -> Any:
 
 
 def _field(range_: Range) -> Any:
-    most = range_.most if math.isfinite(range_.most) else None
+    least, most = (limit if math.isfinite(limit) else None for limit in (range_.least, range_.most))
     if range_.least_excluded:
-        return Field(allow_inf_nan=False, gt=range_.least, le=most)
-    return Field(allow_inf_nan=False, ge=range_.least, le=most)
+        return Field(allow_inf_nan=False, gt=least, le=most)
+    return Field(allow_inf_nan=False, ge=least, le=most)
 
 
 def _contract(method: Method) -> InputContract:

@@ -25,6 +25,7 @@ from wise_merge.hosts.mergekit.plan import cannot_plan, check_plan, inputs_of, p
 from wise_merge.hosts.part import Part, first_fault
 from wise_merge.recipes.parameters import check_takes_parts
 from wise_merge.tensors.apply import check_equal
+from wise_merge.tensors.statistics import check_all_found
 
 #: Called with a tensor's name, its inputs (the base first) by their models, their merge, and the shared parameters.
 Observer = Callable[[str, Mapping[Any, torch.Tensor], torch.Tensor, Mapping[str, Any]], None]
@@ -153,6 +154,9 @@ def _guard_plan() -> None:
             _names.clear()
             for weight, _ in self._tensors:
                 _names[weight.name] = (weight.name, *(weight.aliases or ()), *(weight.tied_names or ()))
+            if self.config.merge_method in methods.METHODS:
+                method = methods.METHODS[self.config.merge_method]
+                check_all_found(method, self.config.parameters or {}, _names.values())
             if separate_head:
                 # vLLM and transformers 4 go by the config alone.
                 for config in (self.out_model_config, self.out_model_config.get_text_config()):

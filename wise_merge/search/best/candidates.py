@@ -27,7 +27,7 @@ class Candidates:
 
     Attributes:
         points: (C) late first: where all else is equal, the one with the larger alpha comes first, and where there is
-            no alpha, a checkpoint comes before a merge.
+            no alpha, a checkpoint comes before a merge; of a grid the one with the larger coordinates.
         problems: (P) task and id of each.
         tasks: (P,) the task of each problem.
         values: from figure to (C, P) float64.
@@ -59,9 +59,12 @@ class Candidates:
 
 def title(point: Point) -> str:
     """Return what people read: such as checkpoint-800, alpha 0.3, T 1; a checkpoint as it is goes by its name."""
-    if point.unmerged is not None:
-        return f"{point.called[point.unmerged]} itself, T {point.temperature:g}"
-    return point.title
+    if point.unmerged is None:
+        return point.title
+    # Where a grid varies what is folded into a checkpoint, it is several models.
+    own = [one for one in point.varied if (one.parameter, one.checkpoint) == ("temperature", point.unmerged)]
+    folded = "".join(f" with temperature {one.value:g}" for one in own)
+    return f"{point.called[point.unmerged]} itself{folded}, T {point.temperature:g}"
 
 
 def roles(point: Point) -> tuple[str, ...]:
@@ -139,10 +142,11 @@ def _points(results: Results) -> dict[_Key, list[Point]]:
     return alike
 
 
-def _rank(point: Point) -> tuple[float, float]:
+def _rank(point: Point) -> tuple[float, ...]:
+    values = [-one.value for one in point.varied]
     if point.alpha is not None:
-        return 0, -point.alpha
-    return (1, 0) if point.unmerged is None else (0, -point.unmerged)
+        return 0, -point.alpha, *values
+    return (1, *values) if point.unmerged is None else (0, -point.unmerged)
 
 
 def _measured(alike: Sequence[Point], kept: Collection[_Key]) -> Point:

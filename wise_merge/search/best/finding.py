@@ -6,6 +6,7 @@ import numpy as np
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.uncertainty import minimum_detectable_effect
+from wise_merge.points import Point
 from wise_merge.search.best.candidates import Candidates, listed, roles, title
 from wise_merge.search.best.choice import ROUNDING, Choice, choose, halves, task_weights, wins
 from wise_merge.search.best.confirmation import difference, estimate
@@ -208,17 +209,36 @@ def check_again(
 
 
 def _neighbours(candidates: Candidates, number: int) -> list[int]:
-    """Return the candidates of the same checkpoints at most a step of the grid of alphas away, at any temperature."""
+    """Return the candidates of the same checkpoints at most a step of the grid away, at any temperature.
+
+    In each coordinate; a checkpoint by itself that is no combination of the grid has no neighbours.
+    """
     point = candidates.points[number]
-    if point.alpha is None:
+    same = [(one, other) for other, one in enumerate(candidates.points) if _beside_grid(one) == _beside_grid(point)]
+    if not point.varied or (point.alpha is None and all(one.unmerged is not None for one, _ in same)):
         return candidates.at_all(point)
-    line = {
-        (one.alpha, other)
-        for other, one in enumerate(candidates.points)
-        if one.alpha is not None and one.checkpoints == point.checkpoints
-    }
-    # An end that several pairs share stands among the candidates as that of one of them.
-    line |= {(float(place), other) for place in (0, 1) for other in candidates.at_all(point.alone(place))}
-    places = sorted({place for place, _ in line})
-    at = places.index(point.alpha)
-    return sorted({other for place, other in line if place in places[max(at - 1, 0) : at + 2]})
+    grid = {(_place(one), other) for one, other in same}
+    if point.alpha is not None:
+        # An end that several pairs share stands among the candidates as that of one of them.
+        ends = [point.alone(place) for place in range(len(point.checkpoints))]
+        grid |= {(_place(end), other) for end in ends for other in candidates.at_all(end)}
+    here = _place(point)
+    steps = [sorted({place[axis] for place, _ in grid}) for axis in range(len(here))]
+    return sorted(
+        {
+            other
+            for place, other in grid
+            if all(abs(axis.index(a) - axis.index(b)) <= 1 for axis, a, b in zip(steps, place, here, strict=True))
+        }
+    )
+
+
+def _place(point: Point) -> tuple[float, ...]:
+    """Return where a point lies in the grid of its sweep."""
+    return tuple(one.value for one in point.varied)
+
+
+def _beside_grid(point: Point) -> tuple[object, ...]:
+    """Return what the points of one grid have in common."""
+    constant = tuple(one for one in point.coordinates if one not in point.varied)
+    return point.checkpoints, point.method, constant, point.fixed

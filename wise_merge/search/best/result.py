@@ -88,8 +88,8 @@ class ConfirmedChoice:
         rivals: it is compared with.
         checked: the constraints at the winner, or without one at the nearest miss.
         same: in how many of `resamples` resamples of the selecting half the same point would have been chosen.
-        near: the same, or one of the same checkpoints at most a step of the grid of alphas away (or where there is no
-            alpha, the same model), at any temperature.
+        near: the same, or one of the same checkpoints at most a step of the grid away, in alpha and in each coordinate
+            (or where nothing is varied, the same model), at any temperature.
         none: in how many no point meets the constraints.
         resamples: how many there are.
     """

@@ -1,5 +1,6 @@
 """What `wise-merge best` prints: the choice, its figures on both halves, and what they say in sentences."""
 
+from wise_merge.points import Point
 from wise_merge.results.cells import difference, with_interval
 from wise_merge.search.best.candidates import listed, roles, title
 from wise_merge.search.best.choice import ROUNDING
@@ -111,9 +112,15 @@ def _nearest(result: ConfirmedChoice) -> list[str]:
     for one, margin in zip(result.checked, result.choice.margins[:, result.choice.nearest], strict=True):
         met = "" if margin >= -ROUNDING else ", not met"
         lines.append(f"  {one.constraint}: {one.value[0]:.3f} against {one.bar[0]:.3f}{_end(result, one)}{met}")
-    grid = "temperatures" if point.alpha is None else "alphas and temperatures"
-    lines.append(f"Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more {grid}.")
+    lines.append(f"Allow some slack, such as `pass@32 >= late - 0.02`, or sweep more {_grid(point)}.")
     return lines
+
+
+def _grid(point: Point) -> str:
+    """Return what a sweep may have more of."""
+    if any(one.varies for one in point.varied):
+        return f"values of {', '.join(point.label(one) for one in point.varied)} and temperatures"
+    return "temperatures" if point.alpha is None else "alphas and temperatures"
 
 
 def _all_of(result: ConfirmedChoice) -> str:
@@ -162,7 +169,9 @@ def _who(result: ConfirmedChoice, rival: Rival) -> str:
 
 def _stability(result: ConfirmedChoice) -> str:
     shown = result.choice.nearest if result.choice.winner is None else result.choice.winner
-    along = "the same model" if result.candidates.points[shown].alpha is None else "one at most a step of alpha away"
+    varied = [one.parameter for one in result.candidates.points[shown].varied]
+    step = "alpha" if varied == ["alpha"] else "the grid"
+    along = f"one at most a step of {step} away" if varied else "the same model"
     near = f", {result.near} {along} at any temperature" if result.near > result.same else ""
     none = f"; in {result.none} no point meets the constraints" if result.none else ""
     return (

@@ -109,8 +109,13 @@ def bytes_and_dtype(points: Sequence[Point], folders: Mapping[str, Path]) -> tup
     return max(map(size, layouts)), dtypes.pop() if len(dtypes) == 1 else None
 
 
+def bytes_of(folder: Path) -> int:
+    """Return the bytes of the files of a checkpoint's weights."""
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
 def memory_warnings(
-    settings: EngineSettings, model_bytes: int, dtype: str | None, folders: Sequence[Path], *, together: int
+    settings: EngineSettings, model_bytes: int, dtype: str | None, mapped: Sequence[int], *, together: int
 ) -> list[str]:
     """Return a warning where checkpoints are read from disk again and again; raise where the model does not fit.
 
@@ -118,18 +123,17 @@ def memory_warnings(
         settings: of the engine.
         model_bytes: of one model as it is merged.
         dtype: of the merge, None = several.
-        folders: of all checkpoints.
+        mapped: bytes of the files of each checkpoint (`bytes_of`), and of those that go with it.
         together: how many of them one merge is made of, the most.
     """
     # vLLM checks memory itself, and the engines of a cluster run on other machines.
     if settings.backend != "hf" or settings.ray is not None:
         return []
     device = settings.device or settings.model_args.get("device") or default_device()
-    files = sorted(sum(file.stat().st_size for file in weight_files(folder)) for folder in folders)
     loaded = str(settings.model_args.get("dtype") or "auto").removeprefix("torch.")
     warning = check_memory(
         settings.processes * running_bytes(model_bytes, dtype, loaded),
-        files[-together:],
+        sorted(mapped)[-together:],
         dtype if loaded == "auto" else loaded,
         free=available(),
         in_memory=str(device).startswith(("cpu", "mps")),

@@ -1,6 +1,6 @@
 """From a YAML file and the command line to settings."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ def read(
     *,
     what: str,
     replacing: Mapping[str, tuple[str, ...]],
+    check: Callable[[Mapping[str, Any]], object] = lambda named: None,
 ) -> Settings:
     """Return what a YAML file says and the command line changes of it; whether it goes together is not checked.
 
@@ -40,6 +41,7 @@ def read(
         given: key -> value of each option that was given.
         what: the file is of, for messages.
         replacing: key -> keys whose values in the file it takes the place of when it is given.
+        check: looks at what is named, before it is read.
     """
     content: dict[str, Any] = {} if path is None else load_yaml(path, what, times=False)
     keys = [one.name for one in fields(kind)]
@@ -49,8 +51,10 @@ def read(
     for key, replaced in replacing.items():
         if key in given:
             content = {other: value for other, value in content.items() if other not in replaced}
+    named = {key: value for key, value in {**content, **given}.items() if value is not None}
+    check(named)
     try:
-        return kind(**{key: value for key, value in {**content, **given}.items() if value is not None})
+        return kind(**named)
     except ValidationError as error:
         first = error.errors()[0]
         wanted = _WANTED.get(first["type"], "something else").format(**first.get("ctx", {}))

@@ -1,6 +1,6 @@
 """What a folder of results holds from before, and whether further points and samples may go there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,31 @@ def read_earlier(fixed: Mapping[str, Any], out: Path) -> Results | None:
     other = _kind(before.settings)
     if other != what:
         raise WiseMergeError(f"--out {out} holds the results of a {other}; name another folder for those of a {what}")
-    changed = [
-        f"{key} ({before.settings.get(key)!r} there, {value!r} now)"
-        for key, value in fixed.items()
-        if value != before.settings.get(key)
-    ]
+    _check_settings(before, fixed, out)
+    return before
+
+
+def _check_settings(before: Results, fixed: Mapping[str, Any], out: Path) -> None:
+    """Raise a `WiseMergeError` for results of other settings, or of a sweep over another recipe."""
+    then, now = dict(before.settings), dict(fixed)
+    recipes = then.pop("recipe", None), now.pop("recipe", None)
+    if None in recipes and recipes != (None, None):
+        there, here = ("early and late checkpoints" if one is None else "a recipe" for one in recipes)
+        raise WiseMergeError(f"{out} holds a sweep over {there}, and this one is over {here}; name another folder")
+    changed = [*_changes(then, now, keys=now), *_changes(*(one or {} for one in recipes))]
     if changed:
         raise WiseMergeError(
-            f"{out} holds a {what} with other settings: {', '.join(changed)}; go on with those, or name another folder"
+            f"{out} holds a {_kind(fixed)} with other settings: {', '.join(changed)}; go on with those, or name "
+            "another folder"
         )
-    return before
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any], *, keys: Iterable[str] | None = None) -> list[str]:
+    return [
+        f"{key} ({then.get(key)!r} there, {now.get(key)!r} now)"
+        for key in ({**then, **now} if keys is None else keys)
+        if then.get(key) != now.get(key)
+    ]
 
 
 def _kind(settings: Mapping[str, Any]) -> str:
@@ -67,7 +82,8 @@ def together(
     """Return all points that were ever asked for in the folder, these first."""
     if before is None:
         return Results(out, fixed, settings.samples, settings.tasks, tuple(points))
-    asked = set(points)
-    further = [point for point in before.points if point not in asked]
+    # By name, as files are: a checkpoint by itself is one point, whatever a grid gives the parameters beside it.
+    asked = {point.name for point in points}
+    further = [point for point in before.points if point.name not in asked]
     tasks = tuple(dict.fromkeys([*before.tasks, *settings.tasks]))
     return Results(out, fixed, max(before.samples, settings.samples), tasks, (*points, *further))

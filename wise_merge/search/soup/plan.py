@@ -15,6 +15,7 @@ from wise_merge.points.folder import Results
 from wise_merge.points.point import Coordinate, Point, PointCheckpoint
 from wise_merge.search.engines.checkpoints import (
     bytes_and_dtype,
+    bytes_of,
     check_engine_takes,
     check_whole,
     compare,
@@ -116,7 +117,9 @@ def make_plan(settings: SoupSettings, out: Path) -> Plan:
     nameless = [PointCheckpoint(name, None, "") for name in names]
     planned = [*(_mean([one], settings) for one in nameless), _mean(nameless, settings)]
     model_bytes, dtype = bytes_and_dtype(planned, folders)
-    warnings += memory_warnings(settings, model_bytes, dtype, list(folders.values()), together=len(names))
+    warnings += memory_warnings(
+        settings, model_bytes, dtype, list(map(bytes_of, folders.values())), together=len(names)
+    )
     # Last, as it reads all weights.
     digest_of = digests(folders)
     checkpoints = [PointCheckpoint(name, step_of(folders[name]), digest_of[name]) for name in names]

@@ -6,6 +6,8 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.kernels.ranges import check_alpha
 from wise_merge.methods import METHODS, Scope
 from wise_merge.search.engines.checks import check_engine, check_mappings, check_temperatures
+from wise_merge.search.sweep.combinations import check_combinations
+from wise_merge.search.sweep.grid import check_recipe
 from wise_merge.search.sweep.settings import SweepSettings
 from wise_merge.text import enumeration
 
@@ -15,7 +17,7 @@ _OWN = {"temperature": "temperatures", "pretrained": "early and late"}
 
 def check(settings: SweepSettings) -> None:
     """Raise a `WiseMergeError` for the first thing that cannot be meant."""
-    if settings.run is None and (settings.early is None or not settings.late):
+    if settings.recipe is None and settings.run is None and (settings.early is None or not settings.late):
         raise WiseMergeError(
             "no checkpoints to sweep: name early and late (--early, --late), or the folder of a training run (--run)"
         )
@@ -23,7 +25,11 @@ def check(settings: SweepSettings) -> None:
     _check_grid(settings)
     check_engine(settings)
     check_mappings(settings, what="sweep", own=_OWN)
-    _check_calibration(settings)
+    if settings.recipe is None:
+        _check_calibration(settings)
+        return
+    check_recipe(settings.recipe, settings.grid)
+    check_combinations(settings)
 
 
 def _check_method(settings: SweepSettings) -> None:
@@ -33,6 +39,13 @@ def _check_method(settings: SweepSettings) -> None:
     method = METHODS[settings.method]
     if method.scope is not Scope.ELEMENTWISE:
         raise WiseMergeError(f"method {method.name} needs whole tensors at once, so it cannot be swept in an engine")
+    if settings.recipe is not None:
+        return
+    if method.files:
+        raise WiseMergeError(
+            f"method {method.name} takes files, which a recipe names; give recipe and grid in place of checkpoints, "
+            "alphas and method"
+        )
     if method.line and not settings.alphas:
         raise WiseMergeError("the grid is empty: alphas names none; give such as --alphas 0:1:0.125")
     if not method.line and settings.alphas:

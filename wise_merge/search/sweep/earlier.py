@@ -1,25 +1,28 @@
 """What is the same for all points of a sweep, and which of its checkpoints the folder of results knows already."""
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import Results
 from wise_merge.points.point import PointCheckpoint
 from wise_merge.search.engines.settings import MAY_CHANGE
+from wise_merge.search.sweep.grid import in_common
 from wise_merge.search.sweep.settings import SweepSettings
 
 #: Settings that may change between two commands on one folder of results, beside those of the engines.
 _MAY_CHANGE = MAY_CHANGE | {
-    *("early", "late", "run", "alphas", "temperatures", "calibration"),
+    *("early", "late", "run", "alphas", "temperatures", "calibration", "grid"),
     *("until_ci", "successive_halving"),
 }
 
 
 def fixed(settings: SweepSettings) -> dict[str, Any]:
     """Return the settings that are the same for all points of a folder of results."""
-    return {key: value for key, value in dataclasses.asdict(settings).items() if key not in _MAY_CHANGE}
+    kept = {key: value for key, value in dataclasses.asdict(settings).items() if key not in {*_MAY_CHANGE, "recipe"}}
+    return kept if settings.recipe is None else {**kept, "recipe": in_common(settings.recipe, settings.grid)}
 
 
 def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -> list[PointCheckpoint]:
@@ -53,3 +56,21 @@ def as_earlier(before: Results | None, checkpoints: Sequence[PointCheckpoint]) -
         # Keeps the step known earlier: the same files may since have lost or gained the log that tells it.
         known.append(then)
     return known
+
+
+def check_same_files(before: Results | None, digests: Mapping[str, str]) -> None:
+    """Raise a `WiseMergeError` if a file that a recipe names is another now than in the results.
+
+    Args:
+        before: see `read_earlier`.
+        digests: of the content of each file, by its path in the recipe.
+    """
+    if before is None:
+        return
+    for one in dict.fromkeys(one for point in before.points for one in point.fixed):
+        path = json.loads(one.setting)
+        if one.digest is not None and digests[path] != one.digest:
+            raise WiseMergeError(
+                f"{before.folder} holds results of another {one.parameter}: {path} has digest {one.digest[:8]} there "
+                f"and {digests[path][:8]} now; name another folder for the results"
+            )

@@ -4,26 +4,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wise_merge.checkpoints import fingerprint
 from wise_merge.checkpoints.folder import step_of
 from wise_merge.checkpoints.pairs import pair_warnings
 from wise_merge.checkpoints.vocabulary import REMEDY
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points.folder import Results
-from wise_merge.points.point import Coordinate, Point, PointCheckpoint, on_line
+from wise_merge.points.point import Point, PointCheckpoint
+from wise_merge.recipes.parameters import files_of, temperature_of
 from wise_merge.search.engines.checkpoints import (
     bytes_and_dtype,
+    bytes_of,
     check_engine_takes,
     check_whole,
     compare,
     digests,
+    layout,
     locate,
     memory_warnings,
     of_run,
 )
 from wise_merge.search.engines.results import read_earlier, together
-from wise_merge.search.sweep.earlier import as_earlier, fixed
+from wise_merge.search.sweep.combinations import points_of
+from wise_merge.search.sweep.earlier import as_earlier, check_same_files, fixed
+from wise_merge.search.sweep.grid import axes_of, names_of
 from wise_merge.search.sweep.settings import SweepSettings
+from wise_merge.tensors.statistics import check_files
 
 #: End of the message about a checkpoint that is an adapter.
 _ADAPTER = (
@@ -73,10 +80,9 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
     names = [early_name, *late_names]
     temperatures = {name: _temperature(settings, name) for name in names}
     warnings: list[str] = []
-    folders = {
-        name: locate("early" if name == early_name else "late", name, warnings.append, adapter=_ADAPTER)
-        for name in names
-    }
+    line = settings.recipe is None or METHODS[settings.method].line
+    called = {name: "model" if not line else "late" if place else "early" for place, name in enumerate(names)}
+    folders = {name: locate(called[name], name, warnings.append, adapter=_ADAPTER) for name in names}
     before = read_earlier(fixed(settings), out)
     for name in names:
         check_whole(name, folders[name], adapter=_ADAPTER)
@@ -88,15 +94,23 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
         odd = compare(early, late, called=("early", "late"), instead={REMEDY: _REMEDY})
         warnings += [*pair_warnings(early, late), *odd]
     check_engine_takes(settings, folders)
-    planned = _points(settings, [PointCheckpoint(name, None, "", temperatures[name]) for name in names])
+    # Names tell them apart until the digests are known.
+    planned = points_of(settings, [PointCheckpoint(name, None, name, temperatures[name]) for name in names])
+    _check_by_tensor(planned, folders)
     model_bytes, dtype = bytes_and_dtype(_first_of_each_set(planned), folders)
+    files = _files(settings, names)
     together_at_once = 2 if METHODS[settings.method].line else len(names)
-    warnings += memory_warnings(settings, model_bytes, dtype, list(folders.values()), together=together_at_once)
-    # Last, as it reads all weights.
+    mapped = _mapped_bytes(folders, files)
+    warnings += memory_warnings(settings, model_bytes, dtype, mapped, together=together_at_once)
+    # Last, as these read all weights.
+    if settings.recipe is not None:
+        check_files(settings.recipe, folders)
     digest_of = digests(folders)
+    of_files = {path: fingerprint.of_file(Path(path)) for path in dict.fromkeys(path for _, path in files)}
+    check_same_files(before, of_files)
     warnings += _equal(late_names, digest_of)
     checkpoints = [PointCheckpoint(name, step_of(folders[name]), digest_of[name], temperatures[name]) for name in names]
-    points = _points(settings, as_earlier(before, checkpoints))
+    points = points_of(settings, as_earlier(before, checkpoints), of_files)
     return Plan(
         settings,
         folders,
@@ -110,6 +124,9 @@ def make_plan(settings: SweepSettings, out: Path) -> Plan:
 
 def _named(settings: SweepSettings) -> tuple[str, tuple[str, ...]]:
     """Return the names of the early checkpoint and of the late ones, ascending by step where a run tells them."""
+    if settings.recipe is not None:
+        first, *others = names_of(settings.recipe)
+        return first, tuple(others)
     if settings.run is None:
         assert settings.early is not None
         if settings.early in settings.late:
@@ -141,6 +158,29 @@ def _first_of_each_set(points: Sequence[Point]) -> list[Point]:
     return list({point.checkpoints: point for point in reversed(points)}.values())
 
 
+def _check_by_tensor(points: Sequence[Point], folders: Mapping[str, Path]) -> None:
+    """Raise for a model whose numbers vary by layer or tensor, and do not go together at one of these."""
+    for point in {point.model: point for point in points if any(one.by_tensor for one in point.fixed)}.values():
+        try:
+            layout(point, folders)
+        except WiseMergeError as error:
+            raise WiseMergeError(f"grid: at {point.place(short=False)}: {error}") from error
+
+
+def _files(settings: SweepSettings, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the files that a recipe names: the model whose they are, and the path."""
+    found = [] if settings.recipe is None else files_of(settings.recipe, names)
+    return [(model or names[0], path) for _, model, path in found]
+
+
+def _mapped_bytes(folders: Mapping[str, Path], files: Sequence[tuple[str, str]]) -> list[int]:
+    """Return the bytes that are mapped of each checkpoint, and of the files that a recipe names beside it."""
+    sizes = {name: bytes_of(folder) for name, folder in folders.items()}
+    for name, path in files:
+        sizes[name] += Path(path).stat().st_size
+    return list(sizes.values())
+
+
 def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
     first: dict[str, str] = {}
     for name in names:
@@ -153,6 +193,9 @@ def _equal(names: Sequence[str], digests: Mapping[str, str]) -> list[str]:
 
 
 def _temperature(settings: SweepSettings, name: str) -> float:
+    if settings.recipe is not None:
+        swept = {axis.model for axis in axes_of(settings.recipe, settings.grid) if axis.parameter == "temperature"}
+        return 1.0 if name in swept else temperature_of(settings.recipe, name)
     if METHODS[settings.method].parameter("temperature") is None:
         return 1.0
     if name not in settings.calibration:
@@ -161,30 +204,3 @@ def _temperature(settings: SweepSettings, name: str) -> float:
             "checkpoint as in early and late"
         )
     return float(settings.calibration[name])
-
-
-def _points(settings: SweepSettings, checkpoints: Sequence[PointCheckpoint]) -> tuple[Point, ...]:
-    """Return all points, those of one model together; the first checkpoint is early."""
-    dtypes = settings.dtype, settings.out_dtype
-    if METHODS[settings.method].line:
-        early, *lates = checkpoints
-        return tuple(
-            on_line(early, late, settings.method, alpha, temperature, *dtypes)
-            for late in lates
-            for alpha in (0.0, *settings.alphas, 1.0)
-            for temperature in settings.temperatures
-        )
-    # Each checkpoint by itself, and all together.
-    weights = [tuple(float(one is kept) for one in checkpoints) for kept in checkpoints]
-    weights.insert(1, (1.0,) * len(checkpoints))
-    return tuple(
-        Point(
-            tuple(checkpoints),
-            settings.method,
-            tuple(Coordinate("weight", weight, number) for number, weight in enumerate(each)),
-            temperature,
-            *dtypes,
-        )
-        for each in weights
-        for temperature in settings.temperatures
-    )

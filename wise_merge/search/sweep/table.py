@@ -11,6 +11,7 @@ from wise_merge.methods import METHODS
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point, PointCheckpoint
 from wise_merge.results.cells import with_error
+from wise_merge.search.sweep.grid import axes_of
 from wise_merge.search.sweep.plan import Plan
 from wise_merge.text import size, table
 
@@ -23,17 +24,31 @@ def of_plan(plan: Plan) -> str:
     steps = ["" if one.step is None else f" (step {one.step})" for one in (early, *lates)]
     named = ", ".join(f"{one.name}{step}" for one, step in zip(lates, steps[1:], strict=True))
     temperatures = ", ".join(f"{temperature:g}" for temperature in settings.temperatures)
+    axes = _axes(plan)
     if METHODS[settings.method].line:
         whom = f"early {early.name}{steps[0]} and late {named}"
-        grid = f"alpha {', '.join(f'{alpha:g}' for alpha in (0.0, *settings.alphas, 1.0))}"
+        grid = axes or f"alpha {', '.join(f'{alpha:g}' for alpha in (0.0, *settings.alphas, 1.0))}"
     else:
-        whom = f"{early.name}{steps[0]}, {named}"
-        grid = f"{settings.method} and each checkpoint itself"
+        whom = f"{early.name}{steps[0]}{', ' if lates else ''}{named}"
+        grid = f"{axes or settings.method} and {'each' if lates else 'the'} checkpoint itself"
     return (
         f"{settings.method} of {whom}; {size(plan.model_bytes)} a model\n"
         f"{grid} x temperature {temperatures}: {len(plan.points)} points of {len(models)} models, "
         f"{settings.samples} samples per problem of {', '.join(settings.tasks)}"
     )
+
+
+def _axes(plan: Plan) -> str:
+    """Return which values a grid gives which numbers of the recipe; empty without a grid."""
+    settings, point = plan.settings, plan.points[0]
+    if settings.recipe is None:
+        return ""
+    ends = {0.0, 1.0}
+    parts = []
+    for one, axis in zip(point.varied, axes_of(settings.recipe, settings.grid), strict=True):
+        values = {*axis.values, *(ends if axis.parameter == METHODS[settings.method].line else ())}
+        parts.append(f"{point.label(one)} {', '.join(f'{value:g}' for value in sorted(values))}")
+    return " x ".join(parts)
 
 
 def of_outcomes(outcomes: Sequence[Outcome]) -> str:
@@ -43,8 +58,7 @@ def of_outcomes(outcomes: Sequence[Outcome]) -> str:
         some = [outcome for outcome in outcomes if outcome.task == task]
         n = min(outcome.n for outcome in some)
         shown = sorted({1, n})
-        where = ["late", "step", "alpha"] if some[0].point.alpha is not None else ["model", "step"]
-        head = [*where, "T", *(f"pass@{k}" for k in shown), "n"]
+        head = [*_head(some[0].point), "T", *(f"pass@{k}" for k in shown), "n"]
         rows = [head, *(_row(outcome, shown) for outcome in some)]
         blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems", *table(rows)]))
     return "\n".join(blocks)
@@ -59,10 +73,21 @@ def _row(outcome: Outcome, shown: Sequence[int]) -> list[str]:
     return [*_where(point), f"{point.temperature:g}", *cells, str(outcome.n)]
 
 
+def _head(point: Point) -> list[str]:
+    """Return the columns that say which model of its sweep a point is."""
+    line = METHODS[point.method].line
+    beside = [point.label(one) for one in point.varied if one.parameter != line]
+    return [*(["model", "step"] if line is None else ["late", "step", line]), *beside]
+
+
 def _where(point: Point) -> list[str]:
     if point.alpha is not None:
-        return [Path(point.late.name).name, _step(point.late), f"{point.alpha:g}"]
-    return [point.merge_title(short=True), "-" if point.unmerged is None else _step(point.checkpoints[point.unmerged])]
+        beside = [f"{one.value:g}" for one in point.varied if one.parameter != METHODS[point.method].line]
+        return [Path(point.late.name).name, _step(point.late), f"{point.alpha:g}", *beside]
+    if point.unmerged is not None:
+        return [point.called[point.unmerged], _step(point.checkpoints[point.unmerged]), *("-" for _ in point.varied)]
+    of = point.called[0] if len(point.checkpoints) == 1 else str(len(point.checkpoints))
+    return [f"{point.method} of {of}", "-", *(f"{one.value:g}" for one in point.varied)]
 
 
 def _step(checkpoint: PointCheckpoint) -> str:
