@@ -1,7 +1,10 @@
 """`wise-merge checkpoints` as typed, and both ways to merge what it writes."""
 
+import json
 import shutil
+from pathlib import Path
 
+import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
@@ -82,9 +85,94 @@ def test_steps_and_alpha_are_as_asked(tmp_path):
 
 def test_choices_without_a_file_are_a_mistake(tmp_path):
     """They would be ignored."""
-    result = invoke(tmp_path, "--alpha", 0.3)
-    assert result.exit_code == 2
-    assert "--out" in result.stderr
+    for options in (["--alpha", 0.3], ["--last", 2], ["--method", "uniform_soup"]):
+        result = invoke(tmp_path, *options)
+        assert result.exit_code == 2
+        assert "--out" in result.stderr
+
+
+@pytest.fixture
+def soup_run(tmp_path, monkeypatch):
+    """A run of four different models, from whose parent folder commands are typed."""
+    for seed, step in enumerate((20, 30, 40, 50)):
+        model = make_checkpoint(tmp_path / f"model-{seed}", seed=seed)
+        leave(model, tmp_path / "run" / f"checkpoint-{step}", step)
+    monkeypatch.chdir(tmp_path)
+
+
+def norms(*folders):
+    """The same tensor of each, in float64."""
+    return [load_file(f"{folder}/model.safetensors")["model.norm.weight"].double() for folder in folders]
+
+
+def test_a_soup_of_the_latest_merges(soup_run):
+    """The mean of the last three, from either spelling of the file's option."""
+    result = invoke("run", "--write", "soup.yml", "--method", "uniform_soup", "--last", 3)
+    assert result.exit_code == 0, result.output
+    said, command = result.stdout.splitlines()[-2:]
+    assert (
+        said
+        == "soup.yml: the mean of 3 checkpoints, from step 30, epoch 1.5, loss 2.25 to step 50, epoch 2.5, loss 1.75"
+    )
+    merged = CliRunner().invoke(main, command.split()[1:])
+    assert merged.exit_code == 0, merged.output
+    *parts, average = norms("run/checkpoint-30", "run/checkpoint-40", "run/checkpoint-50", "out")
+    assert torch.allclose(average, sum(parts) / 3, atol=1e-7)
+    assert not torch.allclose(average, parts[0])
+
+
+def test_a_moving_average_merges(soup_run):
+    """As the recursion gives it, checkpoint by checkpoint."""
+    result = invoke("run", "--out", "ema.yml", "--method", "uniform_soup", "--from", 30, "--ema", 0.75)
+    assert "the exponential moving average (decay 0.75) of 3 checkpoints" in result.stdout
+    merged = CliRunner().invoke(main, ["merge", "ema.yml", "out"])
+    assert merged.exit_code == 0, merged.output
+    first, *others, average = norms("run/checkpoint-30", "run/checkpoint-40", "run/checkpoint-50", "out")
+    expected = first
+    for other in others:
+        expected = 0.75 * expected + 0.25 * other
+    assert torch.allclose(average, expected, atol=1e-7)
+
+
+def test_a_soup_of_adapters_merges(tmp_path, monkeypatch):
+    """The mean of their dense products, base + scale * B A."""
+    make_checkpoint(tmp_path / "base", seed=0)
+    for step in (20, 40, 60):
+        make_adapter(tmp_path / "run" / f"checkpoint-{step}", tmp_path / "base", seed=step)
+    monkeypatch.chdir(tmp_path)
+    result = invoke("run", "--out", "soup.yml", "--method", "uniform_soup")
+    assert result.exit_code == 0, result.output
+    merged = CliRunner().invoke(main, ["merge", "soup.yml", "out"])
+    assert merged.exit_code == 0, merged.output
+    base, average = (load_file(f"{folder}/model.safetensors") for folder in ("base", "out"))
+    adapters = [load_file(f"run/checkpoint-{step}/adapter_model.safetensors") for step in (20, 40, 60)]
+    config = json.loads(Path("run/checkpoint-20/adapter_config.json").read_text())
+    trained = [name.removesuffix(".lora_A.weight") for name in adapters[0] if name.endswith("lora_A.weight")]
+    assert trained
+    for name in trained:
+        parts = [one[f"{name}.lora_B.weight"].double() @ one[f"{name}.lora_A.weight"].double() for one in adapters]
+        target = name.removeprefix("base_model.model.") + ".weight"
+        expected = base[target].double() + config["lora_alpha"] / config["r"] * sum(parts) / 3
+        assert torch.allclose(average[target].double(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--last", 2], "--last is an option of --method uniform_soup; wise_ft, the method unless given, takes"),
+        (["--method", "wise_ft", "--ema", 0.5], "--ema is an option of --method uniform_soup; wise_ft takes"),
+        (["--method", "uniform_soup", "--alpha", 0.5], "--alpha is an option of --method wise_ft; uniform_soup takes"),
+        (["--method", "uniform_soup", "--last", 9], "the last 9 checkpoints are wanted, and there are 4 whole ones"),
+        (["--method", "uniform_soup", "--ema", 1], "decay of a moving average must lie between 0 and 1"),
+    ],
+)
+def test_what_makes_no_recipe_is_one_line_and_no_file(options, message, soup_run):
+    """Options of another method are not ignored."""
+    result = invoke("run", "--out", "soup.yml", *options)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert message in line
+    assert not Path("soup.yml").exists()
 
 
 def test_broken_checkpoints_are_listed_with_their_reason(tmp_path):

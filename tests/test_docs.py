@@ -45,7 +45,7 @@ def workplace(tmp_path_factory):
     (folder / "wise.yml").write_text(blocks(README, "yaml")[0])
     make_checkpoint(folder / "runs/sft/checkpoint-25", seed=1)
     make_checkpoint(folder / "runs/sft/checkpoint-600", seed=2)
-    for seed, step in ((3, 400), (4, 500)):
+    for seed, step in enumerate((200, 300, 400, 500, 600), start=3):
         make_checkpoint(folder / f"runs/soup/checkpoint-{step}", seed=seed)
     make_checkpoint(folder / "base", seed=3)
     make_checkpoint(folder / "runs/rl/checkpoint-300", seed=6)

@@ -10,8 +10,8 @@ from support.checkpoints import make_checkpoint
 from support.runs import LOSSES, leave
 
 from wise_merge.checkpoints.folder import label
-from wise_merge.checkpoints.recipe import recipe
-from wise_merge.checkpoints.runs import choose, find_checkpoints
+from wise_merge.checkpoints.recipe import recipe, soup_recipe
+from wise_merge.checkpoints.runs import choose, choose_many, find_checkpoints
 from wise_merge.checkpoints.table import table
 from wise_merge.errors import WiseMergeError
 
@@ -302,3 +302,111 @@ def test_the_base_of_adapters_comes_from_their_config(model, tmp_path, monkeypat
         recorded(early.path, base)
         with pytest.raises(WiseMergeError, match=message):
             recipe(early, late, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("choice", "chosen"),
+    [
+        ({}, [10, 20, 30, 40, 50, 60]),
+        ({"last": 2}, [50, 60]),
+        ({"start": "30"}, [30, 40, 50, 60]),
+        ({"start": "31"}, [40, 50, 60]),
+        ({"start": "checkpoint-50"}, [50, 60]),
+        ({"every": 1}, [10, 20, 30, 40, 50, 60]),
+        ({"every": 2}, [20, 40, 60]),
+        ({"every": 4}, [20, 60]),
+        ({"every": 2, "last": 2}, [40, 60]),
+        ({"every": 2, "start": "30"}, [40, 60]),
+        ({"every": 2, "start": "10", "last": 3}, [20, 40, 60]),
+    ],
+)
+def test_many_are_chosen_from_the_last_backwards(choice, chosen, model, tmp_path):
+    """`start` is where they begin, `every` counts back from the last, `last` then takes the latest of them."""
+    for step in range(10, 70, 10):
+        leave(model, tmp_path / f"checkpoint-{step}", step)
+    assert steps(choose_many(find_checkpoints(tmp_path), **choice)) == chosen
+
+
+def test_a_soup_has_no_broken_checkpoint_and_no_final_model(model, tmp_path):
+    """The final model repeats the last checkpoint, or it is the only second one."""
+    for step in (25, 30, 60):
+        leave(model, tmp_path / f"checkpoint-{step}", step)
+    truncate(tmp_path / "checkpoint-30")
+    for file in model.iterdir():
+        shutil.copy(file, tmp_path)
+    assert steps(choose_many(find_checkpoints(tmp_path))) == [25, 60]
+    shutil.rmtree(tmp_path / "checkpoint-25")
+    assert [one.final for one in choose_many(find_checkpoints(tmp_path))] == [False, True]
+
+
+def test_many_of_folders_without_steps(model, tmp_path):
+    """They begin at a name; a step is told what there is."""
+    for name in ("epoch_0", "epoch_2", "epoch_10"):
+        leave(model, tmp_path / name)
+    found = find_checkpoints(tmp_path)
+    assert [one.epoch for one in choose_many(found, start="epoch_2")] == [2, 10]
+    with pytest.raises(WiseMergeError, match="no checkpoint of step 2; there are epoch_0, epoch_2, epoch_10"):
+        choose_many(found, start="2")
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"last": 4}, "the last 4 checkpoints are wanted, and there are 3 whole ones"),
+        ({"last": 3, "every": 2}, "the last 3 checkpoints are wanted, and there are 2 whole ones"),
+        ({"last": 1}, "needs two checkpoints or more; of the 3 whole ones 1 is chosen"),
+        ({"start": "60"}, "of the 3 whole ones 1 is chosen"),
+        ({"start": "61"}, "of the 3 whole ones 0 are chosen"),
+        ({"every": 3}, "of the 3 whole ones 1 is chosen"),
+        ({"start": "best"}, "there is no checkpoint best; there are 25, 50, 60"),
+    ],
+)
+def test_fewer_than_two_make_no_soup(choice, message, model, tmp_path):
+    """And fewer than asked for are no silent other mean."""
+    for step in (25, 50, 60):
+        leave(model, tmp_path / f"checkpoint-{step}", step)
+    with pytest.raises(WiseMergeError, match=message):
+        choose_many(find_checkpoints(tmp_path), **choice)
+
+
+def test_models_and_adapters_make_no_soup(model, tmp_path):
+    """Both are named."""
+    from support.adapters import make_adapter
+
+    leave(model, tmp_path / "step-25")
+    for step in (50, 60):
+        make_adapter(tmp_path / f"step-{step}", model, seed=step)
+    found = find_checkpoints(tmp_path)
+    with pytest.raises(WiseMergeError, match=r"step-25 is a full checkpoint and .*step-50 is LoRA"):
+        choose_many(found)
+    lora = choose_many(found, last=2)
+    content = yaml.safe_load(soup_recipe(lora))
+    assert content["models"] == [{"model": f"{model}+{tmp_path}/step-{step}"} for step in (50, 60)]
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999, 0.00001])
+def test_the_recipe_of_a_moving_average_has_the_weights_of_the_recursion(decay, model, tmp_path):
+    """Of five checkpoints, in the order of their steps; YAML reads every weight as a number."""
+    from fractions import Fraction
+
+    for step in range(10, 60, 10):
+        leave(model, tmp_path / f"checkpoint-{step}", step)
+    keep = Fraction(str(decay))
+    average = [Fraction(1)] + [Fraction(0)] * 4
+    for i in range(1, 5):
+        average = [keep * share for share in average]
+        average[i] += 1 - keep
+    text = soup_recipe(choose_many(find_checkpoints(tmp_path)), decay)
+    models = yaml.safe_load(text)["models"]
+    assert [one["model"] for one in models] == [f"{tmp_path}/checkpoint-{step}" for step in range(10, 60, 10)]
+    assert [one["parameters"]["weight"] for one in models] == [float(share) for share in average]
+    assert f"decay {decay:g}" in text
+
+
+@pytest.mark.parametrize("decay", [0.0, 1.0, -0.1, float("nan")])
+def test_a_decay_beyond_its_ends_is_refused(decay, model, tmp_path):
+    """At them the average is one checkpoint."""
+    for step in (25, 60):
+        leave(model, tmp_path / f"checkpoint-{step}", step)
+    with pytest.raises(WiseMergeError, match="decay of a moving average must lie between 0 and 1"):
+        soup_recipe(choose_many(find_checkpoints(tmp_path)), decay)

@@ -1,13 +1,17 @@
-"""The recipe that averages two checkpoints of a run."""
+"""The recipe that averages checkpoints of a run: two of them, or many."""
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from wise_merge.checkpoints.adapters import read_adapter
 from wise_merge.checkpoints.folder import Checkpoint, label
 from wise_merge.errors import WiseMergeError
+from wise_merge.kernels.moving_average import moving_average_weights
 from wise_merge.kernels.ranges import check_alpha
+
+_RUN_IT = "# Run it where the paths below lead to them: wise-merge merge THIS_FILE OUT\n"
 
 
 def recipe(early: Checkpoint, late: Checkpoint, alpha: float) -> str:
@@ -16,7 +20,7 @@ def recipe(early: Checkpoint, late: Checkpoint, alpha: float) -> str:
     return (
         f"# early: {label(early)}\n"
         f"# late:  {label(late)}\n"
-        "# Run it where the paths below lead to them: wise-merge merge THIS_FILE OUT\n"
+        f"{_RUN_IT}"
         "merge_method: wise_ft\n"
         f"base_model: {_scalar(_reference(early))}\n"
         "models:\n"
@@ -24,6 +28,28 @@ def recipe(early: Checkpoint, late: Checkpoint, alpha: float) -> str:
         "parameters:\n"
         f"  alpha: {alpha:g}  # 0 = early, 1 = late\n"
     )
+
+
+def soup_recipe(checkpoints: Sequence[Checkpoint], decay: float | None = None) -> str:
+    """Return the recipe of the mean of checkpoints; given a decay, of their moving average in this order."""
+    n = len(checkpoints)
+    head = f"# The mean of {n} checkpoints of a run.\n"
+    weights: Sequence[float | None] = [None] * n
+    if decay is not None:
+        head = f"# The exponential moving average of {n} checkpoints of a run, decay {decay:g}, as weights.\n"
+        weights = moving_average_weights(n, decay)
+    lines = [head, _RUN_IT, "merge_method: uniform_soup\n", "models:\n"]
+    for checkpoint, weight in zip(checkpoints, weights, strict=True):
+        lines.append(f"  - model: {_scalar(_reference(checkpoint))}  # {label(checkpoint)}\n")
+        if weight is not None:
+            lines.append(f"    parameters:\n      weight: {_number(weight)}\n")
+    return "".join(lines)
+
+
+def _number(value: float) -> str:
+    """Return a number with all its digits, as YAML reads it back: without a point, 1e-05 would be a text."""
+    digits, exponent, power = repr(value).partition("e")
+    return digits + ("" if "." in digits else ".0") + exponent + power
 
 
 def _reference(checkpoint: Checkpoint) -> str:

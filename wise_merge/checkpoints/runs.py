@@ -1,4 +1,4 @@
-"""The checkpoints that a training run has left: which there are, which belong to it, and which two to merge.
+"""The checkpoints that a training run has left: which there are, which belong to it, and which to merge.
 
 Knows the folders of transformers' Trainer, the early checkpoints that `wise_merge.training` keeps beside them, and
 folders named by step or epoch, such as torchtune's. What one checkpoint is, `folder` says.
@@ -52,15 +52,9 @@ def choose(
 
     A run's final model is the late one only where it is named ("final") or there is no other.
     """
-    whole = [checkpoint for checkpoint in checkpoints if checkpoint.problem is None]
-    if len(whole) < 2:
-        raise WiseMergeError(
-            f"a merge needs two whole checkpoints; there {'is 1' if whole else 'are 0'} of {len(checkpoints)}. "
-            "Train with save_strategy and without a save_total_limit that deletes the early ones"
-        )
-    numbered = [checkpoint for checkpoint in whole if not checkpoint.final]
+    whole = _whole(checkpoints)
     first = whole[0] if early is None else _named(checkpoints, early)
-    last = (numbered if len(numbered) > 1 else whole)[-1] if late is None else _named(checkpoints, late)
+    last = _without_final(whole)[-1] if late is None else _named(checkpoints, late)
     if first == last:
         raise WiseMergeError(f"early and late are both {first.path}; a merge needs two checkpoints")
     if _order(first) > _order(last):
@@ -70,6 +64,65 @@ def choose(
             f"{first.path} is a {first.kind} checkpoint and {last.path} is {last.kind}; name two alike"
         )
     return first, last
+
+
+def choose_many(
+    checkpoints: Sequence[Checkpoint], *, last: int | None = None, start: str | None = None, every: int | None = None
+) -> list[Checkpoint]:
+    """Return at least two whole checkpoints of a run, in the order of their steps.
+
+    A run's final model is among them only where there is no other second one.
+
+    Args:
+        checkpoints: all of the run.
+        last: take that many, the latest, of what the others leave.
+        start: take those of this step or later; or a name of a folder, that one and later.
+        every: take the last, and before it each checkpoint of that number.
+    """
+    chosen = whole = _without_final(_whole(checkpoints))
+    if start is not None:
+        if start.isdigit() and all(one.step is not None for one in whole):
+            chosen = [one for one in whole if one.step is not None and one.step >= int(start)]
+        else:
+            first = _order(_named(checkpoints, start))
+            chosen = [one for one in whole if _order(one) >= first]
+    if every is not None:
+        chosen = chosen[::-every][::-1]
+    if last is not None:
+        if last > len(chosen):
+            raise WiseMergeError(
+                f"the last {last} checkpoints are wanted, and there are {len(chosen)} whole ones to choose from; "
+                "ask for fewer"
+            )
+        chosen = chosen[-last:]
+    if len(chosen) < 2:
+        raise WiseMergeError(
+            f"an average needs two checkpoints or more; of the {len(whole)} whole ones "
+            f"{'1 is' if chosen else '0 are'} chosen. Choose more"
+        )
+    for one in chosen[1:]:
+        if one.kind != chosen[0].kind:
+            raise WiseMergeError(
+                f"{chosen[0].path} is a {chosen[0].kind} checkpoint and {one.path} is {one.kind}; choose some alike"
+            )
+    return chosen
+
+
+def _whole(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return those that can be merged, at least two."""
+    whole = [checkpoint for checkpoint in checkpoints if checkpoint.problem is None]
+    if len(whole) < 2:
+        raise WiseMergeError(
+            f"a merge needs two whole checkpoints; there {'is 1' if whole else 'are 0'} of {len(checkpoints)}. "
+            "Train with save_strategy and without a save_total_limit that deletes the early ones"
+        )
+    return whole
+
+
+def _without_final(whole: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return those with a number, which a final model mostly repeats; all if that would leave fewer than two."""
+    numbered = [checkpoint for checkpoint in whole if not checkpoint.final]
+    return numbered if len(numbered) > 1 else list(whole)
 
 
 def _is_named_as_checkpoint(name: str) -> bool:

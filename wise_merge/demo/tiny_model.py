@@ -13,6 +13,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,20 +112,48 @@ def train(recipe: Recipe, directory: Path) -> None:
     Finished checkpoints are reused; a stage that was interrupted goes on from the last one.
     """
     pretrained, sft = directory / "pretrained", directory / "sft"
-    if _finished(sft, recipe.sft):
-        return
-    import torch
+    if not _finished(sft, recipe.sft):
+        pretrain(recipe, pretrained)
+        fine_tune(recipe, pretrained, sft, seed=recipe.seed)
+
+
+def pretrain(recipe: Recipe, directory: Path) -> None:
+    """Leave the checkpoints of pre-training in the directory; finished ones are reused."""
+    if not _finished(directory, recipe.pretraining):
+        with _one_thread():
+            _run_stage(_new_model(recipe), pretraining_problems(recipe), recipe.pretraining, directory, recipe.seed)
+
+
+def fine_tune(recipe: Recipe, pretrained: Path, directory: Path, *, seed: int) -> None:
+    """Leave the checkpoints of SFT in the directory; finished ones are reused.
+
+    Args:
+        recipe: see there; its own seed is that of the problems.
+        pretrained: directory of the pre-training, from whose last checkpoint SFT begins.
+        directory: of this run.
+        seed: of the order in which the problems are shown.
+    """
     from transformers import AutoModelForCausalLM
 
+    if not _finished(directory, recipe.sft):
+        with _one_thread():
+            model = AutoModelForCausalLM.from_pretrained(_checkpoint(pretrained, recipe.pretraining.steps))
+            _run_stage(model, sft_problems(recipe), recipe.sft, directory, seed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Give torch one thread.
+
+    Two are faster by a fifth, but when something else runs on the core of one, the other waits for it at every
+    operation, at a thirtieth of the speed.
+    """
+    import torch
+
     threads = torch.get_num_threads()
-    # One: two are faster by a fifth, but when something else runs on the core of one, the other waits for it at every
-    # operation, at a thirtieth of the speed.
     torch.set_num_threads(1)
     try:
-        if not _finished(pretrained, recipe.pretraining):
-            _run_stage(_new_model(recipe), pretraining_problems(recipe), recipe.pretraining, pretrained, recipe.seed)
-        model = AutoModelForCausalLM.from_pretrained(_checkpoint(pretrained, recipe.pretraining.steps))
-        _run_stage(model, sft_problems(recipe), recipe.sft, sft, recipe.seed)
+        yield
     finally:
         torch.set_num_threads(threads)
 

@@ -1,0 +1,189 @@
+"""The study of soups: its intervals and tables by another road, and the whole of it in a setting of a minute."""
+
+import importlib.util
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from matplotlib.text import Text
+from scipy.stats import t as student
+
+EXAMPLE = REPOSITORY / "examples" / "soups.py"
+MERGES = ["WiSE-FT", "uniform soup", "last five", "moving average", "Fisher", "WIDEN"]
+OF_EACH_RUN = ["early checkpoint", "late checkpoint", "best single checkpoint", *MERGES, "greedy soup"]
+OF_ALL_RUNS = ["best single checkpoint", "uniform soup", "greedy soup"]
+
+
+@pytest.fixture(scope="module")
+def study():
+    """The example as a module."""
+    before = dict(os.environ)
+    specification = importlib.util.spec_from_file_location("soups_study", EXAMPLE)
+    module = sys.modules["soups_study"] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    os.environ.clear()
+    os.environ.update(before)
+    return module
+
+
+def variance(values):
+    """The unbiased variance, in fractions."""
+    mean = Fraction(sum(values), len(values))
+    return sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def test_an_interval_is_students_with_the_variance_of_runs_and_of_problems(study):
+    """Worked out in fractions for three runs and four problems whose values are sums of both, and all else by hand."""
+    runs, problems = [Fraction(0), Fraction(1, 8), Fraction(1, 2)], [Fraction(i, 4) for i in (0, 0, 1, 2)]
+    values = np.array([[float(run + problem) for problem in problems] for run in runs])
+    mean = sum(runs) / 3 + sum(problems) / 4
+    of_runs, of_problems = variance(runs) / 3, variance(problems) / 4
+    degrees = (of_runs + of_problems) ** 2 / (of_runs**2 / 2 + of_problems**2 / 3)
+    half = student.ppf(0.975, float(degrees)) * float(of_runs + of_problems) ** 0.5
+    found = study.estimate(values)
+    assert found["mean"] == pytest.approx(float(mean))
+    assert (found["low"], found["high"]) == pytest.approx((float(mean) - half, float(mean) + half))
+
+
+def test_an_interval_of_one_model_is_students_over_problems(study):
+    """As in any textbook."""
+    values = np.array([0.0, 0.25, 0.25, 1.0, 0.5])
+    low, high = student.interval(0.95, 4, values.mean(), values.std(ddof=1) / 5**0.5)
+    found = study.estimate(values[None])
+    assert (found["low"], found["high"]) == pytest.approx((low, high))
+
+
+def test_what_never_differs_has_no_interval(study):
+    """Neither runs nor problems say how far it may lie off."""
+    assert study.estimate(np.full((3, 5), 0.25)) == {"mean": 0.25, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.2])
+def test_intervals_hold_the_truth_as_often_as_they_say(spread, study):
+    """Of three runs, whether problems decide or runs do; there, resampling the runs is too sure of itself."""
+    rng = np.random.default_rng(0)
+    held = bootstrap = 0
+    for _ in range(400):
+        values = spread * rng.normal(size=(3, 1)) + 0.3 * rng.normal(size=100) + 0.2 * rng.normal(size=(3, 100))
+        found = study.estimate(values)
+        held += found["low"] < 0 < found["high"]
+        means = values.mean(axis=1)
+        draws = [np.mean(draw) for draw in itertools.product(means, repeat=3)]
+        bootstrap += np.quantile(draws, 0.025) < 0 < np.quantile(draws, 0.975)
+    # Four standard errors of such a share are 0.044.
+    assert 0.95 - 0.044 < held / 400 < 0.999
+    if spread == 0.2:
+        assert bootstrap / 400 < 0.85
+
+
+def rows(study):
+    """Two runs, two problems, four samples: right samples by hand."""
+    single = study.Row("best single checkpoint", True, ["a", "b"], [[1, 0], [2, 4]])
+    soup = study.Row("uniform soup", True, ["c", "d"], [[2, 0], [1, 4]])
+    best = study.Row("best single checkpoint", False, ["b"], [[2, 4]])
+    greedy = study.Row("greedy soup", False, ["a + b"], [[3, 3]])
+    return [single, soup, best, greedy]
+
+
+def by_draws(right, k):
+    """Pass@k of four samples by counting all draws."""
+    draws = list(itertools.combinations([True] * right + [False] * (4 - right), k))
+    return Fraction(sum(map(any, draws)), len(draws))
+
+
+def test_the_summary_is_what_counting_gives(study):
+    """Means over runs and problems, and paired differences from the best checkpoint of the same run or of all runs."""
+    entries = study.summary(rows(study), 4, [1, 2, 4])
+    assert [(entry["name"], entry["of_each_run"]) for entry in entries] == [
+        ("best single checkpoint", True),
+        ("uniform soup", True),
+        ("best single checkpoint", False),
+        ("greedy soup", False),
+    ]
+    for k in (1, 2, 4):
+        single, soup, best, greedy = (
+            [[by_draws(right, k) for right in model] for model in row.correct] for row in rows(study)
+        )
+        for entry, values in zip(entries, (single, soup, best, greedy), strict=True):
+            of_runs = [sum(model) / 2 for model in values]
+            assert entry[f"pass@{k}"]["by_run"] == pytest.approx([float(one) for one in of_runs])
+            assert entry[f"pass@{k}"]["mean"] == pytest.approx(float(sum(of_runs) / len(of_runs)))
+        apart = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(soup, single, strict=True)]
+        expected = study.estimate(np.array(apart, dtype=float))
+        assert {key: entries[1][f"difference@{k}"][key] for key in expected} == pytest.approx(expected)
+        assert entries[1][f"difference@{k}"]["by_run"] == pytest.approx([float(sum(one) / 2) for one in apart])
+        [one] = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(greedy, best, strict=True)]
+        assert entries[3][f"difference@{k}"]["mean"] == pytest.approx(float(sum(one) / 2))
+    assert "difference@1" not in entries[0]
+
+
+def results(study):
+    made = rows(study)
+    return {
+        "settings": {"runs": 2},
+        "samples": 4,
+        "problems": 2,
+        "ks": [1, 4],
+        "rows": [study.asdict(row) for row in made],
+        "summary": study.summary(made, 4, [1, 4]),
+    }
+
+
+def test_the_table_shows_the_summary(study):
+    """A line for each kind of model; how many runs are above is said where there are several."""
+    text = study.table(results(study))
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert lines[0] == "|  | Pass@1 | Pass@4 |"
+    # (1/4 + 0 + 2/4 + 1) / 4 and (2/4 + 0 + 1/4 + 1) / 4 are equal: one run above, one below.
+    assert lines[1].startswith("| best single checkpoint | 0.438 [")
+    assert re.match(r"\| uniform soup \| \+0\.000 \[-.*\], 1 of 2 \| \+0\.000, 0 of 2 \|", lines[6])
+    assert re.match(r"\| greedy soup, of all runs \| \+0\.000 \[-\d\.\d{3}, \+\d\.\d{3}\] \| \+0\.000 \|", lines[7])
+
+
+def test_no_name_in_the_picture_lies_on_another(study):
+    """As drawn, with as many kinds of models as the study has, all at nearly the same place."""
+    estimated = {"mean": 0.5, "low": 0.4, "high": 0.6, "by_run": [0.4, 0.6]}
+    names = [(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS]
+    entries = [{"name": name, "of_each_run": each, "pass@1": estimated, "pass@32": estimated} for name, each in names]
+    drawing = study.draw({"problems": 250, "ks": [1, 32], "summary": entries})
+    drawing.draw_without_rendering()
+    # Of the text alone, without the line to its point.
+    texts = [Text.get_window_extent(text) for text in drawing.axes[0].texts]
+    assert len(texts) == len(names) + 1
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(texts, 2))
+    width, height = drawing.canvas.get_width_height()
+    assert all(one.x0 >= 0 and one.x1 <= width and one.y0 >= 0 and one.y1 <= height for one in texts)
+
+
+@pytest.mark.slow
+def test_the_whole_study_and_once_more(tmp_path):
+    """Every kind of model is judged on the confirmation half; typed again, no command runs and nothing changes."""
+    settings = {
+        "runs": 2, "pretraining-steps": 40, "sft-steps": 12, "early": 1, "every": 2, "problems": 12, "samples": 8,
+    }  # fmt: skip
+    options = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
+    command = [sys.executable, EXAMPLE, "--out", tmp_path / "soups", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "$ wise-merge soup --run sft-1 --run sft-2 --objective pass@8" in done.stdout
+    found = json.loads((tmp_path / "soups/results.json").read_text())
+    names = [(row["name"], row["of_each_run"]) for row in found["rows"]]
+    assert names == [(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS]
+    for row in found["rows"]:
+        assert len(row["models"]) == len(row["correct"]) == (2 if row["of_each_run"] else 1)
+        assert all(len(problems) == 6 and set(problems) <= set(range(9)) for problems in row["correct"])
+    table = (tmp_path / "soups/table.md").read_text()
+    assert done.stdout.endswith(table + "\n")
+    assert (tmp_path / "soups/soups.png").read_bytes().startswith(b"\x89PNG")
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout) == (0, table + "\n")
+    other = subprocess.run([*command, "--samples", "16"], capture_output=True, text=True, check=False)
+    assert other.returncode == 1
+    assert "holds a study with other settings" in other.stderr
