@@ -19,10 +19,11 @@ from wise_merge.estimators.bias_variance import bias_and_variance
 from wise_merge.figures.drawing import drawing_style, encoded
 from wise_merge.points.best import BestChoice, CheckedConstraint, ChosenPoint, ComparedPoint, read_best, state_of
 from wise_merge.points.folder import Results
-from wise_merge.points.point import on_line
+from wise_merge.points.point import Coordinate, Point, on_line
 from wise_merge.report.computing import numbers_of
 from wise_merge.report.coordinates import by_coordinates
 from wise_merge.report.figures import draw
+from wise_merge.report.groups import grouped, label_and_mark
 from wise_merge.report.opening import opening_of
 from wise_merge.report.page import page
 from wise_merge.report.plane import plane
@@ -382,6 +383,20 @@ def test_weights_of_0_and_1_are_ingredients_and_no_coordinates(tmp_path):
             assert [names[place].removeprefix("runs/") for place in point.ingredients] == point.label.split(" + ")
 
 
+def test_soups_of_many_ingredients_have_short_names_and_no_two_alike():
+    """Two of 30 checkpoints each that differ in one in the middle."""
+    checkpoints = [late(step) for step in range(100, 3200, 100)]
+    soups = [[one for one in checkpoints if one.step != left_out] for left_out in (1500, 1600)]
+    points = [
+        Point(tuple(some), "uniform_soup", tuple(Coordinate("weight", 1.0, i) for i in range(len(some))), 1.0)
+        for some in soups
+    ]
+    (group,) = grouped(points)
+    labels = [label_and_mark(point, group)[0] for point in points]
+    assert len(set(labels)) == 2
+    assert max(map(len, labels)) <= 72
+
+
 def only_its_own(point):
     """The same model as a point that names only the checkpoints it is made of."""
     own = [place for place, one in enumerate(point.coordinates) if one.value]
@@ -547,6 +562,10 @@ def test_the_opening_says_which_choice_is_none_or_out_of_date(finished):
         f"wise-merge best {finished.folder} --objective pass@1 --subject-to 'pass@8 >= late' --reference-temperature 1 "
         "--seed 3 --out other.yml"
     )
+    text, _ = opening(finished, tasks=("countdown", "gsm8k"), of=state_of(finished, ("countdown", "gsm8k")))
+    assert (
+        "the largest pass@1 with pass@8 >= late (late at T 1), the mean of countdown and gsm8k, on 6 problems" in text
+    )
     text, command = opening(finished, chosen=None, nearest="X, T 1", against=(), recipe=None)
     assert "found no point that meets pass@8 >= late on 6 problems, the selection half. The nearest is X, T 1" in text
     assert command is None
@@ -576,7 +595,7 @@ def test_the_opening_counts_in_words_that_fit(tmp_path):
     assert said.endswith(
         "to each of 6 late checkpoints from checkpoint-100 (step 100) to checkpoint-600 (step 600) was swept: 2 "
         "values of alpha at 2 temperatures (0.7 and 1), on 1 problem of a and 2 problems of b, 1 sample of each. 1 of"
-        " 24 points is complete so far."
+        " 24 points is sampled so far."
     )
 
 

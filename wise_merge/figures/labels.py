@@ -91,18 +91,7 @@ def place_labels(
     lines = [panel.transData.transform(path) for path in paths if len(path) > 1]
     written = []
     for label in labels:
-        text = panel.annotate(
-            label.text,
-            (label.x, label.y),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=fontsize,
-            color=label.colour,
-        )
-        # It must not move what it was measured in.
-        text.set_in_layout(False)
+        text = _write(panel, label, fontsize)
         extent = text.get_window_extent(renderer)
         half = extent.width / 2 + _ROOM * scale, extent.height / 2 + _ROOM * scale
         at = panel.transData.transform((label.x, label.y))
@@ -118,6 +107,23 @@ def place_labels(
             _lead(panel, label, ((x - at[0]) / scale, (y - at[1]) / scale), extent, scale)
         written.append(text)
     return written
+
+
+def _write(panel: Any, label: Label, fontsize: float) -> Any:
+    """Return a label that has been written, its middle on its mark for the time being."""
+    text = panel.annotate(
+        label.text,
+        (label.x, label.y),
+        xytext=(0, 0),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        fontsize=fontsize,
+        color=label.colour,
+    )
+    # It must not move what it was measured in.
+    text.set_in_layout(False)
+    return text
 
 
 def _free_place(

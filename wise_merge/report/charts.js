@@ -320,7 +320,7 @@ function drawSoupSteps(id, soup) {
     marks(true), ...(steps.every((step) => step.kept) ? [] : [marks(false)]),
   ], {
     x: { title: "", tickvals: x, ticktext: steps.map((step) => plain(shortened(step.candidate, 16))), range: [-0.5, steps.length - 0.5] },
-    y: { title: `${soup.objective}, selection half` }, height: 300,
+    y: { title: "" }, title: `${soup.objective} on the selection half, step by step`, height: 300,
   });
 }
 

@@ -38,6 +38,7 @@ class Layout:
         called: what people read of each: as many of the last parts of its name as tell it from the others.
         varying: what differs between the merges.
         subsets: whether merges differ only in which checkpoints they have.
+        merged: what such merges are called: by their checkpoints, no two alike.
         common: what the merges are given -> the values that occur.
     """
 
@@ -47,6 +48,7 @@ class Layout:
     called: tuple[str, ...]
     varying: tuple[Axis, ...]
     subsets: bool
+    merged: Mapping[Model, str]
     common: Mapping[Axis, frozenset[float | None]]
 
     @property
@@ -82,15 +84,32 @@ def layout_of(points: Sequence[Point]) -> Layout:
     merges = [_values(point) for point in points if point.unmerged is None]
     every = dict.fromkeys(axis for one in merges for axis in one)
     common = {axis: frozenset(one.get(axis) for one in merges) for axis in every}
+    subsets = all(axis.checkpoint is not None and values <= {0, 1, None} for axis, values in common.items())
+    called = _called(list(checkpoints))
     return Layout(
         points=tuple(points),
         on_line=_on_line(points),
         checkpoints=tuple(checkpoints),
-        called=tuple(_called(list(checkpoints))),
+        called=tuple(called),
         varying=tuple(axis for axis, values in common.items() if len(values) > 1),
-        subsets=all(axis.checkpoint is not None and values <= {0, 1, None} for axis, values in common.items()),
+        subsets=subsets,
+        merged=_merged(points, dict(zip(checkpoints, called, strict=True))) if subsets else {},
         common=common,
     )
+
+
+def _merged(points: Sequence[Point], called: Mapping[PointCheckpoint, str]) -> dict[Model, str]:
+    """Return the names of merges by what their checkpoints are called."""
+    merges = {
+        model_of(point): " + ".join(
+            called[point.checkpoints[one.checkpoint]]
+            for one in point.coordinates
+            if one.checkpoint is not None and one.value
+        )
+        for point in points
+        if point.unmerged is None
+    }
+    return dict(zip(merges, cut(list(merges.values()), 2 * _LONGEST), strict=True))
 
 
 def _step(point: Point) -> tuple[bool, int]:
@@ -162,15 +181,16 @@ def label_and_mark(point: Point, group: Layout) -> tuple[str, str]:
     values = _values(point)
     shown = [(axis_title(axis, group), f"{values.get(axis, 0.0):g}") for axis in group.varying]
     coordinates, numbers = ", ".join(map(" ".join, shown)), ", ".join(value for _, value in shown)
-    called, ingredients = cut(group.called, _LONGEST), ingredients_of(point, group)
-    names = " + ".join(called[place] for place in ingredients)
+    ingredients = ingredients_of(point, group)
     if point.unmerged is not None:
+        names = cut(group.called, _LONGEST)[ingredients[0]]
         # What is folded into a checkpoint makes several models of it.
         twins = {one.model for one in group.points if ingredients_of(one, group) == ingredients}
         return (names, names) if len(twins) == 1 else (f"{names} ({coordinates})", names)
     if not group.varying:
         return point.merge_title(short=True), point.merge_title(short=True)
-    return (names, names) if group.subsets else (coordinates, numbers)
+    merged = group.merged.get(model_of(point))
+    return (merged, merged) if merged is not None else (coordinates, numbers)
 
 
 def title_of(point: Point, group: Layout) -> str:

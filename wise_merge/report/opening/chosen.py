@@ -35,9 +35,10 @@ def about_choice(results: Results, best: BestChoice | None) -> Statement:
             f"is {best.nearest} ({unmet}). Choose again with some slack, or sweep more points.",
         )
     chosen, title = best.chosen, _title(results, best.chosen)
+    sought = best.sought + (f", the mean of {enumeration(best.tasks, 'and')}," if len(best.tasks) > 1 else "")
     worth = with_interval(chosen.confirmation, chosen.low, chosen.high)
     text = (
-        f"`wise-merge best` chose {title}: of {best.points:,} points it has the largest {best.sought} {halves}. On the "
+        f"`wise-merge best` chose {title}: of {best.points:,} points it has the largest {sought} {halves}. On the "
         f"other {best.confirmation_problems:,}, the confirmation half, its {best.objective} is {worth}"
     )
     compared = [_against(one) for one in _told(best.against)]

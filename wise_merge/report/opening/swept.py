@@ -93,4 +93,4 @@ def _samples(results: Results) -> str:
 
 
 def _so_far(sampled: int, points: int) -> str:
-    return f" {sampled:,} of {counted(points, 'point')} {'is' if sampled == 1 else 'are'} complete so far."
+    return f" {sampled:,} of {counted(points, 'point')} {'is' if sampled == 1 else 'are'} sampled so far."
