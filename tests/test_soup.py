@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from support.checkpoints import make_checkpoint, tiny_llama
 from support.soups import TASK, invoke, options, soup
 from support.sweeps import drawn, figures
 
+from wise_merge.cli import main
 from wise_merge.points import read_results
 from wise_merge.points.soup import read_soup
 from wise_merge.search.best.choice import halves
@@ -315,10 +317,6 @@ def test_where_no_checkpoint_meets_the_constraints_the_nearest_is_named(runs, so
 
 def test_best_and_report_read_the_folder(runs, souped, tmp_path):
     """As that of a sweep."""
-    from click.testing import CliRunner
-
-    from wise_merge.cli import main
-
     out = tmp_path / "results"
     shutil.copytree(souped[0], out)
     best = CliRunner().invoke(main, ["best", str(out), "--objective", "pass@1"], catch_exceptions=False)
@@ -470,6 +468,11 @@ def test_a_folder_belongs_to_one_soup(runs, souped, tmp_path):
     plan["settings"].pop("search")
     (out / "sweep.json").write_text(json.dumps(plan))
     assert f"--out {out} holds the results of a sweep; name another folder for those of a soup" in refusal(runs, out)
+    plan["settings"]["search"] = "soup"
+    (out / "sweep.json").write_text(json.dumps(plan))
+    line = ["sweep", "--run", str(runs / "a"), "--alphas", "0.5", "--tasks", TASK, "--out", str(out)]
+    done = CliRunner().invoke(main, line, catch_exceptions=False)
+    assert f"--out {out} holds the results of a soup; name another folder for those of a sweep" in done.output
 
 
 def test_a_recipe_of_somebody_else_is_not_overwritten(runs, souped, tmp_path):
@@ -498,10 +501,6 @@ def test_a_file_holds_what_the_options_do(runs, souped, tmp_path):
         "gen_kwargs": {"max_gen_toks": 10},
     }
     (tmp_path / "soup.yml").write_text(yaml.safe_dump(content))
-    from click.testing import CliRunner
-
-    from wise_merge.cli import main
-
     shutil.copytree(souped[0], out)
     before = drawn(out)
     command = ["soup", str(tmp_path / "soup.yml"), "--out", str(out)]
@@ -534,8 +533,6 @@ def written(out):
 def experiment(runs, folder):
     """Make a soup with twenty kills at random moments, each time in a forked process group that has all it needs."""
     import lm_eval.models.huggingface  # noqa: F401
-
-    from wise_merge.cli import main
 
     # A process of several threads cannot be forked, and on a tiny model they are slower.
     torch.set_num_threads(1)

@@ -15,10 +15,7 @@ from wise_merge.text import counted, printable, size
 def of_plan(plan: Plan) -> str:
     """Return which models are sampled."""
     settings, count = plan.settings, len(plan.checkpoints)
-    named = ", ".join(
-        label + ("" if one.step is None else f" (step {one.step})")
-        for label, one in zip(plan.labels, plan.checkpoints, strict=True)
-    )
+    named = ", ".join(plan.with_step(number) for number in range(count))
     constraints = "".join(f" with {one}" for one in settings.subject_to)
     where = f" of {counted(len(plan.groups), 'run')}" if settings.run else ""
     lines = [
