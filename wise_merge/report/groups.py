@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.methods import METHODS
-from wise_merge.points.point import Coordinate, Point, PointCheckpoint
+from wise_merge.points.point import Coordinate, Point, PointCheckpoint, unlike_parts
 from wise_merge.results.names import cut
 
 #: What tells a model from the others of its group.
@@ -35,7 +35,7 @@ class Layout:
         points: of the group.
         on_line: whether nothing but alpha tells them apart, along which they lie from early to late.
         checkpoints: early and late, or all that are merged in any point.
-        called: what people read of each: as many of the last parts of its name as tell it from the others.
+        called: what people read of each: the last part of its name, or what tells it from the others.
         varying: what differs between the merges.
         subsets: whether merges differ only in which checkpoints they have.
         merged: what such merges are called: by their checkpoints, no two alike.
@@ -85,7 +85,7 @@ def layout_of(points: Sequence[Point]) -> Layout:
     every = dict.fromkeys(axis for one in merges for axis in one)
     common = {axis: frozenset(one.get(axis) for one in merges) for axis in every}
     subsets = all(axis.checkpoint is not None and values <= {0, 1, None} for axis, values in common.items())
-    called = _called(list(checkpoints))
+    called = unlike_parts([one.name for one in checkpoints])
     return Layout(
         points=tuple(points),
         on_line=_on_line(points),
@@ -119,15 +119,6 @@ def _step(point: Point) -> tuple[bool, int]:
 
 def _on_line(points: Iterable[Point]) -> bool:
     return all(point.alpha is not None and len(point.coordinates) == 1 for point in points)
-
-
-def _called(checkpoints: Sequence[PointCheckpoint]) -> list[str]:
-    parts = [Path(one.name).parts or (one.name,) for one in checkpoints]
-    for count in range(1, max(map(len, parts)) + 1):
-        short = ["/".join(one[-count:]) for one in parts]
-        if len(set(short)) == len(short):
-            return short
-    return [one.name for one in checkpoints]
 
 
 def _values(point: Point) -> dict[Axis, float]:
