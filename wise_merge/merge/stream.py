@@ -23,6 +23,8 @@ from wise_merge.tensors.layout import PlannedTensor
 #: Elements that are merged at once: few enough for their temporaries to stay in the cache, and enough for Python,
 #: which one thread at a time runs, to be no part of the cost.
 BLOCK = 1 << 19
+#: The same, of any number of models: fewer, as a block of each is in the cache beside the temporaries.
+_BLOCK_OF_MANY = 1 << 17
 #: Elements that a thread takes at once.
 _PORTION = 1 << 22
 #: Seconds in which output gathers that the disk then writes.
@@ -181,10 +183,11 @@ def _merge_off_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance,
     start, offset = portion.start, place.offset
     dtype, out_dtype = getattr(torch, tensor.dtype), getattr(torch, tensor.out_dtype)
     buffers = _buffers_of(torch.float64 if dtype == torch.float64 else torch.float32, out_dtype)
-    total = Distance()
-    for blocks in zip(*(torch.split(part, BLOCK) for part in portion.inputs), strict=True):
+    total, shows = Distance(), _shows_what_is_not_finite(tensor)
+    for blocks in zip(*(torch.split(part, _BLOCK_OF_MANY) for part in portion.inputs), strict=True):
         inputs = [block.to(dtype) for block in blocks]
-        check_finite(tensor.name, inputs, models)
+        if not shows:
+            check_finite(tensor.name, inputs, models)
         first_wide, difference, _, merged_out = (buffer[: inputs[0].numel()] for buffer in buffers)
         merged = apply_planned(tensor, inputs, start=start, out=merged_out)
         write(place.descriptor, merged, offset)
@@ -194,9 +197,16 @@ def _merge_off_line(portion: _Portion, models: Sequence[str]) -> tuple[Distance,
         difference.copy_(merged).sub_(first_wide)
         of_block = distance(first_wide, difference, changed=differing(inputs[0].to(out_dtype), merged))
         if not np.isfinite(of_block.task_vector):
+            check_finite(tensor.name, inputs, models)
             check_result(tensor.name, merged, tensor.parameters[0], tensor.statistics)
         total += of_block
     return total, [Step()]
+
+
+def _shows_what_is_not_finite(tensor: PlannedTensor) -> bool:
+    """Return whether a NaN or infinity in any input makes one in the merge: in a mean in which each has a weight."""
+    weight = tensor.method.weight
+    return weight is not None and all(one > 0 for one in tensor.parameters[0][weight])
 
 
 #: By the dtype in which is measured, and that of the output.
