@@ -90,6 +90,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/merging.py
 	$(BIN)/python benchmarks/many_models.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/soup.py
 	$(BIN)/python benchmarks/sampling.py
 	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py
 

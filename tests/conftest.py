@@ -131,6 +131,27 @@ def swept(place, tmp_path_factory):
     return folder / "results", (folder / "printed").read_text()
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """Two runs of five checkpoints in all, near each other, and problems: see `support.soups`."""
+    from support.soups import make_runs
+
+    return made_once("runs", make_runs, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def souped(runs, tmp_path_factory):
+    """The folder of results of a soup of both runs, never disturbed, with the merge beside it, and what was printed."""
+    from support.soups import soup
+
+    def make(folder):
+        printed = soup(runs, folder / "results", merge=folder / "merged", subject_to="pass@1 >= best")
+        (folder / "printed").write_text(printed)
+
+    folder = made_once("souped", make, tmp_path_factory)
+    return folder / "results", (folder / "printed").read_text()
+
+
 def made_once(name, make, tmp_path_factory):
     """Return a folder that one of the processes that share the tests fills for all of them."""
     base = tmp_path_factory.getbasetemp()

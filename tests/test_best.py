@@ -17,6 +17,7 @@ from support.points import problem
 from wise_merge.cli import main
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Coordinate, Outcome, Point, PointCheckpoint, Results, on_line, read_results
+from wise_merge.points.best import read_best, state_of
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.search.best.candidates import find_candidates, title
 from wise_merge.search.best.finding import _neighbours
@@ -600,3 +601,58 @@ def test_of_equal_points_of_a_grid_a_checkpoint_comes_first_then_larger_coordina
         expected += [at_weights(document, 1, *pair) for pair in merges]
         assert expected == list(range(6))
         assert document["winner"] == 0
+
+
+def test_the_choice_is_kept_beside_the_results(results, tmp_path):
+    """For the report: what was sought, and what it is worth, as the document of --json has it."""
+    document = found(results, "pass@1", tmp_path=tmp_path)
+    kept = read_best(results)
+    winner = document["candidates"][document["winner"]]
+    assert (kept.objective, kept.sought, kept.constraints) == ("pass@1", "pass@1", ())
+    assert (kept.points, kept.tasks, kept.recipe) == (5, ("countdown_passk",), str(results / "best.yml"))
+    assert (kept.selection_problems, kept.confirmation_problems) == (100, 100)
+    assert kept.chosen.title == f"checkpoint-800, alpha {winner['alpha']:g}, T 1"
+    assert not kept.chosen.unmerged
+    assert kept.chosen.confirmation == document["chosen"]["confirmation"]["value"]
+    # One temperature was swept, so none of them is the best one; who is best of the checkpoints depends on the draw.
+    assert {name for one in kept.against for name in one.names} == {"early", "late", "the best unmerged model"}
+    for one, rival in zip(kept.against, document["rivals"], strict=True):
+        assert (one.difference, one.low, one.p) == (
+            rival["confirmation"]["difference"],
+            rival["confirmation"]["low"],
+            rival["confirmation"]["p_value"],
+        )
+        assert one.best_unmerged == ("best unmerged" in rival["roles"])
+
+
+def test_of_choices_the_last_is_kept_even_if_it_chose_nothing(results):
+    """What no point meets is kept with its nearest miss, and without a recipe."""
+    assert best(results, "--objective", "pass@8").exit_code == 0
+    assert read_best(results).objective == "pass@8"
+    assert best(results, "--objective", "pass@1", "--subject-to", "pass@8 >= 2").exit_code == 1
+    kept = read_best(results)
+    assert (kept.sought, kept.chosen, kept.recipe, kept.against) == ("pass@1 with pass@8 >= 2", None, None, ())
+    assert kept.nearest.startswith("checkpoint-800")
+    assert kept.checked[0].bar == (2.0, 2.0)
+
+
+def test_a_choice_knows_which_results_it_is_of(results):
+    """Further samples make other results, another order of the points does not."""
+    assert best(results, "--objective", "pass@1").exit_code == 0
+    now, kept = read_results(results), read_best(results)
+    fewer = dataclasses.replace(now.outcomes[0], problems=now.outcomes[0].problems[1:])
+
+    def state(*outcomes):
+        return state_of(dataclasses.replace(now, outcomes=outcomes), kept.tasks)
+
+    assert kept.of == state(*now.outcomes) == state(*now.outcomes[::-1])
+    assert kept.of not in (state(fewer, *now.outcomes[1:]), state(*now.outcomes[1:]))
+
+
+def test_what_is_kept_takes_no_file_of_somebody_else(results):
+    """--json cannot name it; and what is no choice in its place is an error of one line."""
+    refused = best(results, "--objective", "pass@1", "--json", results / "choice.json")
+    assert "where the choice is kept" in refused.output
+    (results / "choice.json").write_text('{"wise_merge": "0.1"}')
+    with pytest.raises(WiseMergeError, match=r"choice.json cannot be read \(format 1 was expected\); remove it, or"):
+        read_best(results)

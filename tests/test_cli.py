@@ -201,9 +201,9 @@ def test_what_means_the_same_is_spelt_the_same():
         ("fit fisher", "--metadata", "--task"),
         ("fit fisher", "--num-fewshot", "--task"),
         ("push", "--include-samples", "--results"),
-        ("checkpoints", "--early", "--out"),
-        ("checkpoints", "--late", "--out"),
-        ("checkpoints", "--alpha", "--out"),
+        ("checkpoints", "--method", "--out"),
+        *(("checkpoints", option, "wise_ft") for option in ("--early", "--late", "--alpha")),
+        *(("checkpoints", option, "uniform_soup") for option in ("--last", "--from", "--every", "--ema")),
     ],
 )
 def test_an_option_that_goes_with_another_says_so(command, option, named):

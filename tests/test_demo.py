@@ -10,9 +10,10 @@ import sys
 import time
 
 import pytest
+from support.boxes import boxes_of, overlapping
 from support.demo import SMALL
 
-from wise_merge.demo import pipeline, tiny_model
+from wise_merge.demo import figure, pipeline, tiny_model
 from wise_merge.demo.verdict import Sampled, judge, paired_difference, table
 from wise_merge.errors import WiseMergeError
 from wise_merge.games.countdown import generate_problems, is_solution, random_problems, read_answer
@@ -215,3 +216,21 @@ def test_a_killed_demo_resumes_and_a_finished_one_is_reused(tmp_path, monkeypatc
     monkeypatch.setattr(tiny_model, "train", lambda *_: pytest.fail("training ran again"))
     assert pipeline.run_demo(directory, SMALL) == figure
     assert capsys.readouterr().out == first_output
+
+
+def test_the_labels_of_the_figure_do_not_lie_on_each_other():
+    """Late at several temperatures is nearly one place; so are early and an average near to it."""
+    models = [
+        *COMES_OUT,
+        sampled("late T=1.3", [4] * 49 + [1] * 151, 1.0, 1.3),
+        sampled("late T=1.6", [4] * 48 + [1] * 152, 1.0, 1.6),
+        sampled("WiSE-FT 0.3", [1] * 198 + [2] * 2, 0.3),
+        sampled("WiSE-FT 0.7", [2] * 175 + [0] * 25, 0.7),
+    ]
+    gathered = {"models": [dataclasses.asdict(model) for model in models], "verdict": judge(models)}
+    drawn = figure.picture(gathered)
+    boxes = boxes_of(drawn, drawn.axes[1])
+    named = {text for text, _ in boxes}
+    assert {"early", "late", "T=0.7", "T=1.3", "T=1.6"} < named
+    assert len(named & {rf"$\alpha$={alpha}" for alpha in (0.3, 0.5, 0.7)}) == 3
+    assert overlapping(boxes) == []

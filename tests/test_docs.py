@@ -47,6 +47,8 @@ def workplace(tmp_path_factory):
     make_checkpoint(folder / "runs/sft/checkpoint-600", seed=2)
     for seed, step in enumerate((200, 300, 400, 500, 600), start=3):
         make_checkpoint(folder / f"runs/soup/checkpoint-{step}", seed=seed)
+    for seed, step in ((6, 25), (7, 600)):
+        make_checkpoint(folder / f"runs/sft-seed2/checkpoint-{step}", seed=seed)
     make_checkpoint(folder / "base", seed=3)
     make_checkpoint(folder / "runs/rl/checkpoint-300", seed=6)
     for number, step in ((4, 25), (5, 600)):
@@ -99,7 +101,7 @@ def test_the_command_runs_as_it_stands(page, command, workplace, hub, tmp_path):
     """Typed as in the text; evaluations are only cut to two problems and eight new tokens."""
     if "lm_eval " in command:
         command += " --limit 2 --device cpu --gen_kwargs max_gen_toks=8"
-    if "wise-merge sweep" in command:
+    if "wise-merge sweep" in command or "wise-merge soup" in command:
         # Half of them choose, the other half confirms.
         command += " --limit 4 --device cpu --gen_kwargs max_gen_toks=8"
     output = run(command, workplace, **(hub.environment(tmp_path) if "wise-merge push" in command else {}))
@@ -165,6 +167,8 @@ def test_the_examples_of_sweeps_are_what_they_are_for(workplace):
     checked = run(f"wise-merge sweep {folder}/grid.yml --out grid-over-a-recipe --check", workplace)
     assert "weight of checkpoint-400 0, 0.5, 1, 1.5, 2 x weight of checkpoint-500 0, 0.5" in checked
     assert "27 points of 27 models, 32 samples per problem of gsm8k_passk" in checked
+    checked = run(f"wise-merge soup {folder}/soup_search.yml --out soup-of-example --check", workplace)
+    assert "greedy soup for pass@8 with pass@1 >= best of 4 checkpoints of 2 runs" in checked
     run(f"bash -n {folder}/slurm.sh", workplace)
     (job,) = yaml.safe_load_all((folder / "kubernetes.yml").read_text())
     assert job["kind"] == "RayJob"

@@ -151,9 +151,8 @@ def test_the_wheel_holds_the_package_the_tasks_and_two_start_up_files(wheel):
 def test_doctor_is_content(installed):
     """`wise-merge doctor` says for both hosts, with version, what they see."""
     run = installed.run("wise-merge", "doctor")
-    assert (
-        "mergekit-yaml (version 0.1.5) sees the merge methods bang, fisher, uniform_soup, widen, wise_ft" in run.stdout
-    )
+    methods = "bang, fisher, uniform_soup, weight_signature, widen, wise_ft"
+    assert f"mergekit-yaml (version 0.1.5) sees the merge methods {methods}" in run.stdout
     assert f"sees the tasks {', '.join(TASKS)}" in run.stdout
 
 

@@ -64,6 +64,41 @@ def test_any_recipe_can_be_become_and_each_anew_from_the_checkpoints(alpha, runs
     assert_same_weights(model.model, loaded(wise_ft(run, alpha=alpha), tmp_path / "theirs"))
 
 
+def test_a_checkpoint_is_opened_and_looked_at_once(tmp_path, monkeypatch):
+    """By itself and in any mean of several, as for a greedy soup; the weights are those of mergekit each time."""
+    from wise_merge.tensors import in_memory
+
+    folders = [make_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed) for seed in (1, 2, 3)]
+    opened, looked_at = [], []
+
+    def open_tensors(folder, given=in_memory.open_tensors):
+        opened.append(folder)
+        return given(folder)
+
+    def check_finite(name, inputs, models, given=in_memory.check_finite):
+        looked_at.extend((name, model) for model in models)
+        given(name, inputs, models)
+
+    monkeypatch.setattr(in_memory, "open_tensors", open_tensors)
+    monkeypatch.setattr(in_memory, "check_finite", check_finite)
+    model = engine(tmp_path)
+    for number, some in enumerate(([0], [1], [2], [0, 2], [0, 1, 2])):
+        names = [str(folders[place]) for place in some]
+        recipe = {
+            "merge_method": "uniform_soup",
+            "base_model": names[0],
+            "models": [{"model": name, "parameters": {"weight": 1.0}} for name in names],
+        }
+        ingredients = Ingredients(names[0], tuple(names[1:]))
+        model.replace_weights([folders[place] for place in some], ingredients, recipe, "a soup", str(number))
+        if len(some) > 1:
+            assert_same_weights(model.model, loaded(recipe, tmp_path / f"theirs-{number}"))
+    assert sorted(opened) == folders
+    stored = load_file(folders[0] / "model.safetensors")
+    assert sorted(looked_at) == sorted((name, str(folder)) for name in stored for folder in folders)
+    assert_same_weights(model.model, loaded(recipe, tmp_path / "theirs-again"))
+
+
 def test_bang_folds_its_temperatures(runs, tmp_path):
     """As mergekit-yaml does with the recipe."""
     recipe = bang(runs / "float32", alpha=0.4, early=1.3, late=2.1)

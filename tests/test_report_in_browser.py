@@ -5,14 +5,18 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from support.reports import make_results, make_soup
+from support.boxes import overlapping
+from support.reports import a_soup, make_grid, make_results, make_soup
 
 from wise_merge.cli import main
+from wise_merge.points.soup import write_soup
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs `chromium` on the PATH (Debian's package chromium)")
 
 TABS = ("plane", "curves", "bias", "diversity", "problems", "audit", "table")
+#: Which reports have further ones.
+FURTHER = {"grid": ("coordinates",), "line": ("coordinates",), "greedy": ("soup",)}
 UNKNOWN = "\N{EN DASH}"
 ATTACK = '</script><img src=x onerror="window.attacked = true"><b>bold</b> \'quoted\' & "more"'
 
@@ -48,6 +52,13 @@ def reports(tmp_path_factory):
         text=lambda problem, index, right: ATTACK,
     )
     make_soup(root / "soup")
+    make_grid(root / "grid", temperatures=(0.7, 1.0), second=(0.0, 1.0, 2.0), third=(0.5, 1.0))
+    make_grid(root / "line", second=(0.5, 1.0, 2.0), third=(1.0,))
+    make_soup(root / "greedy")
+    write_soup(root / "greedy", a_soup())
+    for name in ("grid", "line"):
+        chosen = CliRunner().invoke(main, ["best", str(root / name), "--objective", "pass@1"])
+        assert chosen.exit_code == 0, chosen.output
     for folder in root.iterdir():
         done = CliRunner().invoke(main, ["report", str(folder)])
         assert done.exit_code == 0, done.output
@@ -76,13 +87,15 @@ def opened(browser, reports):
     assert {url.split("#")[0] for url in asked} <= {path.as_uri() for path in reports.values()}
 
 
-@pytest.mark.parametrize("name", ["unfinished", "single", "attack", "soup"])
+@pytest.mark.parametrize("name", ["unfinished", "single", "attack", "soup", "grid", "greedy"])
 def test_every_tab_opens_without_a_word_of_the_console(name, opened):
     """Nothing is fetched, nothing is wider than the window, and no NaN, undefined or null is to be read."""
     page = opened(name)
     for width in (1280, 400):
         page.set_viewport_size({"width": width, "height": 900})
-        for tab in TABS:
+        shown = page.locator("nav button:visible").count()
+        assert shown == len(TABS) + len(FURTHER.get(name, ()))
+        for tab in (*TABS, *FURTHER.get(name, ())):
             page.click(f"#tab-{tab}")
             assert page.locator("main > section:visible").count() == 1
             assert page.locator(f"#{tab} h2").inner_text()
@@ -92,6 +105,88 @@ def test_every_tab_opens_without_a_word_of_the_console(name, opened):
             drawn = "[...document.querySelectorAll('svg text')].map((one) => one.textContent)"
             read = page.evaluate(f"document.body.innerText + {drawn}")
             assert not re.search(r"\bNaN\b|undefined|\bnull\b|Infinity", read)
+
+
+def texts_of_labels(page):
+    """The labels in the plane with their boxes."""
+    return page.evaluate(
+        """[...document.querySelectorAll("#plane-chart .annotation-text")].map((one) => {
+             const { left, top, right, bottom } = one.getBoundingClientRect();
+             return [one.textContent, [left, top, right, bottom]];
+           })"""
+    )
+
+
+@pytest.mark.parametrize(("name", "ends"), [("unfinished", {"early": 1, "late": 2}), ("grid", {}), ("line", {"2": 1})])
+def test_no_label_of_the_plane_lies_on_another(name, ends, opened):
+    """Each model is named once at whatever temperatures, on wide and narrow screens, and again after a zoom."""
+    page = opened(name)
+    for width in (1280, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(f"document.getElementById('plane-chart').layout.width <= {width}")
+        page.wait_for_function("document.querySelectorAll('#plane-chart .annotation-text').length > 1")
+        labels = texts_of_labels(page)
+        texts = [text for text, _ in labels]
+        assert overlapping(labels) == []
+        assert {text: texts.count(text) for text in ends} == ends
+        assert len(texts) == len(set(texts)) + sum(ends.values()) - len(ends)
+    page.evaluate(
+        """() => { const chart = document.getElementById("plane-chart"), [low, high] = chart.layout.xaxis.range;
+                   return Plotly.relayout(chart, { "xaxis.range": [low, (low + high) / 2] }); }"""
+    )
+    assert overlapping(texts_of_labels(page)) == []
+
+
+def test_a_report_opens_with_what_to_do(opened):
+    """What was swept, what was chosen and the command; or how to choose."""
+    page = opened("grid")
+    told = page.locator("#opening").inner_text()
+    assert "3 values of weight of two and 2 values of weight of three at 2 temperatures (0.7 and 1)" in told
+    assert re.search(
+        r"wise-merge best chose weight of two [\d.]+, weight of three [\d.]+, T [\d.]+: of \d+ points", told
+    )
+    assert re.fullmatch(r"wise-merge merge .*/grid/best.yml merged", page.locator("#opening pre").inner_text())
+    page = opened("unfinished")
+    assert "No point has been chosen yet." in page.locator("#opening").inner_text()
+    assert page.locator("#opening pre").inner_text().endswith("/unfinished --objective SUM")
+
+
+def test_two_coordinates_are_cells_and_one_is_a_line(opened):
+    """Pass@1 and Pass@K side by side, a frame or a ring around what was chosen, and the checkpoints beside them."""
+    page = opened("grid")
+    page.click("#tab-coordinates")
+    for number, figure in enumerate(("Pass@1", "Pass@4")):
+        chart = page.locator(f"#coordinates-{number}")
+        texts = chart.locator("svg text").all_text_contents()
+        assert {figure, "weight of two", "weight of three"} <= set(texts)
+        # The first checkpoint has the weights 0 and 0, and with them no neighbours in its row.
+        assert len([text for text in texts if re.fullmatch(r"[01]\.\d{3}", text)]) == 3 * 2 + 1
+        assert chart.locator(".shapelayer path").count() == 1
+    assert re.search(
+        r"Not in the plane: two 0.\d{3} and [01].\d{3}; three", page.locator("#coordinates .note").inner_text()
+    )
+    page = opened("line")
+    page.click("#tab-coordinates")
+    for number in range(2):
+        legend = page.locator(f"#coordinates-{number} .legendtext").all_text_contents()
+        assert legend == ["merged", "one", "two", "three", "chosen"]
+
+
+def test_a_greedy_soup_shows_its_steps(opened):
+    """In their order, kept or refused and by how much; and what the soup is compared with."""
+    page = opened("greedy")
+    assert "The greedy soup has 2 ingredients of the 3 checkpoints tried" in page.locator("#opening").inner_text()
+    page.click("#tab-soup")
+    rows = [row.split() for row in page.locator("#soup-steps tbody tr").all_inner_texts()]
+    assert rows == [
+        ["1", "three", "kept", "0.500", UNKNOWN, "met", "1"],
+        ["2", "one", "kept", "0.560", "+0.060", "met", "2"],
+        ["3", "two", "refused", "0.530", "\N{MINUS SIGN}0.030", "met", "2"],
+    ]
+    rivals = page.locator("#soup-rivals tbody tr").all_inner_texts()
+    assert [row.split("\t")[0] for row in rivals] == ["the greedy soup", "best single checkpoint", "uniform soup"]
+    assert "0.070\n[0.010, 0.130]" in rivals[1].replace("\n ", "\n")
+    assert page.locator("#soup-chart .xtick text").all_text_contents() == ["three", "one", "two"]
 
 
 def test_hover_tells_what_a_mark_stands_for(opened):

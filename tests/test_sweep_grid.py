@@ -165,9 +165,10 @@ def test_the_chosen_point_is_the_recipe_with_its_values(runs, swept, tmp_path):
         exact = sum(w * one[name].double() for w, one in zip((2, 0.5, 2), inputs, strict=True)) / 4.5
         assert torch.allclose(tensor.double(), exact, rtol=2**-22, atol=1e-9)
     run("report", out)
-    assert "weight of b 0.5, weight of c 2" in (out / "report.html").read_text()
+    assert re.search(r"weight of b\S* 0.5, weight of c\S* 2", (out / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_weights_of_a_fisher_average_are_swept(runs, tmp_path):
     """Its files stay those of the recipe; the recipe of `best` names them, and merges."""
     models = []
@@ -192,3 +193,33 @@ def test_weights_of_a_fisher_average_are_swept(runs, tmp_path):
     (tmp_path / "point.yml").write_text(yaml.safe_dump(merges[1].recipe()))
     run("merge", tmp_path / "point.yml", tmp_path / "merged")
     assert texts_of_late(runs, tmp_path / "merged", tmp_path) == texts(out, merges[1]) != texts(out, merges[0])
+
+
+def test_the_strength_of_a_signature_is_swept(runs, tmp_path):
+    """Also where it takes the signature off; without any of it, the point is the model itself."""
+    signature = tmp_path / "b.safetensors"
+    parts = [f"--{role}={of(runs, name)}" for role, name in (("robust", "b"), ("clean", "c"), ("base", "a"))]
+    run("signature", "extract", *parts, "--out", signature)
+    recipe = {
+        "merge_method": "weight_signature",
+        "models": [{"model": of(runs, "a")}],
+        "parameters": {"signature": str(signature), "strength": 7},
+    }
+    out = tmp_path / "results"
+    printed = sweep(out, settings(runs, recipe=recipe, grid={"strength": "-1:1:0.5"}))
+    assert "strength -1, -0.5, 0, 0.5, 1 and the checkpoint itself x temperature 1: 5 points of 5 models" in printed
+    points = read_results(out).points
+    assert [(point.title, point.unmerged) for point in points] == [
+        ("strength -1, T 1", None),
+        ("strength -0.5, T 1", None),
+        ("a/checkpoint-8, T 1", 0),
+        ("strength 0.5, T 1", None),
+        ("strength 1, T 1", None),
+    ]
+    (tmp_path / "point.yml").write_text(yaml.safe_dump(points[0].recipe()))
+    run("merge", tmp_path / "point.yml", tmp_path / "merged")
+    assert texts_of_late(runs, tmp_path / "merged", tmp_path) == texts(out, points[0]) != texts(out, points[2])
+    said = run("best", out, "--objective", "pass@1", "--subject-to", "pass@1 >= late")
+    assert "a/checkpoint-8 itself, T 1" in said
+    assert yaml.safe_load((out / "best.yml").read_text())["parameters"]["signature"] == str(signature)
+    run("report", out)

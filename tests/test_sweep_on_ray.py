@@ -1,35 +1,25 @@
 """A sweep over a real Ray cluster of two machines: the same results, nothing drawn twice, though one of them dies."""
 
-import os
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from support.clusters import two_machines, wait_for_one_machine
 from support.sweeps import TASK, drawn, figures, sweep, write
 
 from wise_merge.cli import main
 from wise_merge.points import read_results
 
-ray = pytest.importorskip("ray", reason="Ray is an extra: pip install wise-merge[ray]")
+pytest.importorskip("ray", reason="Ray is an extra: pip install wise-merge[ray]")
 
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """A cluster whose head has one core, and a second machine with another."""
-    from ray.cluster_utils import Cluster
-
-    # Machines of a cluster have the package installed; these run it from here.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [os.getcwd(), os.environ.get("PYTHONPATH")])))
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    try:
-        started.second = started.add_node(num_cpus=1)
-        started.wait_for_nodes()
+    """A cluster of two machines."""
+    with two_machines(monkeypatch) as started:
         yield started
-    finally:
-        ray.shutdown()
-        started.shutdown()
 
 
 @pytest.mark.slow
@@ -61,14 +51,6 @@ def test_a_machine_dies_and_the_results_are_the_same(place, swept, tmp_path, clu
     assert figures(out) == figures(swept[0])
     assert drawn(out) == drawn(swept[0])
     assert printed.count("\ncheckpoint-") == 16
-
-
-def wait_for_one_machine(cluster, deadline):
-    """The cluster takes some seconds to know that a machine is gone."""
-    ray.init(address=cluster.address, ignore_reinit_error=True, logging_level="ERROR")
-    while sum(node["Alive"] for node in ray.nodes()) > 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_an_error_within_an_engine_is_one_line(place, tmp_path, cluster):

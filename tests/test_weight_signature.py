@@ -17,7 +17,7 @@ from wise_merge.kernels.signatures import added, dequantised, quantised
 from wise_merge.recipes.models import Ingredients
 from wise_merge.tensor_files.contents import read_contents, write
 from wise_merge.tensor_files.stored import ScaledTensor
-from wise_merge.tensors.in_memory import OpenModels
+from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels
 
 #: Of which no file has a signature.
 UNTOUCHED = ("model.norm.weight", "lm_head.weight")
@@ -231,7 +231,7 @@ def test_blocks_of_a_stream_begin_anywhere_in_a_row(place, tmp_path, monkeypatch
 def test_a_running_engine_gets_the_same_bits(place, tmp_path):
     """Strengths are points of a sweep: the weights in memory are replaced by one merge after the other."""
     name = str(place / "model")
-    models = OpenModels([place / "model"], Ingredients(None, (name,)))
+    models = OpenModels([OpenCheckpoint(place / "model")], Ingredients(None, (name,)))
     places = {one: torch.empty_like(tensor) for one, tensor in load_file(place / "model/model.safetensors").items()}
     for number, strength in enumerate((0.5, -0.25)):
         asked = recipe(place, signature="int8", strength=strength)

@@ -87,13 +87,24 @@ def make_results(
 
 def make_soup(folder, *, steps=(25, 400, 800), temperatures=(1.0,), problems=6, n=4):
     """Write the results of a sweep without an alpha: three checkpoints and their mean."""
+    weights = ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    return make_weighted(folder, weights, steps=steps, temperatures=temperatures, problems=problems, n=n)
+
+
+def make_grid(folder, *, second=(0.0, 0.5, 1.0, 2.0), third=(0.5, 1.0, 4.0), temperatures=(1.0,), problems=6, n=4):
+    """Write the results of a sweep over the weights of two of three checkpoints, and of each of them as it is."""
+    alone = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]
+    weights = [*alone, *((1.0, two, three) for three in third for two in second)]
+    return make_weighted(folder, list(dict.fromkeys(weights)), temperatures=temperatures, problems=problems, n=n)
+
+
+def make_weighted(folder, weights, *, steps=(25, 400, 800), temperatures=(1.0,), problems=6, n=4):
+    """Write the results of a sweep over means of the checkpoints one, two and three with these weights."""
     names = ("one", "two", "three")
     checkpoints = tuple(PointCheckpoint(f"runs/{name}", step, name) for name, step in zip(names, steps, strict=True))
     points = [
-        Point(
-            checkpoints, "uniform_soup", tuple(Coordinate("weight", w, i) for i, w in enumerate(weights)), temperature
-        )
-        for weights in ((1.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        Point(checkpoints, "uniform_soup", tuple(Coordinate("weight", w, i) for i, w in enumerate(some)), temperature)
+        for some in weights
         for temperature in temperatures
     ]
     write_plan(Results(folder, {"method": "uniform_soup"}, n, ("countdown",), tuple(points)))

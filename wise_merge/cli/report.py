@@ -34,9 +34,10 @@ def report(
     """Write a sweep's report: one HTML page that works offline.
 
     RESULTS is the folder that `wise-merge sweep` writes to, finished or not. The page
-    shows the plane of Pass@1 and Pass@K with the path that alpha takes, Pass@K
-    curves, bias, variance and diversity along training and along alpha, each problem
-    with its samples, an audit, and a table of all numbers.
+    opens with what was swept, what `wise-merge best` chose, what that is worth and
+    how to merge it. It shows the plane of Pass@1 and Pass@K with the path that alpha
+    takes, Pass@K curves, bias, variance and diversity along training and along alpha,
+    each problem with its samples, an audit, and a table of all numbers.
     """
     from wise_merge.report.pipeline import write_report
 

@@ -5,17 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.figures.drawing import COLOURS, INK, encoded, frame
+from wise_merge.figures.labels import Label, place_labels
 from wise_merge.results.whole_file import write_whole
 
 EARLY, LATE, WISE = COLOURS[:3]
 
 
 def draw(results: Path, figure: Path) -> None:
-    """Draw Pass@K against K (left) and the plane of Pass@1 and Pass@K (right) into a PNG file."""
+    """Draw the picture into a PNG file."""
+    write_whole(figure, encoded(picture(json.loads(results.read_text())), "png"))
+
+
+def picture(gathered: dict[str, Any]) -> Any:
+    """Return Pass@K against K (left) and the plane of Pass@1 and Pass@K (right)."""
     # Without pyplot, which has global state and looks for a display.
     from matplotlib.figure import Figure
 
-    gathered = json.loads(results.read_text())
     models = gathered["models"]
     samples = models[0]["samples"]
     drawing = Figure(figsize=(10, 4.3), layout="constrained")
@@ -24,7 +29,8 @@ def draw(results: Path, figure: Path) -> None:
     _draw_plane(right, models, samples)
     for axes in (left, right):
         frame(axes)
-    write_whole(figure, encoded(drawing, "png"))
+    _label_plane(drawing, right, models, samples)
+    return drawing
 
 
 def _draw_curves(axes: Any, models: list[dict[str, Any]], best: str) -> None:
@@ -57,18 +63,8 @@ def _draw_curves(axes: Any, models: list[dict[str, Any]], best: str) -> None:
 
 def _draw_plane(axes: Any, models: list[dict[str, Any]], samples: int) -> None:
     y_name = f"pass@{samples}"
-
-    def path(chosen: list[dict[str, Any]], colour: str, style: str) -> None:
-        xs = [model["metrics"]["pass@1"] for model in chosen]
-        ys = [model["metrics"][y_name] for model in chosen]
-        axes.plot(xs, ys, color=colour, linestyle=style, linewidth=1.4, zorder=1)
-
-    merged = [model for model in models if 0 < model["alpha"] < 1]
-    early = [model for model in models if model["alpha"] == 0]
-    lates = sorted((model for model in models if model["alpha"] == 1), key=lambda model: float(model["temperature"]))
-    late = [model for model in lates if model["temperature"] == 1]
-    path([*early, *sorted(merged, key=lambda model: float(model["alpha"])), *late], WISE, "-")
-    path(lates, LATE, "--")
+    for path, colour, style in zip(_paths(models, samples), (WISE, LATE), ("-", "--"), strict=True):
+        axes.plot(*zip(*path, strict=True), color=colour, linestyle=style, linewidth=1.4, zorder=1)
     for model in models:
         x, y = model["metrics"]["pass@1"], model["metrics"][y_name]
         axes.errorbar(
@@ -83,15 +79,22 @@ def _draw_plane(axes: Any, models: list[dict[str, Any]], samples: int) -> None:
             elinewidth=0.9,
             alpha=0.9,
         )
-        text, offset, side = _label_beside(model)
-        axes.annotate(
-            text, (x, y), xytext=offset, textcoords="offset points", ha=side, fontsize=9, color=_colour(model)
-        )
     axes.set_xlabel("Pass@1")
     axes.set_ylabel(f"Pass@{samples}")
     axes.margins(0.12)
     axes.set_title("WiSE-FT from early to late; late at temperature T", fontsize=11)
     axes.text(0.02, 0.02, "error bars and bands: one standard error", transform=axes.transAxes, fontsize=8, color=INK)
+
+
+def _paths(models: list[dict[str, Any]], samples: int) -> list[list[tuple[float, float]]]:
+    """Return where the paths lead in the plane: from early to late by alpha, and late by temperature."""
+    by_alpha = [model for model in models if 0 < model["alpha"] < 1 or model["temperature"] == 1]
+    lates = [model for model in models if model["alpha"] == 1]
+    paths = (
+        sorted(by_alpha, key=lambda model: float(model["alpha"])),
+        sorted(lates, key=lambda model: float(model["temperature"])),
+    )
+    return [[(model["metrics"]["pass@1"], model["metrics"][f"pass@{samples}"]) for model in path] for path in paths]
 
 
 def _colour(model: dict[str, Any]) -> str:
@@ -106,12 +109,16 @@ def _label(model: dict[str, Any]) -> str:
     return rf"WiSE-FT, $\alpha$ = {model['alpha']:g}"
 
 
-def _label_beside(model: dict[str, Any]) -> tuple[str, tuple[int, int], str]:
-    """Return text, offset in points and alignment, such that the texts keep clear of the two paths."""
+def _label_plane(drawing: Any, axes: Any, models: list[dict[str, Any]], samples: int) -> None:
+    """Write beside each mark what it is."""
+    places = [(model["metrics"]["pass@1"], model["metrics"][f"pass@{samples}"]) for model in models]
+    labels = [Label(_mark(model), *place, colour=_colour(model)) for model, place in zip(models, places, strict=True)]
+    place_labels(drawing, axes, labels, marks=places, paths=_paths(models, samples), fontsize=9)
+
+
+def _mark(model: dict[str, Any]) -> str:
     if model["alpha"] == 0:
-        return "early", (8, 7), "left"
+        return "early"
     if model["alpha"] == 1:
-        name = "late" if model["temperature"] == 1 else f"T={model['temperature']:g}"
-        return name, (-7, -13), "right"
-    # The path leaves early to the lower right and turns back to late on the lower left.
-    return rf"$\alpha$={model['alpha']:g}", (7, 5 if model["alpha"] <= 0.5 else -13), "left"
+        return "late" if model["temperature"] == 1 else f"T={model['temperature']:g}"
+    return rf"$\alpha$={model['alpha']:g}"

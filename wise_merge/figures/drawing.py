@@ -14,6 +14,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)))
 INK = "#444444"
+#: With more rows in its legend than this, a picture grows.
+_ROWS = 4
 #: Metadata by suffix, without dates, so that the same figures give the same file.
 _FORMATS: dict[str, dict[str, Any]] = {
     "png": {"dpi": 180, "metadata": {"Software": None}},
@@ -114,6 +116,9 @@ def add_legend(figure: Any, panels: Sequence[Any], title: str) -> None:
             by_label.setdefault(label, handle)
     # About 0.07 inches per character at this size, and a handle before each text.
     columns = max(1, min(len(by_label), int(figure.get_figwidth() / (0.07 * max(map(len, by_label)) + 0.6))))
+    # Many rows would leave the panels no room.
+    rows = -(-len(by_label) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.2 * max(0, rows - _ROWS))
     title = textwrap.fill(title, int(figure.get_figwidth() / 0.08))
     # Matplotlib fills column by column, and people read row by row.
     labels = [label for column in range(columns) for label in list(by_label)[column::columns]]

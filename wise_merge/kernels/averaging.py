@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.kernels.blocks import block_size, empty, float64_of, in_parts
+from wise_merge.kernels.blocks import block_size, empty, float64_of, in_parts, long_block_size
 from wise_merge.kernels.ranges import WEIGHT, check_alpha, check_temperature, check_weights
 
 
@@ -133,11 +133,13 @@ def weighted_mean(tensors: Sequence[Tensor], weights: Sequence[float], *, out: T
 def _mean_in_blocks(
     merged: Tensor, *tensors: Tensor, weights: Sequence[float], total: float, wide: torch.dtype
 ) -> None:
-    size = block_size(merged.device)
+    size = long_block_size(merged.device)
     sums, term = (torch.empty(min(size, merged.numel()), dtype=wide, device=merged.device) for _ in range(2))
     for out, *blocks in zip(*(torch.split(tensor, size) for tensor in (merged, *tensors)), strict=True):
         a, b = sums[: out.numel()], term[: out.numel()]
-        a.copy_(blocks[0]).mul_(weights[0])
+        a.copy_(blocks[0])
+        if weights[0] != 1:
+            a.mul_(weights[0])
         for block, weight in zip(blocks[1:], weights[1:], strict=True):
             a.add_(b.copy_(block), alpha=weight)
         out.copy_(a.div_(total))

@@ -10,11 +10,19 @@ from torch import Tensor
 
 #: Elements per block: torch computes this many without threads of its own, and temporaries stay in the cache.
 BLOCK = 1 << 15
+#: Elements per block in a thread that has no others of torch's beside it: fewer and longer operations, between which
+#: threads wait for Python's lock; temporaries stay in the cache of all cores.
+LONG_BLOCK = 1 << 18
 
 
 def block_size(device: torch.device) -> int:
     """Return how many elements are computed at once: on a GPU, as many as keep it busy."""
     return BLOCK if device.type == "cpu" else 1 << 24
+
+
+def long_block_size(device: torch.device) -> int:
+    """Return `block_size`, or more where torch computes in this thread alone, as within `in_parts`."""
+    return LONG_BLOCK if device.type == "cpu" and torch.get_num_threads() == 1 else block_size(device)
 
 
 def in_parts(compute: Callable[..., None], flat: Sequence[Tensor]) -> None:
@@ -29,9 +37,14 @@ def in_parts(compute: Callable[..., None], flat: Sequence[Tensor]) -> None:
         compute(*flat)
         return
     parts = [torch.split(tensor, -(-count // threads)) for tensor in flat]
-    with ThreadPoolExecutor(threads) as pool:
-        # As a list: an error within is raised when its result is taken.
-        list(pool.map(compute, *parts))
+    # New threads take over that torch has no others for them; this one has its own again afterwards.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            # As a list: an error within is raised when its result is taken.
+            list(pool.map(compute, *parts))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def empty(like: Tensor, dtype: torch.dtype) -> Tensor:

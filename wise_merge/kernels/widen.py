@@ -35,7 +35,7 @@ def widen(
     convolution, is [n, k], and so is with more dimensions all that follows the first: a row is an output.
 
     bfloat16 and float16 are merged in float32, float32 and float64 in float64, and rounded once; lengths and directions
-    are computed in float64. What equals its base in all models stays as it is, bit for bit.
+    are computed in float64. What equals its base in all models stays as it is.
 
     Args:
         base: W_0 of the paper.

@@ -18,6 +18,8 @@ from wise_merge.results.whole_file import write_document
 FORMAT = 1
 #: Its name in a folder of results.
 NAME = "soup.json"
+#: What a soup is compared with, in the order in which that is shown; the first tells whether merging helps.
+SINGLE, UNIFORM, WISE_FT = "best single checkpoint", "uniform soup", "WiSE-FT"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class SoupRival:
     """A model that the soup is compared with on the half that confirms.
 
     Attributes:
-        name: what it is: the best single checkpoint, the uniform soup, WiSE-FT of two checkpoints.
+        name: what it is: `SINGLE`, `UNIFORM` or `WISE_FT`.
         title: of the point.
         confirmation: the objective of it.
         difference: the soup's value minus this one's.

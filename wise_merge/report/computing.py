@@ -9,11 +9,25 @@ import numpy as np
 from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.bias_variance import variance_interval
 from wise_merge.methods import METHODS
+from wise_merge.points.best import BestChoice
 from wise_merge.points.folder import Results
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
+from wise_merge.points.soup import Soup
 from wise_merge.points.summary import summary_of
-from wise_merge.report.groups import group_labels, grouped, key_of, label_and_mark, variants
+from wise_merge.report.groups import (
+    Layout,
+    Model,
+    axis_title,
+    group_labels,
+    grouped,
+    ingredients_of,
+    label_and_mark,
+    model_of,
+    place_of,
+    title_of,
+    variants,
+)
 from wise_merge.report.numbers import (
     Audit,
     Figure,
@@ -25,6 +39,8 @@ from wise_merge.report.numbers import (
     Problem,
     TaskNumbers,
 )
+from wise_merge.report.opening import opening_of
+from wise_merge.report.opening.chosen import is_of
 from wise_merge.results.summary import Curve, Summary
 
 #: A curve has every k up to the first number and, beyond it, the second number of values per doubling.
@@ -37,6 +53,8 @@ Watch = Callable[[Collection[Any]], Iterable[Any]]
 def numbers_of(
     results: Results,
     *,
+    best: BestChoice | None = None,
+    soup: Soup | None = None,
     k: int | None = None,
     tasks: Sequence[str] = (),
     seed: int = 0,
@@ -46,6 +64,8 @@ def numbers_of(
 
     Args:
         results: with at least one outcome.
+        best: what was last chosen there, None = nothing yet.
+        soup: how the greedy soup of the results was made, None = there is none.
         k: K of the plane; None = the most that all points have which have more than one sample of each problem.
         tasks: those to report; none = all.
         seed: of whatever is drawn.
@@ -67,15 +87,45 @@ def numbers_of(
     by_task: dict[str, list[tuple[Outcome, Summary]]] = {}
     for outcome in watch(sampled):
         by_task.setdefault(outcome.task, []).append((outcome, summary_of(outcome, seed=seed)))
+    chosen = _chosen(results, best, soup)
     return Numbers(
         results.folder.resolve().name,
+        opening_of(results, best, soup),
         results.samples,
-        tuple(_of_task(results, task, by_task[task], k) for task in asked if task in by_task),
+        tuple(_of_task(results, task, by_task[task], k, chosen) for task in asked if task in by_task),
         tuple(task for task in asked if task not in by_task),
+        soup,
     )
 
 
-def _of_task(results: Results, task: str, summarized: Sequence[tuple[Outcome, Summary]], k: int | None) -> TaskNumbers:
+def _chosen(results: Results, best: BestChoice | None, soup: Soup | None) -> frozenset[tuple[str, float]]:
+    """Return model and temperature of what was chosen: by `wise-merge best`, else by `wise-merge soup`."""
+    if best is not None and best.chosen is not None and is_of(results, best):
+        return frozenset({(best.chosen.model, best.chosen.temperature)})
+    if soup is None:
+        return frozenset()
+    return frozenset(
+        (point.model, point.temperature)
+        for point in results.points
+        if set(_mean_of(point)) == set(soup.chosen.ingredients)
+    )
+
+
+def _mean_of(point: Point) -> list[str]:
+    """Return the names of the checkpoints whose plain mean a point is; none if it is no such mean."""
+    counting = [one for one in point.coordinates if one.value]
+    if len({one.value for one in counting}) != 1:
+        return []
+    return [point.checkpoints[one.checkpoint].name for one in counting if one.checkpoint is not None]
+
+
+def _of_task(
+    results: Results,
+    task: str,
+    summarized: Sequence[tuple[Outcome, Summary]],
+    k: int | None,
+    chosen: Collection[tuple[str, float]],
+) -> TaskNumbers:
     if k is None:
         k = min((outcome.n for outcome, _ in summarized if outcome.n > 1), default=1)
     problems: dict[str, Problem] = {}
@@ -83,45 +133,52 @@ def _of_task(results: Results, task: str, summarized: Sequence[tuple[Outcome, Su
         for one in outcome.problems:
             problems.setdefault(one.id, Problem(one.id, one.gold, one.prompt))
     groups = grouped(results.points)
-    keys = list(groups)
+    group_of = {point: number for number, group in enumerate(groups) for point in group.points}
+    models = [variants(group) for group in groups]
     points = [
-        _of_point(outcome, summary, keys.index(key), groups[key], list(problems), _shown_k(outcome.n, k))
+        _of_point(
+            outcome, summary, number, groups[number], models[number], list(problems), _shown_k(outcome.n, k), chosen
+        )
         for outcome, summary in summarized
-        for key in [key_of(outcome.point)]
+        for number in [group_of[outcome.point]]
     ]
     sampled = {outcome.point for outcome, _ in summarized}
-    firsts = [some[0] for some in groups.values()]
     return TaskNumbers(
         task,
         k,
         tuple(problems.values()),
-        all(point.alpha is not None for point in results.points),
-        tuple(_group(point, label) for point, label in zip(firsts, group_labels(firsts), strict=True)),
+        all(group.on_line for group in groups),
+        tuple(_group(group, label) for group, label in zip(groups, group_labels(groups), strict=True)),
         tuple(sorted(points, key=lambda point: (point.group, point.temperature, point.variant))),
-        tuple(point.title for point in results.points if point not in sampled),
+        tuple(title_of(point, groups[group_of[point]]) for point in results.points if point not in sampled),
     )
 
 
-def _group(point: Point, label: str) -> Group:
-    method = METHODS[point.method]
+def _group(group: Layout, label: str) -> Group:
+    method = METHODS[group.points[0].method]
     balanced = method.parameter("temperature") is not None
     return Group(
         label,
         method.title,
-        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in point.checkpoints),
+        tuple(Ingredient(one.name, one.step, one.temperature if balanced else None) for one in group.checkpoints),
+        tuple(axis_title(axis, group) for axis in group.axes),
     )
 
 
 def _of_point(
     outcome: Outcome,
     summary: Summary,
-    group: int,
-    members: Sequence[Point],
+    number: int,
+    group: Layout,
+    models: Sequence[Model],
     problems: Sequence[str],
     shown: Sequence[int],
+    chosen: Collection[tuple[str, float]],
 ) -> PointNumbers:
     point = outcome.point
-    label, mark = label_and_mark(point)
+    label, mark = label_and_mark(point, group)
+    place, variant = place_of(point, group), models.index(model_of(point))
+    ingredients = ingredients_of(point, group)
     by_id = {problem.id: problem for problem in outcome.problems}
     drawn = [by_id[id_].n if id_ in by_id else 0 for id_ in problems]
     correct = [sum(by_id[id_].correct) if id_ in by_id else 0 for id_ in problems]
@@ -137,14 +194,18 @@ def _of_point(
         variance = Figure(summary.variance, *map(_known, ends))
     samples = sum(one.n for one in outcome.problems)
     return PointNumbers(
-        group=group,
-        alpha=point.alpha,
-        unmerged=point.unmerged,
-        variant=variants(members).index(point.coordinates),
+        group=number,
+        alpha=point.alpha if group.on_line else None,
+        place=place,
+        ingredients=ingredients,
+        unmerged=None if point.unmerged is None else ingredients[0],
+        variant=variant,
+        shade=None if place is None else place[0] if group.on_line else variant / max(1, len(models) - 1),
         label=label,
         mark=mark,
         temperature=point.temperature,
-        title=point.title,
+        title=title_of(point, group),
+        chosen=(point.model, point.temperature) in chosen,
         run=outcome.run,
         problems=summary.problems,
         n=summary.n_low,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.figures.drawing import DASHES, INK, add_legend, draw_histogram, drawing_style, make_panels, save
+from wise_merge.report.coordinates import by_coordinates
 from wise_merge.report.looks import (
     LINE,
     OVER_PROBLEMS,
@@ -21,7 +22,8 @@ from wise_merge.report.looks import (
 )
 from wise_merge.report.numbers import Numbers, PointNumbers, TaskNumbers
 from wise_merge.report.plane import plane
-from wise_merge.report.spread import along_alpha, along_steps, along_training, by_model
+from wise_merge.report.spread import along_axis, along_steps, along_training, by_model
+from wise_merge.report.steps import soup_steps
 
 #: With more curves than this, only some have bands.
 _BANDS = 5
@@ -30,16 +32,18 @@ _BANDS = 5
 def draw(numbers: Numbers, directory: Path) -> list[Path]:
     """Return the paths of the pictures, drawn into the directory; of several tasks each has its name in front.
 
-    `plane`: Pass@1 against Pass@K; `curves`: Pass@k against k; `along-alpha` (for methods without an alpha,
-    `by-model`) and `along-training`: bias, variance and diversity; `histogram`: problems by share of correct samples.
-    All but the plane are drawn for each temperature. What needs two samples per problem is left out where there is
-    one.
+    `plane`: Pass@1 against Pass@K; `coordinates`: both by the coordinates of a grid; `curves`: Pass@k against k;
+    `along-alpha` (`along-coordinate` of a grid, `by-model` where models have no order) and `along-training`: bias,
+    variance and diversity; `histogram`: problems by share of correct samples. All but the plane are drawn for each
+    temperature. What needs two samples per problem is left out where there is one. `soup`: the steps of a greedy soup.
     """
     paths = []
     with drawing_style():
         for task in numbers.tasks:
             before = f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', task.name)}-" if len(numbers.tasks) > 1 else ""
             paths += save(((f"{before}{name}", figure) for name, figure in _pictures(task)), directory)
+        if numbers.soup is not None:
+            paths += save([("soup", soup_steps(numbers.soup))], directory)
     return paths
 
 
@@ -54,12 +58,23 @@ def _pictures(task: TaskNumbers) -> Iterator[tuple[str, Any]]:
         if max(point.n for point in points) > 1:
             yield f"curves{after}", _curves(task, points)
         if task.on_line and len({point.alpha for point in points}) > 1:
-            yield f"along-alpha{after}", along_alpha(task, points)
-        if not task.on_line and len(points) > 1:
+            yield f"along-alpha{after}", along_axis(task, points)
+        elif not task.on_line and any(point.place is not None for point in points):
+            yield from _of_grids(task, points, after)
+            yield f"along-coordinate{after}", along_axis(task, points)
+        elif not task.on_line and len(points) > 1:
             yield f"by-model{after}", by_model(task, points)
         if len(along_steps(task, points)) > 1:
             yield f"along-training{after}", along_training(task, points)
         yield f"histogram{after}", _histograms(task, points)
+
+
+def _of_grids(task: TaskNumbers, points: Sequence[PointNumbers], after: str) -> Iterator[tuple[str, Any]]:
+    """Yield a picture of the coordinates of each group that has some."""
+    groups = sorted({point.group for point in points if point.place is not None})
+    for group in groups:
+        which = f"-{group + 1}" if len(groups) > 1 else ""
+        yield f"coordinates{which}{after}", by_coordinates(task, [point for point in points if point.group == group])
 
 
 def _curves(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
@@ -98,15 +113,23 @@ def _curves(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
 def _banded(points: Sequence[PointNumbers]) -> dict[str, str]:
     """Return the labels of the points whose curves have bands, with what the legend says of them, in order.
 
-    Of many curves, these are those of the ends and of one between, or those of the merges.
+    Of many curves, these are those of the ends and of one between; of a grid those of the checkpoints and of what was
+    chosen, and else those of the merges.
     """
     models = {point.label: point for point in sorted(points, key=lambda point: point.variant)}
     if len(models) > _BANDS:
         middle = halfway(points)
+        grid = any(point.place is not None for point in points)
         models = {
             label: point
             for label, point in models.items()
-            if (point.unmerged is None if point.alpha is None else point.alpha in (0, *middle, 1))
+            if (
+                point.alpha in (0, *middle, 1)
+                if point.alpha is not None
+                else point.chosen or point.unmerged is not None
+                if grid
+                else point.unmerged is None
+            )
         }
     return {label: label if point.alpha is None else f"{point.alpha:g}" for label, point in models.items()}
 

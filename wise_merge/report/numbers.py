@@ -5,6 +5,8 @@ What is not known, such as the interval from a single problem, is None and never
 
 from dataclasses import dataclass
 
+from wise_merge.points.soup import Soup
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -56,11 +58,14 @@ class Group:
         label: short, and no two alike.
         method: what people call it.
         checkpoints: early and late, or those of the soup.
+        axes: titles of the coordinates along which the points lie: alpha, or one or two others; none where the models
+            have no order.
     """
 
     label: str
     method: str
     checkpoints: tuple[Ingredient, ...]
+    axes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -88,13 +93,18 @@ class PointNumbers:
 
     Attributes:
         group: its place among `TaskNumbers.groups`.
-        alpha: in [0, 1]; None for methods without one.
+        alpha: in [0, 1]; None where it is not what leads from early to late.
+        place: the values on the axes of the group; None for a point that lies on none.
+        ingredients: which checkpoints of the group the model has a part of, by their places.
         unmerged: the place of the checkpoint that the point is as it stands, None for a true merge.
         variant: its place among the models of its group, in the order in which they are shown.
+        shade: where in [0, 1] its colour lies between those of the first and the last of its line or plane; None for
+            the colour of `variant`.
         label: of the model among others of its group, such as alpha 0.5 or the name of a checkpoint.
         mark: the same, where there is little room.
         temperature: of sampling.
         title: for people.
+        chosen: whether it is what `wise-merge best` chose, or else `wise-merge soup`.
         run: of its samples in the journal.
         problems: how many.
         n: the fewest samples of a problem.
@@ -112,12 +122,16 @@ class PointNumbers:
 
     group: int
     alpha: float | None
+    place: tuple[float, ...] | None
+    ingredients: tuple[int, ...]
     unmerged: int | None
     variant: int
+    shade: float | None
     label: str
     mark: str
     temperature: float
     title: str
+    chosen: bool
     run: str
     problems: int
     n: int
@@ -175,17 +189,29 @@ class TaskNumbers:
 
 
 @dataclass(frozen=True)
+class Statement:
+    """A paragraph of what the results say, and the command that it leads to, if any; code stands between backticks."""
+
+    text: str
+    command: str | None = None
+
+
+@dataclass(frozen=True)
 class Numbers:
     """The numbers of a sweep.
 
     Attributes:
         folder: its name.
+        opening: what was done, what was chosen, what it is worth and what to do.
         samples: K, how many samples of each problem are asked for.
         tasks: those with any outcome.
         unsampled: tasks without.
+        soup: how the greedy soup was made, None where there is none.
     """
 
     folder: str
+    opening: tuple[Statement, ...]
     samples: int
     tasks: tuple[TaskNumbers, ...]
     unsampled: tuple[str, ...]
+    soup: Soup | None

@@ -19,13 +19,16 @@ function startTask() {
   state.oneGroup = groups[groups.length - 1];
   // 1 is the model's own distribution.
   state.oneTemperature = temperatures.includes(1) ? 1 : temperatures[0];
-  state.group = paths(points).length <= 6 ? "all" : state.oneGroup;
+  state.group = linesOf(points).length <= 6 || !task().on_line ? "all" : state.oneGroup;
   state.temperature = "all";
   // The merge halfway between early and late, or the first one; else the last checkpoint.
   const between = models().filter((point) => point.unmerged === null), away = (point) => (point.alpha === null ? 0 : Math.abs(point.alpha - 0.5));
   state.model = (between.length ? between.reduce((best, point) => (away(point) < away(best) ? point : best)) : models().at(-1)).label;
   state.metric = "pass@k";
   state.problem = null;
+  const chosen = points.find((point) => point.chosen);
+  if (chosen) Object.assign(state, { oneGroup: chosen.group, oneTemperature: chosen.temperature, model: chosen.label });
+  if (chosen && state.group !== "all") state.group = chosen.group;
 }
 
 // What each list offers: [title, key of state, values, what a value is called].
@@ -93,14 +96,27 @@ function some(titles) {
 const INTERVALS = "Intervals are 95 % over problems.";
 const aboutBands = () => `${task().on_line ? "Bands" : "Bands and bars"} are 95 % intervals over problems.`;
 
+// The axis of charts along the first coordinate of the points; null where they have no order.
+function firstAxis(points) {
+  if (task().on_line) return { title: "alpha (0 = early, 1 = late)", range: [-0.03, 1.03], dtick: 0.2 };
+  const titles = [...new Set(points.filter((point) => point.place !== null).map((point) => task().groups[point.group].axes[0]))];
+  return titles.length ? { title: titles.length === 1 ? titles[0] : "first coordinate" } : null;
+}
+
+// Lines along the first coordinate, as charts take them, and the points that lie on none.
+function alongFirst(points) {
+  const lines = linesOf(points), joined = lines.filter((line) => !isModel(line));
+  return [joined.map((line) => [lineName(line, false), line.map((point) => [point.place[0], point])]), lines.filter(isModel).flat()];
+}
+
 function alongBoth(names, figures) {
-  const points = ofTemperature(), lines = paths(points).map((path) => [task().groups[path[0].group].label, path.map((point) => [point.alpha, point])]);
+  const points = ofTemperature(), axis = firstAxis(points), [lines, levels] = alongFirst(points);
   const training = task().on_line ? alongTraining(points) : bySteps(points);
   names.forEach((name, i) => {
     const [title, of] = figures[i], one = document.getElementById(`${name}-alpha`), other = document.getElementById(`${name}-training`);
-    one.parentElement.previousElementSibling.textContent = task().on_line ? "Along alpha" : "By model";
+    one.parentElement.previousElementSibling.textContent = task().on_line ? "Along alpha" : axis ? `Along ${axis.title}` : "By model";
     for (const part of [other.parentElement, other.parentElement.previousElementSibling]) part.hidden = training === null;
-    if (task().on_line) drawLines(one.id, lines, of, title, { title: "alpha (0 = early, 1 = late)", range: [-0.03, 1.03], dtick: 0.2 });
+    if (axis) drawLines(one.id, lines, of, title, axis, levels);
     else drawModels(one.id, points, of, title);
     if (training) drawLines(other.id, training.lines, of, title, { title: training.axis, ...training.ticks });
   });
@@ -125,10 +141,12 @@ function alongTraining(points) {
   };
 }
 
-// The checkpoints by step; null where fewer than two steps are known.
+// The checkpoints by step; null where fewer than two steps are known, or where they are of several runs.
 function bySteps(points) {
-  const places = points.map((point) => [stepOf(point), point]).filter(([step], i, all) => step !== null && all.findIndex(([one]) => one === step) === i);
-  return places.length < 2 ? null : { lines: [["checkpoints", places.sort(([one], [other]) => one - other)]], axis: "step of training", ticks: {} };
+  const known = points.filter((point) => stepOf(point) !== null), steps = known.map(stepOf);
+  if (new Set(steps).size < 2 || known.some((point) => known.some((other) => stepOf(other) === stepOf(point) && other.label !== point.label))) return null;
+  const places = known.filter((point, i) => steps.indexOf(steps[i]) === i).map((point) => [stepOf(point), point]);
+  return { lines: [["checkpoints", places.sort(([one], [other]) => one - other)]], axis: "step of training", ticks: {} };
 }
 
 const VIEWS = {
@@ -137,10 +155,37 @@ const VIEWS = {
     const short = points.filter((point) => point.n < state.k);
     heading.textContent = `Pass@1 and Pass@${count(state.k)}${task().on_line ? " along alpha" : ""}: ${size(points)}`;
     drawPlane("plane-chart", points, state.k);
-    const marks = task().on_line ? "Each line leads from early (hollow) to late (filled) by alpha." : "Each mark is a model: a checkpoint (hollow), or what is merged from them (filled).";
+    const axis = firstAxis(points), marks = task().on_line
+      ? "Each line leads from early (hollow) to late (filled) by alpha."
+      : `Each mark is a model: a checkpoint (hollow), or what is merged from them (filled)${axis ? `; lines lead along ${axis.title}` : ""}.`;
     note.textContent = `${marks} ${INTERVALS}` +
       (points.length - short.length > 40 ? " They are shown on hover, as points are many." : "") +
       (short.length ? ` Not in the plane, as n < ${count(state.k)}: ${some(short.map((point) => `${point.title} (n = ${point.n})`))}.` : "");
+  },
+  soup(heading, note) {
+    const soup = numbers.soup, kept = soup.steps.filter((step) => step.kept).length;
+    heading.textContent = `Greedy soup by ${soup.objective}: ${count(kept)} of ${many(soup.steps.length, "checkpoint")} kept`;
+    drawSoupSteps("soup-chart", soup);
+    drawSteps(document.getElementById("soup-steps"), soup);
+    drawRivals(document.getElementById("soup-rivals"), soup);
+    note.textContent = `A checkpoint is kept if the soup with it is better than without it${soup.constraints.length ? ` and meets ${soup.constraints.join(" and ")}` : ""}, on ${many(soup.selection_problems, "problem")}, the selection half; differences to other models are those on the other ${count(soup.confirmation_problems)}, the confirmation half, with 95 % intervals over problems and p of a paired permutation test.`;
+  },
+  coordinates(heading, note) {
+    const points = ofTemperature().filter((point) => point.group === state.oneGroup), axes = task().groups[state.oneGroup].axes, off = points.filter((point) => point.place === null);
+    const shown = state.k === 1 ? [1] : [1, state.k], of = (k) => (point) => figureAt(point, "pass@k", k), [lines, levels] = alongFirst(points);
+    heading.textContent = points.length ? `By ${axes.join(" and ")}, ${ofGroup()}T ${state.oneTemperature}: ${size(points)}` : "Coordinates";
+    [0, 1].forEach((i) => {
+      const id = `coordinates-${i}`, k = shown[i];
+      document.getElementById(id).hidden = k === undefined;
+      if (k === undefined) return;
+      if (axes.length === 2) drawCells(id, points, of(k), `Pass@${count(k)}`, axes);
+      else if (axes.length === 1) drawLines(id, lines, of(k), `Pass@${count(k)}`, firstAxis(points), levels);
+      else nothing(id, "The models of these checkpoints have no order.");
+    });
+    const others = off.map((point) => `${point.label} ${shown.map((k) => number(of(k)(point)?.value)).join(" and ")}`);
+    note.textContent = axes.length === 2
+      ? `Each cell is a model, its colour the figure${points.some((point) => point.chosen) ? "; the frame marks the chosen one" : ""}.${others.length ? ` Not in the plane: ${others.join("; ")}.` : ""} Intervals on hover.`
+      : `Bands are 95 % intervals over problems.${others.length ? " Dotted: checkpoints as they are, which lie nowhere along it." : ""}`;
   },
   curves(heading, note) {
     const points = ofTemperature().filter((point) => point.group === state.oneGroup);
@@ -221,9 +266,22 @@ function findings() {
   return list;
 }
 
+// A paragraph, whose code stands between backticks, and the command that it leads to.
+function statement({ text, command }) {
+  const parts = text.split("`").map((part, i) => (i % 2 ? element("code", {}, part) : part));
+  return [element("p", {}, ...parts), ...(command === null ? [] : [element("pre", { class: "command" }, command)])];
+}
+
+// Whether a tab has anything to show of the task.
+function isThere(tab) {
+  if (tab === "soup") return numbers.soup !== null;
+  return tab !== "coordinates" || (!task().on_line && task().points.some((point) => point.place !== null));
+}
+
 function drawHeader() {
   const points = task().points, methods = [...new Set(task().groups.map((group) => group.method))];
   document.getElementById("heading").textContent = numbers.folder;
+  document.getElementById("opening").replaceChildren(...numbers.opening.flatMap(statement));
   document.getElementById("about").textContent = `Sweep by ${methods.join(" and ")}, task ${task().name}: ${many(points.length, "point")}, ${size(points)}, K = ${count(task().k)}.`;
   const missing = document.getElementById("missing"), sentences = [];
   if (task().missing.length) sentences.push(`Unfinished: ${many(task().missing.length, "point")} of ${count(points.length + task().missing.length)} not sampled yet: ${some(task().missing)}.`);
@@ -232,11 +290,13 @@ function drawHeader() {
 }
 
 function draw() {
+  document.querySelectorAll('[role="tab"]').forEach((button) => (button.hidden = !isThere(button.id.replace("tab-", ""))));
+  if (!isThere(state.tab)) return choose("plane");
   drawHeader();
   const view = document.getElementById(state.tab);
   document.querySelectorAll("header .controls").forEach(drawControls);
   view.querySelectorAll(".controls").forEach(drawControls);
-  VIEWS[state.tab](view.querySelector("h2"), view.querySelector(".note"));
+  return VIEWS[state.tab](view.querySelector("h2"), view.querySelector(".note"));
 }
 
 function choose(tab) {
@@ -264,7 +324,7 @@ function start() {
   tabs.addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
-    const buttons = [...tabs.children], next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
+    const buttons = [...tabs.children].filter((button) => !button.hidden), next = buttons[(buttons.indexOf(document.activeElement) + step + buttons.length) % buttons.length];
     next.focus();
     next.click();
   });

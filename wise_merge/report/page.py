@@ -22,7 +22,7 @@ from wise_merge.report.looks import ALPHA_COLOURS
 from wise_merge.report.numbers import Numbers
 from wise_merge.report.texts import ProblemTexts, Texts
 
-_SCRIPTS = ("charts.js", "table.js", "problems.js", "page.js")
+_SCRIPTS = ("charts.js", "labels.js", "table.js", "problems.js", "page.js")
 #: Characters that could end a script element or that UTF-8 cannot encode; JSON can escape each.
 _ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 #: Decimal places in the page; one problem more or less changes an earlier one.

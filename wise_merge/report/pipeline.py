@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.points.best import read_best
 from wise_merge.points.folder import read_results
+from wise_merge.points.soup import read_soup
 from wise_merge.report.computing import numbers_of
 from wise_merge.report.figures import draw
 from wise_merge.report.numbers import Numbers
@@ -42,7 +44,8 @@ def write_report(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise WiseMergeError(f"--figures {figures} is a file; give a folder to draw into")
     results = read_results(folder)
-    numbers = numbers_of(results, k=k, tasks=tasks, watch=partial(bar, what="points"))
+    best, soup = read_best(folder), read_soup(folder)
+    numbers = numbers_of(results, best=best, soup=soup, k=k, tasks=tasks, watch=partial(bar, what="points"))
     reported = [outcome for task in numbers.tasks for outcome in results.of_task(task.name)]
     texts = texts_of(reported, results.journal, samples, watch=partial(bar, what="journals"))
     content = page(numbers, texts)

@@ -1,54 +1,36 @@
-"""Bias, variance and diversity of the points of a report: along alpha, along training, or model by model."""
+"""Bias, variance and diversity of the points of a report: along a coordinate, along training, or model by model."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from wise_merge.figures.drawing import COLOURS, INK, add_legend, look, make_panels
-from wise_merge.report.looks import (
-    LINE,
-    OVER_PROBLEMS,
-    bars,
-    colour_of,
-    halfway,
-    is_hollow,
-    label_in_group,
-    paths_of,
-    size_text,
-)
-from wise_merge.report.numbers import Figure, PointNumbers, TaskNumbers
-
-#: Labels and places of the points of a line.
-_Places = Sequence[tuple[float, PointNumbers]]
+from wise_merge.figures.drawing import INK, add_legend, make_panels
+from wise_merge.report.lines import Lines, Of, along_first, draw_lines
+from wise_merge.report.looks import OVER_PROBLEMS, bars, colour_of, halfway, is_hollow, label_in_group, size_text
+from wise_merge.report.numbers import PointNumbers, TaskNumbers
 
 
-def along_alpha(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
-    """Bias, variance and diversity at K along alpha, for each pair of early and late."""
-    lines: list[tuple[str, _Places]] = [
-        (
-            task.groups[path[0].group].label,
-            [(point.alpha, point) for point in path if point.alpha is not None],
-        )
-        for path in paths_of(points)
-    ]
-    return _lines(task, points, lines, "alpha (0 = early, 1 = late)")
+def along_axis(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
+    """Bias, variance and diversity at K along alpha, or along the first coordinate of a grid."""
+    lines, levels = along_first(task, points)
+    axes = {task.groups[point.group].axes[0] for point in points if point.place is not None}
+    across = "alpha (0 = early, 1 = late)" if task.on_line else axes.pop() if len(axes) == 1 else "first coordinate"
+    return _lines(task, points, lines, across, levels)
 
 
 def along_training(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
     """Bias, variance and diversity at K along training, of the checkpoints themselves and of their averages halfway."""
     name = "early, then late (alpha 1)" if task.on_line else "checkpoints"
-    lines: list[tuple[str, _Places]] = [(name, along_steps(task, points))]
+    lines: list[tuple[str, list[tuple[float, PointNumbers]]]] = [(name, along_steps(task, points))]
     for alpha in halfway(points):
         steps = [(task.groups[point.group].checkpoints[-1].step, point) for point in points if point.alpha == alpha]
         lines.append((f"average at alpha {alpha:g}", [(step, point) for step, point in steps if step is not None]))
     return _lines(task, points, lines, "step of training")
 
 
-def _quantities(
-    task: TaskNumbers, points: Sequence[PointNumbers]
-) -> list[tuple[str, Callable[[PointNumbers], Figure | None]]]:
+def _quantities(task: TaskNumbers, points: Sequence[PointNumbers]) -> list[tuple[str, Of]]:
     """Return titles and what they stand for, of what is known of any point."""
-    quantities: list[tuple[str, Callable[[PointNumbers], Figure | None]]] = [
+    quantities: list[tuple[str, Of]] = [
         (r"bias, $E[1 - \rho]$", lambda point: point.bias),
         (r"variance, $\mathrm{Var}(\rho)$", lambda point: point.variance),
         (f"answer diversity at k = {task.k}", lambda point: point.at("answer diversity", task.k)),
@@ -57,17 +39,17 @@ def _quantities(
     return [(title, of) for title, of in quantities if any(of(point) is not None for point in points)]
 
 
-def _lines(task: TaskNumbers, points: Sequence[PointNumbers], lines: Sequence[tuple[str, _Places]], across: str) -> Any:
+def _lines(
+    task: TaskNumbers,
+    points: Sequence[PointNumbers],
+    lines: Lines,
+    across: str,
+    levels: Sequence[PointNumbers] = (),
+) -> Any:
     known = _quantities(task, points)
     figure, panels = make_panels(len(known), across=2)
     for panel, (title, of) in zip(panels, known, strict=True):
-        for style, (label, places) in enumerate(lines):
-            marks = [(x, one) for x, point in places if (one := of(point)) is not None]
-            x, y = [x for x, _ in marks], [one.value for _, one in marks]
-            panel.plot(x, y, label=label, **look(style, LINE))
-            if all(one.low is not None for _, one in marks):
-                low, high = [one.low for _, one in marks], [one.high for _, one in marks]
-                panel.fill_between(x, low, high, color=COLOURS[style % len(COLOURS)], alpha=0.13, linewidth=0)
+        draw_lines(panel, lines, of, levels)
         panel.set_title(title)
         panel.set_xlabel(across)
     add_legend(figure, panels, f"{size_text(task, points)}; bands: {OVER_PROBLEMS}")
@@ -97,10 +79,13 @@ def by_model(task: TaskNumbers, points: Sequence[PointNumbers]) -> Any:
 
 
 def along_steps(task: TaskNumbers, points: Sequence[PointNumbers]) -> list[tuple[float, PointNumbers]]:
-    """Return the points that are checkpoints themselves by their step, where it is known."""
+    """Return the points that are checkpoints themselves by their step, where it is known; none of several runs.
+
+    Of several late checkpoints early is one point; checkpoints without an order that share a step are of several runs.
+    """
     places: dict[float, PointNumbers] = {}
     for point in points:
         step = None if point.unmerged is None else task.groups[point.group].checkpoints[point.unmerged].step
-        if step is not None:
-            places.setdefault(step, point)
+        if step is not None and places.setdefault(step, point).label != point.label and not task.on_line:
+            return []
     return sorted(places.items(), key=lambda place: place[0])

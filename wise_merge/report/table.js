@@ -120,3 +120,35 @@ function drawAudit(box, points) {
     ],
   })));
 }
+
+// The steps of a greedy soup, in their order.
+function drawSteps(box, soup) {
+  const heads = [
+    { title: "Step" }, { title: "Checkpoint", text: true }, { title: "Kept", text: true },
+    { title: `${soup.objective} with it`, hint: "On the selection half" }, { title: "Change", hint: "To the soup without it" },
+    ...(soup.constraints.length ? [{ title: "Constraints", text: true }] : []), { title: "Ingredients", hint: "Of the soup after the step" },
+  ];
+  drawTable(box, heads, soup.steps.map((step, i) => ({
+    cells: [
+      countCell(i + 1), textCell(step.candidate), textCell(step.kept ? "kept" : "refused"), numberCell(step.value), signedCell(step.before === null ? null : step.value - step.before),
+      ...(soup.constraints.length ? [textCell(step.meets ? "met" : "not met")] : []), countCell(step.ingredients.length),
+    ],
+  })));
+}
+
+// What the soup is compared with, on the half of the problems that had no part in making it.
+function drawRivals(box, soup) {
+  const heads = [
+    { title: "Compared with", text: true }, { title: "Model", text: true }, { title: soup.objective, hint: "On the confirmation half" },
+    { title: "Soup minus it", hint: "With its 95 % interval" }, { title: "p", hint: "Of a paired permutation test" },
+  ];
+  const own = { cells: [textCell("the greedy soup"), textCell(many(soup.chosen.ingredients.length, "ingredient")), numberCell(soup.chosen.confirmation), textCell("–"), textCell("–")] };
+  drawTable(box, heads, [own, ...soup.against.map((rival) => ({
+    cells: [
+      textCell(rival.name), textCell(rival.title), numberCell(rival.confirmation), figureCell({ value: rival.difference, low: rival.low, high: rival.high }),
+      { text: rival.p === null ? "–" : rival.p < 0.001 ? "<0.001" : number(rival.p), sort: rival.p },
+    ],
+  }))]);
+}
+
+const signedCell = (value) => ({ text: (value > 0 ? "+" : "") + number(value), sort: value });

@@ -1,1 +1,4 @@
-"""The search for the best merge: `sweep` samples many, `best` chooses one of them."""
+"""The search for the best merge: `sweep` samples many, `best` chooses one, `soup` finds which models to average.
+
+What samples, for sweeps and soups alike, is in `engines`.
+"""

@@ -10,12 +10,14 @@ from typing import Any
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.points import Results, read_results
+from wise_merge.points.best import NAME, write_best
 from wise_merge.points.folder import checkpoint_as_json, point_as_json
 from wise_merge.results.whole_file import write_document, write_whole
 from wise_merge.search.best import table
 from wise_merge.search.best.candidates import find_candidates
 from wise_merge.search.best.choice import task_weights
 from wise_merge.search.best.finding import find_best
+from wise_merge.search.best.kept import kept
 from wise_merge.search.best.objective import Constraint, parse_constraint, parse_objective
 from wise_merge.search.best.recipe import check_replaceable, lora_option, recipe
 from wise_merge.search.best.result import ConfirmedChoice
@@ -43,6 +45,8 @@ def choose_best(
 ) -> Path | None:
     """Print which point is best and return the recipe that was written; None if no point meets the constraints.
 
+    What was chosen is left in the folder, too, for the report.
+
     Args:
         folder: of the sweep's results.
         settings: see there.
@@ -55,8 +59,12 @@ def choose_best(
     out = folder / "best.yml" if write is None else write
     results = read_results(folder)
     check_replaceable(out)
-    if json_file is not None and (json_file.is_dir() or json_file.resolve() == out.resolve()):
-        raise WiseMergeError(f"--json {json_file} is a folder or the recipe; give another file to write")
+    if json_file is not None and (
+        json_file.is_dir() or json_file.resolve() in (out.resolve(), (folder / NAME).resolve())
+    ):
+        raise WiseMergeError(
+            f"--json {json_file} is a folder, the recipe or where the choice is kept; give another file to write"
+        )
     figures = dict.fromkeys(
         figure for one in (objective, *(constraint.objective for constraint in constraints)) for figure in one.figures
     )
@@ -68,6 +76,11 @@ def choose_best(
     say(table.text(result, str(folder), points))
     if json_file is not None:
         write_document(json_file, _document(result, folder))
+    try:
+        write_best(folder, kept(result, results, None if result.choice.winner is None else out))
+    except WiseMergeError as error:
+        # The results may be somebody else's.
+        say("\n" + printable(f"{error}; so `wise-merge report` cannot show this choice"))
     if result.choice.winner is None:
         return None
     write_whole(out, recipe(result).encode())

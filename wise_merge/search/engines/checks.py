@@ -48,17 +48,17 @@ def check_mappings(settings: EngineSettings, *, what: str, own: Mapping[str, str
         what: they are of, for messages.
         own: what it calls the temperature of sampling and the checkpoints ("pretrained").
     """
-    heat = own["temperature"]
-    kept = "journal in the folder of results"
-    elsewhere = (
-        ("gen_kwargs", {"temperature": heat, "do_sample": heat, "seed": "seed", "repeats": "samples"}),
-        ("metadata", {"temperature": heat, "seed": "seed", "repeats": "samples"}),
-        (
-            "model_args",
-            {"pretrained": own["pretrained"], "seed": "seed", "journal": kept},
-        ),
-    )
-    for place, keys in elsewhere:
+    shared = {"temperature": own["temperature"], "seed": "seed", "repeats": "samples"}
+    elsewhere = {
+        "gen_kwargs": {**shared, "do_sample": own["temperature"]},
+        "metadata": shared,
+        "model_args": {
+            "pretrained": own["pretrained"],
+            "seed": "seed",
+            "journal": "journal in the folder of results",
+        },
+    }
+    for place, keys in elsewhere.items():
         for key, instead in keys.items():
             if key in getattr(settings, place):
                 raise WiseMergeError(f"{place} names {key}, which is {instead} of the {what}; set it there alone")

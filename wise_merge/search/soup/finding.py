@@ -7,6 +7,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.points.folder import write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
+from wise_merge.points.soup import SINGLE, UNIFORM, WISE_FT
 from wise_merge.search.best.candidates import Candidates, title
 from wise_merge.search.best.choice import halves
 from wise_merge.search.best.finding import check_again, read, rival
@@ -16,7 +17,7 @@ from wise_merge.search.engines.sampling import Sample, sample_missing
 from wise_merge.search.soup.checks import wanted
 from wise_merge.search.soup.greedy import Score, Step, greedy, order_of
 from wise_merge.search.soup.plan import Plan, fixed
-from wise_merge.search.soup.result import SINGLE, UNIFORM, WISE_FT, ConfirmedSoup, Singles
+from wise_merge.search.soup.result import ConfirmedSoup, Singles
 from wise_merge.search.soup.scores import mean, measured, selection
 from wise_merge.text import counted
 

@@ -1,6 +1,7 @@
 """From what the user wants to the checkpoints of a soup: which they are, whether they fit, what is there already."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -74,6 +75,11 @@ class Plan:
     def group_of(self, number: int) -> tuple[int, ...]:
         """Return the numbers of all checkpoints of the run of one."""
         return next(group for group in self.groups if number in group)
+
+    def with_step(self, number: int) -> str:
+        """Return what people read of a checkpoint, with its step where the name does not tell it."""
+        label, step = self.labels[number], self.checkpoints[number].step
+        return label if step is None or str(step) in re.findall(r"\d+", label) else f"{label} (step {step})"
 
     @property
     def labels(self) -> tuple[str, ...]:

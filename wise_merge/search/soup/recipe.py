@@ -33,10 +33,7 @@ def recipe(soup: ConfirmedSoup) -> str:
     plan, selecting = soup.plan, int(soup.selects.sum())
     wanted, count = soup.singles.wanted, len(soup.selects)
     constraints = f" with {' and '.join(map(str, wanted.constraints))}" if wanted.constraints else ""
-    kept = ", ".join(
-        plan.labels[number] + ("" if (step := plan.checkpoints[number].step) is None else f" (step {step})")
-        for number in soup.ingredients
-    )
+    kept = ", ".join(map(plan.with_step, soup.ingredients))
     lines = [
         f"{_FIRST[2:]}the mean of {kept}",
         f"Kept in this order, of {counted(len(plan.checkpoints), 'checkpoint')}, each for a larger "

@@ -10,9 +10,6 @@ from wise_merge.search.soup.greedy import Score, Step
 from wise_merge.search.soup.plan import Plan
 from wise_merge.search.soup.scores import Selection
 
-#: What the soup is compared with, in the order in which that is shown.
-SINGLE, UNIFORM, WISE_FT = "best single checkpoint", "uniform soup", "WiSE-FT"
-
 
 @dataclass(frozen=True)
 class Singles:

@@ -2,25 +2,20 @@
 
 from collections.abc import Sequence
 
+from wise_merge.points.soup import SINGLE, UNIFORM, WISE_FT
 from wise_merge.results.cells import difference, with_interval
 from wise_merge.search.best.result import Checked, Rival
 from wise_merge.search.best.sentences import held, indented, p_value, verdict, wrapped
 from wise_merge.search.soup.greedy import Step
 from wise_merge.search.soup.plan import Plan
-from wise_merge.search.soup.result import SINGLE, UNIFORM, WISE_FT, ConfirmedSoup, Singles
+from wise_merge.search.soup.result import ConfirmedSoup, Singles
 from wise_merge.text import counted, printable, size
-
-#: Columns of a figure: 0.512.
-_FIGURE = 5
 
 
 def of_plan(plan: Plan) -> str:
     """Return which models are sampled."""
     settings, count = plan.settings, len(plan.checkpoints)
-    named = ", ".join(
-        label + ("" if one.step is None else f" (step {one.step})")
-        for label, one in zip(plan.labels, plan.checkpoints, strict=True)
-    )
+    named = ", ".join(plan.with_step(number) for number in range(count))
     constraints = "".join(f" with {one}" for one in settings.subject_to)
     where = f" of {counted(len(plan.groups), 'run')}" if settings.run else ""
     lines = [
@@ -29,7 +24,7 @@ def of_plan(plan: Plan) -> str:
         f"each of them, their mean, and up to {count - 1} means of some, at T {settings.temperature:g}: "
         f"{settings.samples} samples per problem of {', '.join(settings.tasks)}",
     ]
-    return "\n".join(printable(line) for line in lines)
+    return "\n".join(part for line in lines for part in wrapped(printable(line)))
 
 
 def head(plan: Plan, singles: Singles) -> str:
@@ -37,20 +32,21 @@ def head(plan: Plan, singles: Singles) -> str:
     wanted, selecting = singles.wanted, int(singles.wanted.selects.sum())
     constraints = f" with {' and '.join(map(str, wanted.constraints))}" if wanted.constraints else ""
     bars = [
-        f"{one.objective} of {printable(plan.labels[singles.best])}, the best, is {bar - one.offset:.3f}"
+        f"{one.objective} of {plan.labels[singles.best]}, the best, is {bar - one.offset:.3f}"
         for one, bar in zip(wanted.constraints, wanted.bars, strict=True)
         if one.end is not None
     ]
     start = next(number for number in singles.order if singles.scores[number].meets)
-    passed = singles.order[: singles.order.index(start)]
+    passed = [plan.labels[number] for number in singles.order[: singles.order.index(start)]]
     lines = [
-        f"\n{wanted.objective}{constraints} on {counted(selecting, 'problem')}, the selection half (seed "
+        "",
+        f"{wanted.objective}{constraints} on {counted(selecting, 'problem')}, the selection half (seed "
         f"{plan.settings.halves_seed})",
         *bars,
-        *(f"{printable(plan.labels[number])} alone does not meet the constraints" for number in passed),
+        *([f"better alone, without meeting the constraints: {', '.join(passed)}"] if passed else []),
         f"     {'checkpoint':{_width(plan)}}  alone  soup with it",
     ]
-    return "\n".join(part for line in lines for part in (wrapped(line) if line.strip() == line else [line]))
+    return "\n".join(part for line in lines for part in wrapped(printable(line)))
 
 
 def of_step(plan: Plan, singles: Singles, step: Step, place: int) -> str:
@@ -154,8 +150,13 @@ def _whose(soup: ConfirmedSoup, checked: Checked) -> str:
 
 def _verdict(soup: ConfirmedSoup, rival: Rival) -> str:
     unmet = "" if rival.meets else ", which does not meet the constraints"
-    who = f"the {' or '.join(rival.roles)}" if rival.roles[0] != WISE_FT else WISE_FT
-    return verdict(soup.singles.wanted.objective, rival, f"{who} ({model_name(soup, rival.roles)}){unmet}")
+    return verdict(soup.singles.wanted.objective, rival, f"{_who(soup, rival)}{unmet}")
+
+
+def _who(soup: ConfirmedSoup, rival: Rival) -> str:
+    """Return a rival in a sentence, with the model that it is."""
+    names = " and ".join(name if name == WISE_FT else f"the {name}" for name in rival.roles)
+    return f"{names} ({model_name(soup, rival.roles)})"
 
 
 def confirmed(soup: ConfirmedSoup) -> str:
@@ -163,8 +164,7 @@ def confirmed(soup: ConfirmedSoup) -> str:
     objective = soup.singles.wanted.objective
     parts = [f"{objective} {with_interval(soup.reading.confirmation)}"]
     parts += [
-        f"minus that of the {' or '.join(one.roles)} ({model_name(soup, one.roles)}) {difference(one.confirmation)} "
-        f"{p_value(one.confirmation.p_value)}"
+        f"minus that of {_who(soup, one)} {difference(one.confirmation)} {p_value(one.confirmation.p_value)}"
         for one in soup.rivals
     ]
     parts += [f"{one.constraint} {'holds' if one.holds else 'does not hold'}" for one in soup.checked]
