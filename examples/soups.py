@@ -287,6 +287,10 @@ def best_by(k):
     return f"best checkpoint by Pass@{k}"
 
 
+#: What all others are compared with.
+REFERENCES = (*map(best_by, CHOOSING_K), "WiSE-FT")
+
+
 def counts():
     """Return {names of checkpoints: right samples of each problem}, and which problems confirm."""
     correct, confirms = {}, None
@@ -301,16 +305,16 @@ def counts():
 
 
 def summary(rows, samples, ks):
-    """Return mean and interval of Pass@k of each row, and how far it is from the best checkpoints, paired."""
+    """Return mean and interval of Pass@k of each row, and how far it is from the references of its runs, paired."""
     entries = []
     for row in rows:
         values = {k: pass_at_k(row.correct, samples, k) for k in ks}
         entry = {"name": row.name, "of_each_run": row.of_each_run, "models": row.models}
         entries.append(entry | {f"pass@{k}": estimate(value) for k, value in values.items()})
-        for name in map(best_by, CHOOSING_K):
-            best = next(one for one in rows if one.name == name and one.of_each_run == row.of_each_run)
-            apart = {k: values[k] - pass_at_k(best.correct, samples, k) for k in ks}
-            entries[-1][f"minus {name}"] = {f"pass@{k}": estimate(value) for k, value in apart.items()}
+        for other in rows:
+            if other.name in REFERENCES and other.of_each_run == row.of_each_run:
+                apart = {k: values[k] - pass_at_k(other.correct, samples, k) for k in ks}
+                entries[-1][f"minus {other.name}"] = {f"pass@{k}": estimate(value) for k, value in apart.items()}
     return entries
 
 
@@ -344,7 +348,7 @@ def estimate(values):
 
 
 def table(results):
-    """Return tables in Markdown: Pass@k of each kind of model, and how far that is from each best checkpoint."""
+    """Return tables in Markdown: Pass@k of each kind of model, and how far that is from each reference."""
     ks, count = results["ks"], results["settings"]["runs"]
     values = [[title(entry), *(shown(entry[f"pass@{k}"], ".3f") for k in ks)] for entry in results["summary"]]
     text = (
@@ -352,16 +356,16 @@ def table(results):
         f"{count} runs, in brackets 95 % intervals over runs and problems; of one model from all runs, over problems."
         f"\n\n{markdown(ks, values)}\n"
     )
-    for name in map(best_by, CHOOSING_K):
+    for name in REFERENCES:
         differences = []
-        for entry in results["summary"]:
+        for entry in [one for one in results["summary"] if one["name"] != name and f"minus {name}" in one]:
             apart = [entry[f"minus {name}"][f"pass@{k}"] for k in ks]
             above = [f", {sum(one > ROUNDING for one in each['by_run'])} of {count}" for each in apart]
             beside = above if entry["of_each_run"] else [""] * len(ks)
             cells = [shown(each, "+.3f") + more for each, more in zip(apart, beside, strict=True)]
             differences.append([title(entry), *cells])
         text += f"\nMinus the {name} of the same run, or of all runs, on the same problems; in how many runs above."
-        text += f"\n\n{markdown(ks, [one for one in differences if not one[0].startswith(name)])}\n"
+        text += f"\n\n{markdown(ks, differences)}\n"
     return text
 
 

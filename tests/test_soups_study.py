@@ -88,7 +88,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(spread, study):
 def rows(study):
     """Two runs, two problems, four samples: right samples by hand."""
     return [
-        study.Row("uniform soup", True, ["c", "d"], [[2, 0], [1, 4]]),
+        study.Row("WiSE-FT", True, ["c", "d"], [[2, 0], [1, 4]]),
         study.Row("best checkpoint by Pass@1", True, ["a", "b"], [[1, 0], [2, 4]]),
         study.Row("best checkpoint by Pass@8", True, ["a", "e"], [[1, 0], [3, 3]]),
         study.Row("best checkpoint by Pass@1", False, ["b"], [[2, 4]]),
@@ -105,17 +105,21 @@ def by_draws(right, k):
 
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_the_summary_is_what_counting_gives(k, study):
-    """Means over runs and problems, and paired differences from the best checkpoints of the same run or of all runs."""
+    """Means over runs and problems, and paired differences from each reference of the same run or of all runs."""
     made = rows(study)
     entries = study.summary(made, 4, [1, 2, 4])
     values = [[[by_draws(right, k) for right in model] for model in row.correct] for row in made]
     for row, entry, value in zip(made, entries, values, strict=True):
         assert (entry["name"], entry["of_each_run"]) == (row.name, row.of_each_run)
         check(study, entry[f"pass@{k}"], value)
-        for name, places in (("best checkpoint by Pass@1", (3, 1)), ("best checkpoint by Pass@8", (4, 2))):
-            best = values[places[row.of_each_run]]
-            apart = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(value, best, strict=True)]
-            check(study, entry[f"minus {name}"][f"pass@{k}"], apart)
+        places = {"best checkpoint by Pass@1": (3, 1), "best checkpoint by Pass@8": (4, 2), "WiSE-FT": (None, 0)}
+        for name, (of_all, of_each) in places.items():
+            place = of_each if row.of_each_run else of_all
+            assert (f"minus {name}" in entry) == (place is not None)
+            if place is not None:
+                other = zip(value, values[place], strict=True)
+                apart = [[a - b for a, b in zip(*pair, strict=True)] for pair in other]
+                check(study, entry[f"minus {name}"][f"pass@{k}"], apart)
 
 
 def check(study, found, value):
@@ -135,16 +139,19 @@ def test_the_table_shows_the_summary(study):
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert lines[0] == "|  | Pass@1 | Pass@4 |"
     # (2/4 + 0 + 1/4 + 1) / 4
-    assert lines[1].startswith("| uniform soup | 0.438 [")
+    assert lines[1].startswith("| WiSE-FT | 0.438 [")
     assert lines[6].startswith("| greedy soup by Pass@1, of all runs | 0.875 [")
     # Of the values of the best by Pass@1, (1/4 + 0 + 2/4 + 1) / 4, too: above in one run, below in the other.
-    assert re.match(r"\| uniform soup \| \+0\.000 \[-.*\], 1 of 2 \| \+0\.000, 0 of 2 \|", lines[8])
+    assert re.match(r"\| WiSE-FT \| \+0\.000 \[-.*\], 1 of 2 \| \+0\.000, 0 of 2 \|", lines[8])
     assert re.match(r"\| greedy soup by Pass@1, of all runs \| \+0\.125 \[.*\] \| \+0\.000 \|", lines[11])
     assert [line.split(" | ")[0] for line in lines[13:]] == [
-        "| uniform soup",
+        "| WiSE-FT",
         "| best checkpoint by Pass@1",
         "| best checkpoint by Pass@1, of all runs",
         "| greedy soup by Pass@1, of all runs",
+        "| ",
+        "| best checkpoint by Pass@1",
+        "| best checkpoint by Pass@8",
     ]
 
 
