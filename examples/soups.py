@@ -40,15 +40,15 @@ from wise_merge.figures.drawing import COLOURS, INK, MARKERS, encoded, frame
 from wise_merge.points import read_results
 from wise_merge.points.soup import read_soup
 from wise_merge.results.whole_file import write_whole
-from wise_merge.search.best.choice import halves
+from wise_merge.search.best.choice import ROUNDING, halves
 
 TASK = "countdown_passk"
-OBJECTIVE = "pass@8"
+#: By which the best checkpoints and the greedy soups are chosen.
+CHOOSING_K = (1, 8)
 HALVES_SEED = 0
 FISHER_PROBLEMS = 200
 CORES = 2
 
-SINGLE = "best single checkpoint"
 #: The merges of each run.
 MERGES = ("WiSE-FT", "uniform soup", "last five", "moving average", "Fisher", "WIDEN")
 ALPHA, LAST, DECAY = 0.5, 5, 0.8
@@ -187,25 +187,36 @@ def call(program, *arguments, leaves=None):
 
 
 def sample(options):
-    """Leave soup/ with the samples of the checkpoints and of what the greedy soups tried, sweep/ with the merges'."""
-    for name, chosen in greedy_soups(options).items():
-        names = [text for run in chosen for text in ("--run", f"sft-{run}")]
-        wanted = ("--objective", OBJECTIVE, "--halves-seed", HALVES_SEED, "--out", "soup")
-        kept = Path("greedy", name, "soup.json")
-        if not kept.exists():
-            call("wise-merge", "soup", *names, *wanted, *sampling(options))
-            # The next one takes its place.
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(kept, Path("soup/soup.json").read_bytes())
+    """Leave samples: by-pass-K/ has those of all checkpoints and of what greedy soups tried, sweep/ those of merges."""
+    # A soup tries one mean after the other, and so has work for one core.
+    with ThreadPoolExecutor(CORES) as pool:
+        list(pool.map(lambda k: make_soups(options, k), CHOOSING_K))
     first, *others = [merged(name, run) for name in MERGES for run in runs(options)]
     late = [text for other in others for text in ("--late", other)]
+    cores = ("--processes", CORES)
     # The ends of the lines alone, which are the merges by themselves.
-    call("wise-merge", "sweep", "--early", first, *late, "--alphas", "0,1", "--out", "sweep", *sampling(options))
+    call(
+        "wise-merge", "sweep", "--early", first, *late, "--alphas", "0,1", "--out", "sweep", *sampling(options), *cores
+    )
+
+
+def make_soups(options, k):
+    """Leave a soup.json of the greedy soup over all runs and of that of each, by Pass@k."""
+    folder = Path(f"by-pass-{k}")
+    for name, chosen in greedy_soups(options).items():
+        kept = folder / name / "soup.json"
+        if not kept.exists():
+            names = [text for run in chosen for text in ("--run", f"sft-{run}")]
+            wanted = ("--objective", f"pass@{k}", "--halves-seed", HALVES_SEED, "--out", folder)
+            call("wise-merge", "soup", *names, *wanted, *sampling(options))
+            # The next one takes its place.
+            kept.parent.mkdir(exist_ok=True)
+            write_whole(kept, (folder / "soup.json").read_bytes())
 
 
 def greedy_soups(options):
     """Return name -> the runs whose checkpoints may become ingredients."""
-    # All first: results in soup/ are of checkpoints among which a later command has at least one.
+    # All first: a folder takes further soups of checkpoints that it knows.
     return {"all": list(runs(options)), **{f"run-{run}": [run] for run in runs(options)}}
 
 
@@ -215,7 +226,7 @@ def sampling(options):
     return (
         *("--tasks", TASK, "--samples", options.samples, "--num-fewshot", 0, "--gen-kwargs", "max_gen_toks=16"),
         *("--metadata", ",".join(f"{key}={value}" for key, value in problems.items())),
-        *("--batch-size", 512, "--device", "cpu", "--processes", CORES),
+        *("--batch-size", 512, "--device", "cpu"),
     )
 
 
@@ -241,69 +252,69 @@ class Row:
 
 def gather(options):
     """Return everything that table and figure need, raw counts first."""
-    correct, judges = counts()
-    soups = {name: read_soup(Path("greedy", name)) for name in greedy_soups(options)}
+    correct, confirms = counts()
 
     def row(name, models, of_each_run=True):
-        chosen = [models] if not of_each_run else models
+        chosen = models if of_each_run else [models]
         titles = [" + ".join(sorted(one)) for one in chosen]
-        return Row(name, of_each_run, titles, [correct[frozenset(one)][judges].tolist() for one in chosen])
+        return Row(name, of_each_run, titles, [correct[frozenset(one)][confirms].tolist() for one in chosen])
 
-    each = [soups[f"run-{run}"] for run in runs(options)]
     whole = [[f"sft-{run}/checkpoint-{step}" for step in recipe_of(options).sft.save] for run in runs(options)]
-    rows = [
-        row("early checkpoint", [[one[0]] for one in whole]),
-        row("late checkpoint", [[one[-1]] for one in whole]),
-        row(SINGLE, [first_ingredient(one) for one in each]),
-        *(row(name, [[merged(name, run)] for run in runs(options)]) for name in MERGES),
-        row("greedy soup", [one.chosen.ingredients for one in each]),
-        row(SINGLE, first_ingredient(soups["all"]), of_each_run=False),
-        row("uniform soup", [one for run in whole for one in run], of_each_run=False),
-        row("greedy soup", soups["all"].chosen.ingredients, of_each_run=False),
-    ]
+    rows = [row("early checkpoint", [[one[0]] for one in whole]), row("late checkpoint", [[one[-1]] for one in whole])]
+    rows += [row(name, [[merged(name, run)] for run in runs(options)]) for name in MERGES]
+    rows.append(row("uniform soup", [one for run in whole for one in run], of_each_run=False))
+    for k in CHOOSING_K:
+        made = {name: read_soup(Path(f"by-pass-{k}", name)) for name in greedy_soups(options)}
+        # A greedy soup begins with the checkpoint that is best by itself.
+        best = {name: soup.steps[0].ingredients for name, soup in made.items()}
+        kept = {name: soup.chosen.ingredients for name, soup in made.items()}
+        for name, chosen in ((best_by(k), best), (f"greedy soup by Pass@{k}", kept)):
+            rows.append(row(name, [chosen[f"run-{run}"] for run in runs(options)]))
+            rows.append(row(name, chosen["all"], of_each_run=False))
+    rows.sort(key=lambda one: not one.of_each_run)
     ks = sorted({1, min(8, options.samples), options.samples})
     return {
         "settings": json.loads(Path("settings.json").read_text()),
-        "objective": OBJECTIVE,
         "samples": options.samples,
-        "problems": int(judges.sum()),
+        "problems": int(confirms.sum()),
         "ks": ks,
         "rows": [asdict(one) for one in rows],
         "summary": summary(rows, options.samples, ks),
     }
 
 
+def best_by(k):
+    return f"best checkpoint by Pass@{k}"
+
+
+#: What all others are compared with.
+REFERENCES = (*map(best_by, CHOOSING_K), "WiSE-FT")
+
+
 def counts():
-    """Return {names of checkpoints: right samples of each problem}, and which problems judge."""
-    correct, judges = {}, None
-    for folder in ("soup", "sweep"):
+    """Return {names of checkpoints: right samples of each problem}, and which problems confirm."""
+    correct, confirms = {}, None
+    for folder in (*(f"by-pass-{k}" for k in CHOOSING_K), "sweep"):
         for outcome in read_results(Path(folder)).of_task(TASK):
             point = outcome.point
             names = [one.name for one in point.checkpoints]
             members = names if point.unmerged is None else [names[point.unmerged]]
             correct[frozenset(members)] = np.array([sum(problem.correct) for problem in outcome.problems])
-            judges = ~halves([(TASK, problem.id) for problem in outcome.problems], HALVES_SEED)
-    return correct, judges
-
-
-def first_ingredient(soup):
-    """Return the checkpoint that a greedy soup begins with, which is the best one by itself."""
-    return soup.steps[0].ingredients
+            confirms = ~halves([(TASK, problem.id) for problem in outcome.problems], HALVES_SEED)
+    return correct, confirms
 
 
 def summary(rows, samples, ks):
-    """Return mean and interval of Pass@k of each row, and how far it is from the best single checkpoint, paired."""
+    """Return mean and interval of Pass@k of each row, and how far it is from the references of its runs, paired."""
     entries = []
     for row in rows:
-        best = next(one for one in rows if one.name == SINGLE and one.of_each_run == row.of_each_run)
-        entry = {"name": row.name, "of_each_run": row.of_each_run}
-        for k in ks:
-            value, reference = (pass_at_k(one.correct, samples, k) for one in (row, best))
-            entry[f"pass@{k}"] = {**estimate(value), "by_run": value.mean(axis=1).tolist()}
-            if row is not best:
-                apart = value - reference
-                entry[f"difference@{k}"] = {**estimate(apart), "by_run": apart.mean(axis=1).tolist()}
-        entries.append(entry)
+        values = {k: pass_at_k(row.correct, samples, k) for k in ks}
+        entry = {"name": row.name, "of_each_run": row.of_each_run, "models": row.models}
+        entries.append(entry | {f"pass@{k}": estimate(value) for k, value in values.items()})
+        for other in rows:
+            if other.name in REFERENCES and other.of_each_run == row.of_each_run:
+                apart = {k: values[k] - pass_at_k(other.correct, samples, k) for k in ks}
+                entries[-1][f"minus {other.name}"] = {f"pass@{k}": estimate(value) for k, value in apart.items()}
     return entries
 
 
@@ -313,7 +324,7 @@ def pass_at_k(correct, samples, k):
 
 
 def estimate(values):
-    """Return the mean of (runs, problems) and its 95 % interval over runs and problems, for other ones of either.
+    """Return the mean of (runs, problems), its 95 % interval over runs and problems, and the mean of each run.
 
     Runs and problems are both drawn at random and cross: each problem is solved by the model of each run. The variance
     of the mean is that of the runs' means over their number, plus that of the problems' means over theirs (which counts
@@ -328,33 +339,34 @@ def estimate(values):
             variances.append(values.mean(axis=1 - axis).var(ddof=1) / n)
             freedom.append(n - 1)
     variance = sum(variances)
-    mean = float(values.mean())
-    if not variance:
-        return {"mean": mean, "low": None, "high": None}
+    mean, by_run = float(values.mean()), values.mean(axis=1).tolist()
+    if variance <= ROUNDING**2:
+        return {"mean": mean, "low": None, "high": None, "by_run": by_run}
     degrees = variance**2 / sum(one**2 / n for one, n in zip(variances, freedom, strict=True))
     half = float(stdtrit(degrees, 0.975) * variance**0.5)
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    return {"mean": mean, "low": mean - half, "high": mean + half, "by_run": by_run}
 
 
 def table(results):
-    """Return two tables in Markdown: Pass@k of each kind of model, and how far that is from the best checkpoint."""
+    """Return tables in Markdown: Pass@k of each kind of model, and how far that is from each reference."""
     ks, count = results["ks"], results["settings"]["runs"]
-    values, differences = [], []
-    for entry in results["summary"]:
-        values.append([title(entry), *(shown(entry[f"pass@{k}"], ".3f") for k in ks)])
-        if entry["name"] != SINGLE:
-            apart = [entry[f"difference@{k}"] for k in ks]
-            above = [f", {sum(one > 0 for one in each['by_run'])} of {count}" for each in apart]
-            beside = above if entry["of_each_run"] else [""] * len(ks)
-            cells = [shown(each, "+.3f") + text for each, text in zip(apart, beside, strict=True)]
-            differences.append([title(entry), *cells])
-    return (
+    values = [[title(entry), *(shown(entry[f"pass@{k}"], ".3f") for k in ks)] for entry in results["summary"]]
+    text = (
         f"{results['problems']} problems by which nothing was chosen; K = {results['samples']}, T = 1. Means of "
         f"{count} runs, in brackets 95 % intervals over runs and problems; of one model from all runs, over problems."
-        f"\n\n{markdown(ks, values)}\n\n"
-        f"Minus the {SINGLE} of the same run, or of all runs, on the same problems; in how many runs above."
-        f"\n\n{markdown(ks, differences)}\n"
+        f"\n\n{markdown(ks, values)}\n"
     )
+    for name in REFERENCES:
+        differences = []
+        for entry in [one for one in results["summary"] if one["name"] != name and f"minus {name}" in one]:
+            apart = [entry[f"minus {name}"][f"pass@{k}"] for k in ks]
+            above = [f", {sum(one > ROUNDING for one in each['by_run'])} of {count}" for each in apart]
+            beside = above if entry["of_each_run"] else [""] * len(ks)
+            cells = [shown(each, "+.3f") + more for each, more in zip(apart, beside, strict=True)]
+            differences.append([title(entry), *cells])
+        text += f"\nMinus the {name} of the same run, or of all runs, on the same problems; in how many runs above."
+        text += f"\n\n{markdown(ks, differences)}\n"
+    return text
 
 
 def markdown(ks, rows):
@@ -375,22 +387,31 @@ def shown(estimated, form):
 def draw(results):
     """Return the picture: Pass@K against Pass@1. The names stand in a column, so that none lies on another."""
     last = results["ks"][-1]
-    drawing = Figure(figsize=(8.6, 5.6), layout="constrained")
+    drawing = Figure(figsize=(9.6, 6), layout="constrained")
     axes = drawing.subplots()
     frame(axes)
-    entries = sorted(results["summary"], key=lambda entry: -entry[f"pass@{last}"]["mean"])
-    for number, (entry, place) in enumerate(zip(entries, np.linspace(0.97, 0.03, len(entries)), strict=True)):
-        x, y = entry["pass@1"], entry[f"pass@{last}"]
+    # What is one and the same model is one point.
+    alike = {}
+    for entry in sorted(results["summary"], key=lambda entry: -entry[f"pass@{last}"]["mean"]):
+        alike.setdefault(tuple(entry["models"]), []).append(entry)
+    for number, (some, place) in enumerate(zip(alike.values(), np.linspace(0.97, 0.03, len(alike)), strict=True)):
+        x, y, each = some[0]["pass@1"], some[0][f"pass@{last}"], some[0]["of_each_run"]
         colour = COLOURS[number % len(COLOURS)]
         look = {"color": colour, "marker": MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]}
-        inside = colour if entry["of_each_run"] else "white"
-        bars = {"xerr": reach(x), "yerr": reach(y), "elinewidth": 0.8}
-        axes.errorbar(x["mean"], y["mean"], markersize=7, markerfacecolor=inside, **bars, **look)
-        if entry["of_each_run"]:
+        bars = {"xerr": reach(x), "yerr": reach(y), "elinewidth": 0.6}
+        axes.errorbar(x["mean"], y["mean"], markersize=7, markerfacecolor=colour if each else "white", **bars, **look)
+        if each:
             axes.scatter(x["by_run"], y["by_run"], s=9, alpha=0.5, **look)
-        name = {"xytext": (1.06, place), "textcoords": "axes fraction", "va": "center", "fontsize": 9, "color": colour}
-        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6}
-        axes.annotate(title(entry), (x["mean"], y["mean"]), arrowprops=arrow, **name)
+        called = " =\n".join(title(one) for one in some)
+        arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "alpha": 0.6, "relpos": (0, 0.5)}
+        name = {
+            "xytext": (1.06, place),
+            "textcoords": "axes fraction",
+            "va": "center",
+            "fontsize": 8.5,
+            "color": colour,
+        }
+        axes.annotate(called, (x["mean"], y["mean"]), arrowprops=arrow, **name)
     axes.set_xlabel("Pass@1")
     axes.set_ylabel(f"Pass@{last}")
     axes.set_title(f"{results['problems']} problems by which nothing was chosen; bars: 95 % intervals", fontsize=11)

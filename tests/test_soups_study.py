@@ -17,8 +17,9 @@ from scipy.stats import t as student
 
 EXAMPLE = REPOSITORY / "examples" / "soups.py"
 MERGES = ["WiSE-FT", "uniform soup", "last five", "moving average", "Fisher", "WIDEN"]
-OF_EACH_RUN = ["early checkpoint", "late checkpoint", "best single checkpoint", *MERGES, "greedy soup"]
-OF_ALL_RUNS = ["best single checkpoint", "uniform soup", "greedy soup"]
+CHOSEN = [f"{kind} by Pass@{k}" for k in (1, 8) for kind in ("best checkpoint", "greedy soup")]
+OF_EACH_RUN = ["early checkpoint", "late checkpoint", *MERGES, *CHOSEN]
+OF_ALL_RUNS = ["uniform soup", *CHOSEN]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,8 @@ def test_an_interval_of_one_model_is_students_over_problems(study):
 
 def test_what_never_differs_has_no_interval(study):
     """Neither runs nor problems say how far it may lie off."""
-    assert study.estimate(np.full((3, 5), 0.25)) == {"mean": 0.25, "low": None, "high": None}
+    found = study.estimate(np.full((3, 5), 0.25))
+    assert found == {"mean": 0.25, "low": None, "high": None, "by_run": [0.25] * 3}
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 0.2])
@@ -85,11 +87,14 @@ def test_intervals_hold_the_truth_as_often_as_they_say(spread, study):
 
 def rows(study):
     """Two runs, two problems, four samples: right samples by hand."""
-    single = study.Row("best single checkpoint", True, ["a", "b"], [[1, 0], [2, 4]])
-    soup = study.Row("uniform soup", True, ["c", "d"], [[2, 0], [1, 4]])
-    best = study.Row("best single checkpoint", False, ["b"], [[2, 4]])
-    greedy = study.Row("greedy soup", False, ["a + b"], [[3, 3]])
-    return [single, soup, best, greedy]
+    return [
+        study.Row("WiSE-FT", True, ["c", "d"], [[2, 0], [1, 4]]),
+        study.Row("best checkpoint by Pass@1", True, ["a", "b"], [[1, 0], [2, 4]]),
+        study.Row("best checkpoint by Pass@8", True, ["a", "e"], [[1, 0], [3, 3]]),
+        study.Row("best checkpoint by Pass@1", False, ["b"], [[2, 4]]),
+        study.Row("best checkpoint by Pass@8", False, ["e"], [[3, 3]]),
+        study.Row("greedy soup by Pass@1", False, ["b + e"], [[4, 3]]),
+    ]
 
 
 def by_draws(right, k):
@@ -98,68 +103,77 @@ def by_draws(right, k):
     return Fraction(sum(map(any, draws)), len(draws))
 
 
-def test_the_summary_is_what_counting_gives(study):
-    """Means over runs and problems, and paired differences from the best checkpoint of the same run or of all runs."""
-    entries = study.summary(rows(study), 4, [1, 2, 4])
-    assert [(entry["name"], entry["of_each_run"]) for entry in entries] == [
-        ("best single checkpoint", True),
-        ("uniform soup", True),
-        ("best single checkpoint", False),
-        ("greedy soup", False),
-    ]
-    for k in (1, 2, 4):
-        single, soup, best, greedy = (
-            [[by_draws(right, k) for right in model] for model in row.correct] for row in rows(study)
-        )
-        for entry, values in zip(entries, (single, soup, best, greedy), strict=True):
-            of_runs = [sum(model) / 2 for model in values]
-            assert entry[f"pass@{k}"]["by_run"] == pytest.approx([float(one) for one in of_runs])
-            assert entry[f"pass@{k}"]["mean"] == pytest.approx(float(sum(of_runs) / len(of_runs)))
-        apart = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(soup, single, strict=True)]
-        expected = study.estimate(np.array(apart, dtype=float))
-        assert {key: entries[1][f"difference@{k}"][key] for key in expected} == pytest.approx(expected)
-        assert entries[1][f"difference@{k}"]["by_run"] == pytest.approx([float(sum(one) / 2) for one in apart])
-        [one] = [[a - b for a, b in zip(*pair, strict=True)] for pair in zip(greedy, best, strict=True)]
-        assert entries[3][f"difference@{k}"]["mean"] == pytest.approx(float(sum(one) / 2))
-    assert "difference@1" not in entries[0]
-
-
-def results(study):
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_the_summary_is_what_counting_gives(k, study):
+    """Means over runs and problems, and paired differences from each reference of the same run or of all runs."""
     made = rows(study)
-    return {
-        "settings": {"runs": 2},
-        "samples": 4,
-        "problems": 2,
-        "ks": [1, 4],
-        "rows": [study.asdict(row) for row in made],
-        "summary": study.summary(made, 4, [1, 4]),
-    }
+    entries = study.summary(made, 4, [1, 2, 4])
+    values = [[[by_draws(right, k) for right in model] for model in row.correct] for row in made]
+    for row, entry, value in zip(made, entries, values, strict=True):
+        assert (entry["name"], entry["of_each_run"]) == (row.name, row.of_each_run)
+        check(study, entry[f"pass@{k}"], value)
+        places = {"best checkpoint by Pass@1": (3, 1), "best checkpoint by Pass@8": (4, 2), "WiSE-FT": (None, 0)}
+        for name, (of_all, of_each) in places.items():
+            place = of_each if row.of_each_run else of_all
+            assert (f"minus {name}" in entry) == (place is not None)
+            if place is not None:
+                other = zip(value, values[place], strict=True)
+                apart = [[a - b for a, b in zip(*pair, strict=True)] for pair in other]
+                check(study, entry[f"minus {name}"][f"pass@{k}"], apart)
+
+
+def check(study, found, value):
+    """Compare an estimate with values in fractions, and its interval with that of another test."""
+    of_runs = [sum(model) / 2 for model in value]
+    assert found["by_run"] == pytest.approx([float(one) for one in of_runs])
+    assert found["mean"] == pytest.approx(float(sum(of_runs) / len(of_runs)))
+    expected = study.estimate(np.array(value, dtype=float))
+    assert (found["low"], found["high"]) == pytest.approx((expected["low"], expected["high"]))
 
 
 def test_the_table_shows_the_summary(study):
     """A line for each kind of model; how many runs are above is said where there are several."""
-    text = study.table(results(study))
+    made = rows(study)
+    results = {"settings": {"runs": 2}, "samples": 4, "problems": 2, "ks": [1, 4]}
+    text = study.table(results | {"summary": study.summary(made, 4, [1, 4])})
     lines = [line for line in text.splitlines() if line.startswith("| ")]
     assert lines[0] == "|  | Pass@1 | Pass@4 |"
-    # (1/4 + 0 + 2/4 + 1) / 4 and (2/4 + 0 + 1/4 + 1) / 4 are equal: one run above, one below.
-    assert lines[1].startswith("| best single checkpoint | 0.438 [")
-    assert re.match(r"\| uniform soup \| \+0\.000 \[-.*\], 1 of 2 \| \+0\.000, 0 of 2 \|", lines[6])
-    assert re.match(r"\| greedy soup, of all runs \| \+0\.000 \[-\d\.\d{3}, \+\d\.\d{3}\] \| \+0\.000 \|", lines[7])
+    # (2/4 + 0 + 1/4 + 1) / 4
+    assert lines[1].startswith("| WiSE-FT | 0.438 [")
+    assert lines[6].startswith("| greedy soup by Pass@1, of all runs | 0.875 [")
+    # Of the values of the best by Pass@1, (1/4 + 0 + 2/4 + 1) / 4, too: above in one run, below in the other.
+    assert re.match(r"\| WiSE-FT \| \+0\.000 \[-.*\], 1 of 2 \| \+0\.000, 0 of 2 \|", lines[8])
+    assert re.match(r"\| greedy soup by Pass@1, of all runs \| \+0\.125 \[.*\] \| \+0\.000 \|", lines[11])
+    assert [line.split(" | ")[0] for line in lines[13:]] == [
+        "| WiSE-FT",
+        "| best checkpoint by Pass@1",
+        "| best checkpoint by Pass@1, of all runs",
+        "| greedy soup by Pass@1, of all runs",
+        "| ",
+        "| best checkpoint by Pass@1",
+        "| best checkpoint by Pass@8",
+    ]
 
 
 def test_no_name_in_the_picture_lies_on_another(study):
-    """As drawn, with as many kinds of models as the study has, all at nearly the same place."""
+    """As drawn, with as many kinds of models as the study has, all at nearly the same place, and two of them one."""
     estimated = {"mean": 0.5, "low": 0.4, "high": 0.6, "by_run": [0.4, 0.6]}
     names = [(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS]
-    entries = [{"name": name, "of_each_run": each, "pass@1": estimated, "pass@32": estimated} for name, each in names]
+    entries = [
+        {"name": name, "of_each_run": each, "models": [str(max(1, i))], "pass@1": estimated, "pass@32": estimated}
+        for i, (name, each) in enumerate(names)
+    ]
     drawing = study.draw({"problems": 250, "ks": [1, 32], "summary": entries})
     drawing.draw_without_rendering()
+    texts = drawing.axes[0].texts
+    # One name less, and a line about the symbols.
+    assert len(texts) == len(names)
+    assert any(text.get_text() == "early checkpoint =\nlate checkpoint" for text in texts)
     # Of the text alone, without the line to its point.
-    texts = [Text.get_window_extent(text) for text in drawing.axes[0].texts]
-    assert len(texts) == len(names) + 1
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(texts, 2))
+    places = [Text.get_window_extent(text) for text in texts]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(places, 2))
     width, height = drawing.canvas.get_width_height()
-    assert all(one.x0 >= 0 and one.x1 <= width and one.y0 >= 0 and one.y1 <= height for one in texts)
+    assert all(one.x0 >= 0 and one.x1 <= width and one.y0 >= 0 and one.y1 <= height for one in places)
 
 
 @pytest.mark.slow
@@ -172,7 +186,8 @@ def test_the_whole_study_and_once_more(tmp_path):
     command = [sys.executable, EXAMPLE, "--out", tmp_path / "soups", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "$ wise-merge soup --run sft-1 --run sft-2 --objective pass@8" in done.stdout
+    for k in (1, 8):
+        assert f"$ wise-merge soup --run sft-1 --run sft-2 --objective pass@{k}" in done.stdout
     found = json.loads((tmp_path / "soups/results.json").read_text())
     names = [(row["name"], row["of_each_run"]) for row in found["rows"]]
     assert names == [(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS]
