@@ -137,13 +137,16 @@ function band(x, low, high, shade, group) {
   }];
 }
 
+// Among more than these no colour finds its name in a legend: the mouse shows it, and the table has all.
+const MOST_NAMED = 24;
+
 function show(id, traces, { x, y, title, height = 380, shapes = [] }) {
   const box = document.getElementById(id), width = box.clientWidth;
   const named = traces.filter((trace) => trace.showlegend !== false && trace.name);
   // The legend stands below; each of its rows needs room of its own.
   const longest = Math.max(0, ...named.map((trace) => trace.name.length));
   const across = Math.max(1, Math.floor((width - 70) / (7.2 * longest + 50)));
-  const rows = named.length > 1 ? Math.ceil(named.length / across) : 0, below = 58 + 19 * rows + (rows ? 8 : 0);
+  const rows = named.length > 1 && named.length <= MOST_NAMED ? Math.ceil(named.length / across) : 0, below = 58 + 19 * rows + (rows ? 8 : 0);
   const axis = { gridcolor: GRID, linecolor: "#777777", zeroline: false, ticks: "outside", tickcolor: "#777777", automargin: false };
   // Rates lie in [0, 1]; what is 0 in all points needs no room below it.
   const rates = { autorangeoptions: { clipmin: -0.03, clipmax: 1.03 } };
