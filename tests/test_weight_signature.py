@@ -220,7 +220,7 @@ def test_blocks_of_a_stream_begin_anywhere_in_a_row(place, tmp_path, monkeypatch
     """The same bits with blocks of 50 elements as with whole tensors."""
     asked = recipe(place, signature="int8", strength=0.7)
     assert by_wise_merge(asked, tmp_path / "whole").exit_code == 0
-    monkeypatch.setattr("wise_merge.merge.stream.BLOCK", 50)
+    monkeypatch.setattr("wise_merge.merge.stream._BLOCK_OF_MANY", 50)
     monkeypatch.setattr("wise_merge.merge.stream._PORTION", 375)
     # The buffers of a thread are as large as its first block.
     monkeypatch.setattr("wise_merge.merge.stream._of_this_thread", __import__("threading").local())
