@@ -1,6 +1,6 @@
 """What averages of many checkpoints are worth, measured: soups, a moving average, Fisher averages and WIDEN.
 
-A quarter of an hour on two CPU cores, nothing is downloaded. A tiny Llama learns the game CountDown and is fine-tuned
+14 minutes on two CPU cores, nothing is downloaded. A tiny Llama learns the game CountDown and is fine-tuned
 three times from one pre-training, on the same problems in another order. Each run keeps nine checkpoints, the first
 after 25 steps. Then, by the commands as one types them: merges of each run, a greedy soup over all runs, and K samples
 of every held-out problem from each model:

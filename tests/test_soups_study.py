@@ -1,19 +1,20 @@
 """The study of soups: its intervals and tables by another road, and the whole of it in a setting of a minute."""
 
-import importlib.util
+import importlib
 import itertools
 import json
 import os
 import re
-import subprocess
 import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import REPOSITORY
 from matplotlib.text import Text
 from scipy.stats import t as student
+from support import forked
 
 EXAMPLE = REPOSITORY / "examples" / "soups.py"
 MERGES = ["WiSE-FT", "uniform soup", "last five", "moving average", "Fisher", "WIDEN"]
@@ -24,14 +25,13 @@ OF_ALL_RUNS = ["uniform soup", *CHOSEN]
 
 @pytest.fixture(scope="module")
 def study():
-    """The example as a module."""
-    before = dict(os.environ)
-    specification = importlib.util.spec_from_file_location("soups_study", EXAMPLE)
-    module = sys.modules["soups_study"] = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    os.environ.clear()
-    os.environ.update(before)
-    return module
+    """The example as a module, which the processes of its training can import, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLE.parent)
+        before = dict(os.environ)
+        yield importlib.import_module(EXAMPLE.stem)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def variance(values):
@@ -177,28 +177,31 @@ def test_no_name_in_the_picture_lies_on_another(study):
 
 
 @pytest.mark.slow
-def test_the_whole_study_and_once_more(tmp_path):
+def test_the_whole_study_and_once_more(study, tmp_path, monkeypatch, capsys):
     """Every kind of model is judged on the confirmation half; typed again, no command runs and nothing changes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(study, "subprocess", SimpleNamespace(run=lambda arguments, **_: forked.run(arguments)))
     settings = {
-        "runs": 2, "pretraining-steps": 40, "sft-steps": 12, "early": 1, "every": 2, "problems": 12, "samples": 8,
+        "runs": 2, "pretraining-steps": 40, "sft-steps": 10, "early": 1, "every": 3, "problems": 12, "samples": 8,
     }  # fmt: skip
     options = [text for key, value in settings.items() for text in (f"--{key}", str(value))]
-    command = [sys.executable, EXAMPLE, "--out", tmp_path / "soups", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    typed = ["soups.py", "--out", str(tmp_path / "soups"), *options]
+    monkeypatch.setattr(sys, "argv", typed)
+    study.main()
+    printed = capsys.readouterr().out
     for k in (1, 8):
-        assert f"$ wise-merge soup --run sft-1 --run sft-2 --objective pass@{k}" in done.stdout
+        assert f"$ wise-merge soup --run sft-1 --run sft-2 --objective pass@{k}" in printed
     found = json.loads((tmp_path / "soups/results.json").read_text())
     names = [(row["name"], row["of_each_run"]) for row in found["rows"]]
-    assert names == [(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS]
+    assert sorted(names) == sorted([(name, True) for name in OF_EACH_RUN] + [(name, False) for name in OF_ALL_RUNS])
     for row in found["rows"]:
         assert len(row["models"]) == len(row["correct"]) == (2 if row["of_each_run"] else 1)
         assert all(len(problems) == 6 and set(problems) <= set(range(9)) for problems in row["correct"])
     table = (tmp_path / "soups/table.md").read_text()
-    assert done.stdout.endswith(table + "\n")
+    assert printed.endswith(table + "\n")
     assert (tmp_path / "soups/soups.png").read_bytes().startswith(b"\x89PNG")
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (again.returncode, again.stdout) == (0, table + "\n")
-    other = subprocess.run([*command, "--samples", "16"], capture_output=True, text=True, check=False)
-    assert other.returncode == 1
-    assert "holds a study with other settings" in other.stderr
+    study.main()
+    assert capsys.readouterr().out == table + "\n"
+    monkeypatch.setattr(sys, "argv", [*typed, "--samples", "16"])
+    with pytest.raises(SystemExit, match="holds a study with other settings"):
+        study.main()
