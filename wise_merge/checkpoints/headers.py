@@ -34,6 +34,9 @@ SAFETENSORS_DTYPES = {
     "float8_e5m2": "F8_E5M2",
 }
 
+#: Those that can be averaged, as safetensors spells them, from narrow to wide, and as torch does.
+FLOATING = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+
 #: Buffers of older checkpoints, which models compute by themselves and no loader reads any more.
 COMPUTED = re.compile(r"(rotary_emb\.inv_freq|position_ids|attn\.masked_bias|attention\.masked_bias)$")
 

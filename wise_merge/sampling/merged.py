@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 
-from wise_merge.checkpoints.headers import COMPUTED, read_headers
+from wise_merge.checkpoints.headers import COMPUTED, FLOATING, read_headers
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.models import Ingredients
 from wise_merge.recipes.schema import Recipe
 from wise_merge.sampling.hf import HFPassK
 from wise_merge.tensors.in_memory import OpenCheckpoint, OpenModels, in_memory
-from wise_merge.tensors.layout import FLOATING
 
 
 class MergedHF(HFPassK):

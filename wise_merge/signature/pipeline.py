@@ -11,7 +11,7 @@ from wise_merge.checkpoints.equality import same_weights
 from wise_merge.checkpoints.files import is_adapter, read_config
 from wise_merge.checkpoints.fingerprint import of_weights
 from wise_merge.checkpoints.groups import group_of
-from wise_merge.checkpoints.headers import COMPUTED, TensorHeader, read_headers
+from wise_merge.checkpoints.headers import COMPUTED, FLOATING, TensorHeader, read_headers
 from wise_merge.checkpoints.heads import completed, separate_head, stand_ins
 from wise_merge.checkpoints.places import folder_of
 from wise_merge.checkpoints.ties import counterpart, is_head, tied
@@ -20,7 +20,6 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.signature.choice import chosen
 from wise_merge.tensor_files.parts import written_in_parts
 from wise_merge.tensor_files.signature import KIND, SCALE
-from wise_merge.tensors.layout import FLOATING
 
 #: The checkpoints, in the order of all sequences here.
 ROLES = ("robust", "clean", "base")

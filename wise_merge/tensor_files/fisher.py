@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.checkpoints import fingerprint
-from wise_merge.checkpoints.headers import COMPUTED, TensorHeader
+from wise_merge.checkpoints.headers import COMPUTED, FLOATING, TensorHeader
 from wise_merge.errors import WiseMergeError
 from wise_merge.tensor_files.contents import Contents, mapped, read_contents
 from wise_merge.tensor_files.stored import StoredTensor
@@ -44,7 +44,7 @@ def check(path: str, *, model: str, folder: Path, headers: Mapping[str, TensorHe
     contents = read_contents(path, KIND)
     norm_of(contents)
     floating = {
-        name: header for name, header in headers.items() if header.dtype in _FLOATING and not COMPUTED.search(name)
+        name: header for name, header in headers.items() if header.dtype in FLOATING and not COMPUTED.search(name)
     }
     for name in sorted(contents.headers.keys() ^ floating.keys()):
         whose, other = (path, model) if name in contents.headers else (model, path)
@@ -89,6 +89,3 @@ def statistics(parameter: str, paths: Sequence[str], names: Sequence[str]) -> di
             raise WiseMergeError(f"the Fisher file {contents.path} has no tensor {names[0]}; fit it to the checkpoint")
         stored.append(StoredTensor(contents, name))
     return {parameter: tuple(stored), f"{parameter}_norm": tuple(map(norm_of, files))}
-
-
-_FLOATING = {"F16", "BF16", "F32", "F64"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.checkpoints.files import read_config
-from wise_merge.checkpoints.headers import TensorHeader
+from wise_merge.checkpoints.headers import FLOATING, TensorHeader
 from wise_merge.checkpoints.ties import counterpart, is_head, tied
 from wise_merge.errors import WiseMergeError
 from wise_merge.tensor_files.contents import Contents, mapped, read_contents
@@ -21,8 +21,6 @@ KIND = "signature"
 SCALE = ".scale"
 #: In which they may be written, as safetensors spells them.
 DTYPES = {"float16": "F16", "int8": "I8", "float32": "F32"}
-
-_FLOATING = {"F16", "BF16", "F32", "F64"}
 
 
 def check(path: str, *, model: str, folder: Path, headers: Mapping[str, TensorHeader]) -> None:
@@ -52,10 +50,12 @@ def check(path: str, *, model: str, folder: Path, headers: Mapping[str, TensorHe
             f"embeddings (tie_word_embeddings), and {model} has it {'tied' if ties else 'apart'}; extract one without "
             "the two, by --layers"
         )
+    # Here, because it imports torch.
+    from wise_merge.kernels.finite import first_non_finite
+
     for name, tensor in mapped(contents).items():
-        least, most = (float(one) for one in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
-        if not (-float("inf") < least <= most < float("inf")):
-            value = next(one for one in (least, most) if not -float("inf") < one < float("inf"))
+        value = first_non_finite(tensor)
+        if value is not None:
             raise WiseMergeError(f"tensor {name} of the signature {path} contains {value}; extract or copy it again")
 
 
@@ -93,7 +93,7 @@ def _check_tensor(contents: Contents, name: str, model: str, headers: Mapping[st
             f"tensor {name} of the signature {contents.path} has shape {shape}, and {header.shape} in {model}; take "
             "one of this model's size (and with its tokens, or without the embeddings)"
         )
-    if header.dtype not in _FLOATING:
+    if header.dtype not in FLOATING:
         raise WiseMergeError(f"tensor {there} of {model} is {header.dtype}, to which no signature can be added")
 
 

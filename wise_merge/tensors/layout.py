@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wise_merge.checkpoints.headers import TensorHeader
+from wise_merge.checkpoints.headers import FLOATING, TensorHeader
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import Method
 from wise_merge.recipes.models import Ingredients, method_of
@@ -15,8 +15,6 @@ from wise_merge.recipes.reading import dtype_spelt
 from wise_merge.recipes.schema import Recipe
 from wise_merge.tensors.statistics import check_all_found, statistics_in_files, statistics_of
 
-#: As safetensors spells them, from narrow to wide.
-FLOATING = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 _LAYER = re.compile(r"\.(\d+)\.")
 

@@ -12,11 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from wise_merge.checkpoints.headers import COMPUTED, TensorHeader
+from wise_merge.checkpoints.headers import COMPUTED, FLOATING, TensorHeader
 from wise_merge.errors import WiseMergeError
-
-#: As safetensors spells the dtypes that a method averages.
-FLOATING = {"F16", "BF16", "F32", "F64"}
 
 
 def floating(headers: Mapping[str, TensorHeader]) -> dict[str, tuple[int, ...]]:
