@@ -85,13 +85,13 @@ class Outcome:
 
 
 def outcome_of_problem(
-    id: str, prompt: str, gold: object, completions: Sequence[Completion], judged: Judged
+    id: str, prompt: str, gold: str, completions: Sequence[Completion], judged: Judged
 ) -> ProblemOutcome:
     """Return the outcome of a problem from its samples, in the order of their indices, and the verdicts on them."""
     return ProblemOutcome(
         id=id,
         prompt=prompt,
-        gold=str(gold),
+        gold=gold,
         correct=judged.correct,
         answers=judged.answers,
         # The journal stores non-finite values as None, and the same samples are read from it the next time.

@@ -11,11 +11,10 @@ from typing import Any
 
 from lm_eval.tasks import TaskManager
 
-from wise_merge.answers import benchmarks
-from wise_merge.answers.benchmarks import Benchmark, Gold, Judged
+from wise_merge.answers.benchmarks import Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
-from wise_merge.tasks.task import PassKTask
+from wise_merge.tasks.sampled import SampledTask
 from wise_merge.text import near
 
 #: lm-eval's default seed for choosing the examples of a few-shot prompt.
@@ -55,16 +54,16 @@ class TaskRequests:
 
     Attributes:
         name: of the task.
-        benchmark: by which answers are judged.
+        task: that judges the completions.
         instances: of lm-eval, one per problem.
-        golds: what the answers to each problem are compared with.
+        golds: what the answers to each problem are compared with, as text.
         max_tokens: of the longest completion allowed.
     """
 
     name: str
-    benchmark: Benchmark
+    task: SampledTask
     instances: Sequence[Any]
-    golds: Sequence[Gold]
+    golds: Sequence[str]
     max_tokens: int
 
     def at(self, temperature: float, n: int) -> list[Any]:
@@ -78,9 +77,10 @@ class TaskRequests:
             requests += [again] * n
         return requests
 
-    def judge(self, completions: Sequence[Sequence[str]], *, processes: int | None = None) -> list[Judged]:
+    def judge(self, completions: Sequence[Sequence[str]], *, processes: int | None = None) -> Sequence[Judged]:
         """Return the verdicts on the completions of each problem, in the order of the problems."""
-        return benchmarks.judge(self.benchmark, zip(self.golds, completions, strict=True), processes=processes)
+        docs = (instance.doc for instance in self.instances)
+        return self.task.judge(list(zip(docs, completions, strict=True)), processes=processes)
 
 
 def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def build(model: Any, names: Sequence[str], n: int, temperature: float, settings
     for name, task in _named(manager.load(list(names))["tasks"]):
         if name in built:
             continue
-        if not isinstance(task, PassKTask):
+        if not isinstance(task, SampledTask):
             raise _no_verdicts(name)
         built[name] = _build(model, name, task, temperature, settings)
     return list(built.values())
@@ -176,5 +176,5 @@ def _build(model: Any, name: str, task: Any, temperature: float, settings: TaskS
         **multiturn,
     )
     return TaskRequests(
-        name, task.benchmark, task.instances, [task.benchmark.gold(one.doc) for one in task.instances], task.max_tokens
+        name, task, task.instances, [task.gold_text(one.doc) for one in task.instances], task.max_tokens
     )
