@@ -15,7 +15,7 @@ from support.checkpoints import character_tokenizer, make_checkpoint, tiny_llama
 from support.engines import GREEDY, PROMPTS, SAMPLED, ask, load
 from support.families import ENDS, configuration
 
-from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.sampling.hf import HFPassK
 
 

@@ -14,7 +14,8 @@ from lm_eval.api.registry import Registry
 from lm_eval.tasks import TaskManager
 
 from wise_merge.hosts.lm_eval import registration as host
-from wise_merge.hosts.lm_eval.registration import TaskInputError, for_the_table, tasks_directory
+from wise_merge.hosts.lm_eval.messages import TaskInputError
+from wise_merge.hosts.lm_eval.registration import for_the_table, tasks_directory
 from wise_merge.tasks import PassKTask
 
 #: Results as lm-eval has them: a task of ours and one that happens to report pass@k, too.

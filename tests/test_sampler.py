@@ -6,7 +6,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.sampling import seeds
 from wise_merge.sampling.sampler import Sampler
 from wise_merge.tasks.completion import Completion

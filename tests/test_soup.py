@@ -403,7 +403,7 @@ REFUSED = {
     "too few for a constraint": (None, {"subject_to": "maj@8 >= 0.1"}, "maj@8 needs 8 samples of each problem"),
     "another bar": (None, {"subject_to": "pass@1 >= late"}, "'late' cannot be a bar; it must be best or a number"),
     "no task": (None, {"tasks": None}, "tasks names none, so nothing says which checkpoint is good"),
-    "an unknown task": (None, {"tasks": "gsm9k_passk"}, "there is no task gsm9k_passk with K samples per problem;"),
+    "an unknown task": (None, {"tasks": "gsm9k"}, "there is no task gsm9k with K samples per problem;"),
     "too few problems": (None, {"limit": 3}, "limit is 3, but two halves of the problems, one to choose and one to"),
     "greedy samples": (None, {"temperature": 0}, "temperature 0 is greedy: 6 completions of a problem would be one"),
     "a model that is there": (taken, {"merge": "{runs}/merged"}, "merged is there already; name another folder"),

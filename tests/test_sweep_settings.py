@@ -189,7 +189,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
             ["--tasks", "math500_passk,countdwn"],
             "there is no task countdwn with K samples per problem; near it are coun",
         ),
-        (["--tasks", "qqqq"], "there is no task qqqq with K samples per problem; there are aime24_passk"),
+        (["--tasks", "qqqq"], "there is no task qqqq with K samples per problem; ours are aime24_passk"),
     ],
 )
 def test_options_are_checked_like_the_file(options, message, tmp_path):

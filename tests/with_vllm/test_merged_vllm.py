@@ -29,7 +29,7 @@ from transformers import MixtralConfig
 from vllm import SamplingParams, TokensPrompt
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.merge.pipeline import merge_recipe
 from wise_merge.recipes.models import Ingredients
 from wise_merge.sampling import vllm_worker

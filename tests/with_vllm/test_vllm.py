@@ -34,7 +34,7 @@ from support.checkpoints import make_checkpoint, tiny_llama
 from vllm import SamplingParams, TokensPrompt
 
 from wise_merge.hosts import versions
-from wise_merge.hosts.lm_eval.registration import TaskInputError
+from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.hosts.part import Part
 from wise_merge.journal import Journal, problem_id
 from wise_merge.sampling import seeds

@@ -19,7 +19,8 @@ from lm_eval.models.huggingface import HFLM
 from wise_merge.checkpoints import fingerprint
 from wise_merge.hosts import transformers_parts, versions
 from wise_merge.hosts.lm_eval import parts as lm_eval_parts
-from wise_merge.hosts.lm_eval.registration import TaskInputError, leave_process_group_at_exit, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
+from wise_merge.hosts.lm_eval.registration import leave_process_group_at_exit
 from wise_merge.hosts.part import first_fault
 from wise_merge.kernels import threads
 from wise_merge.sampling import decode, seeds

@@ -18,7 +18,7 @@ from lm_eval.api.instance import Instance
 
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.hosts import versions
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.journal import Journal, Run, problem_id
 from wise_merge.sampling import seeds
 from wise_merge.sampling.problems import Deliver, Pending, Problem, as_completion, as_sample, grouped, still_to_draw

@@ -17,7 +17,7 @@ from wise_merge.checkpoints import fingerprint
 from wise_merge.errors import WiseMergeError, first_line
 from wise_merge.hosts import versions, vllm_parts
 from wise_merge.hosts.lm_eval import parts as lm_eval_parts
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.hosts.part import first_fault
 from wise_merge.sampling import seeds
 from wise_merge.sampling.problems import Deliver, Pending

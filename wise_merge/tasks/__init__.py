@@ -8,7 +8,8 @@ what is checked before the sampling, `backend` what is known of lm-eval's models
 the figures, `audit` what may be wrong with the samples.
 """
 
-from wise_merge.hosts.lm_eval.registration import TaskInputError, register, tasks_directory
+from wise_merge.hosts.lm_eval.messages import TaskInputError
+from wise_merge.hosts.lm_eval.registration import register, tasks_directory
 from wise_merge.tasks.problems import countdown_key, countdown_problems, sudoku_document, sudoku_problems
 from wise_merge.tasks.task import PassKTask
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import backend
 
 #: All that lm-eval understands as the number of new tokens; the first one counts.

@@ -12,7 +12,9 @@ import jinja2.meta
 from wise_merge.answers.benchmarks import Gold
 from wise_merge.errors import WiseMergeError
 from wise_merge.games import countdown, sudoku
-from wise_merge.hosts.lm_eval.registration import TaskInputError, tasks_directory
+from wise_merge.hosts.lm_eval import conversion
+from wise_merge.hosts.lm_eval.messages import TaskInputError
+from wise_merge.hosts.lm_eval.registration import tasks_directory
 from wise_merge.results.reading.rows import read_rows
 
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
@@ -81,7 +83,7 @@ def of_task(setting: Any, name: str, task: str) -> Any:
     if not isinstance(setting, dict):
         return setting
     ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
-    unknown = sorted(set(setting) - ours)
+    unknown = sorted(set(setting) - ours - {task} - conversion.made)
     if unknown:
         raise TaskInputError(
             f"{name} names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"

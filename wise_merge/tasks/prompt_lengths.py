@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 
 
 def too_long(lengths: Sequence[int], *, context: int, max_tokens: int, task: str) -> list[bool]:

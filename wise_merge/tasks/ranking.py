@@ -14,7 +14,7 @@ from typing import Any
 
 from wise_merge import verifiers as scorers
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import audit
 
 #: The scorer that is the sampling model itself.

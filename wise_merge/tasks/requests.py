@@ -13,6 +13,8 @@ from lm_eval.tasks import TaskManager
 
 from wise_merge.answers.benchmarks import Judged
 from wise_merge.errors import WiseMergeError
+from wise_merge.hosts.lm_eval import conversion
+from wise_merge.hosts.lm_eval.conversion import SUFFIX
 from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
 from wise_merge.tasks.sampled import SampledTask
 from wise_merge.text import near
@@ -88,21 +90,28 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
 
     Raises a `WiseMergeError` for one that does not exist, with names that are near it.
     """
-    manager = _manager({}, include_path)
-    known = manager.all_tasks
+    manager = _manager({}, include_path, names)
+    index = manager.task_index
+    found: list[str] = []
     for name in names:
-        if name in known:
-            continue
-        likely = near(name, [*known, *(one.removesuffix("_passk") for one in known)], most=3, cutoff=0.5)
-        likely = list(dict.fromkeys(one if one in known else f"{one}_passk" for one in likely))
-        raise WiseMergeError(
-            f"there is no task {name} with K samples per problem; "
-            + (f"near it are {', '.join(likely)}" if likely else f"there are {', '.join(known)}")
-        )
-    tasks = tuple(dict.fromkeys(one for name in names for one in _within(name, manager.task_index)))
+        some = [name] if name in index else conversion.add(manager, name)
+        if not some:
+            ours = sorted(one for one in index if one.endswith(SUFFIX))
+            likely = near(name, [one.removesuffix(SUFFIX) for one in ours], most=3, cutoff=0.5)
+            raise WiseMergeError(
+                f"there is no task {name} with K samples per problem; "
+                + (
+                    f"near it are {', '.join(f'{one}{SUFFIX}' for one in likely)}"
+                    if likely
+                    else f"ours are {', '.join(ours)}"
+                )
+                + f"; a generation task of lm-eval is one with {SUFFIX} behind its name"
+            )
+        found += some
+    tasks = tuple(dict.fromkeys(one for name in found for one in _within(name, index)))
     for name in tasks:
         # Our tasks have a class of their own; those of lm-eval's class score one answer per problem.
-        if name in manager.task_index and manager.task_index[name].kind.name == "TASK":
+        if name in index and index[name].kind.name == "TASK":
             raise _no_verdicts(name)
     return tasks
 
@@ -132,9 +141,11 @@ def build(model: Any, names: Sequence[str], n: int, temperature: float, settings
         temperature: of sampling; requests at any other can be had (`TaskRequests.at`).
         settings: see there.
     """
-    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path)
+    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path, names)
     built: dict[str, TaskRequests] = {}
-    for name, task in _named(manager.load(list(names))["tasks"]):
+    index = manager.task_index
+    known = [one for name in names for one in ([name] if name in index else conversion.add(manager, name) or [name])]
+    for name, task in _named(manager.load(known)["tasks"]):
         if name in built:
             continue
         if not isinstance(task, SampledTask):
@@ -143,10 +154,17 @@ def build(model: Any, names: Sequence[str], n: int, temperature: float, settings
     return list(built.values())
 
 
-def _manager(metadata: Mapping[str, Any], include_path: str | None) -> Any:
-    # Without lm-eval's own tasks: none of them draws K samples, and indexing their files takes ten seconds.
+def _manager(metadata: Mapping[str, Any], include_path: str | None, names: Sequence[str]) -> Any:
+    """Return lm-eval's manager with our tasks and the user's, and its own only where a name is made from one of these.
+
+    Indexing the files of its own takes ten seconds.
+    """
     paths = [tasks_directory(), *([include_path] if include_path else [])]
-    return TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
+    manager = TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
+    index = manager.task_index
+    if any(name.endswith(SUFFIX) and name not in index and name.removesuffix(SUFFIX) not in index for name in names):
+        manager = TaskManager(include_path=paths, metadata=dict(metadata))
+    return manager
 
 
 def _named(tasks: Mapping[Any, Any]) -> list[tuple[str, Any]]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from wise_merge.hosts.lm_eval.registration import log
+from wise_merge.hosts.lm_eval.messages import log
 
 
 def save(task: str, rows: Iterable[Mapping[str, Any]], rank: int) -> Path | None:

@@ -16,7 +16,8 @@ from lm_eval.api.task import ConfigurableTask
 
 from wise_merge.answers.benchmarks import Document, Judged
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log, watch_evaluation
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
+from wise_merge.hosts.lm_eval.registration import watch_evaluation
 from wise_merge.tasks import audit, backend, generation, problems, prompt_lengths, rescue, scores
 from wise_merge.tasks.ranking import Ranking
 

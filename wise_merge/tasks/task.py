@@ -11,7 +11,7 @@ import datasets
 from wise_merge.answers import benchmarks
 from wise_merge.answers.benchmarks import Document, Gold, Judged
 from wise_merge.errors import WiseMergeError
-from wise_merge.hosts.lm_eval.registration import TaskInputError, log
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import generation, problems
 from wise_merge.tasks.sampled import SampledTask
 

@@ -7,7 +7,6 @@ been rebuilt inside, or `WISE_MERGE_AUTOLOAD=0`) all figures stay as they are.
 import atexit
 import functools
 import importlib
-import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-
-#: A child of lm-eval's logger, the only one that its command line shows and --verbosity governs.
-log = logging.getLogger("lm_eval.wise_merge")
+from wise_merge.hosts.lm_eval import conversion
+from wise_merge.hosts.lm_eval.messages import log
 
 #: Metrics with more than one number: for the JSON, not for the table.
 NOT_IN_THE_TABLE = ("curve", "audit")
@@ -29,14 +27,6 @@ MODELS = {
     "hf-passk": "wise_merge.sampling.hf:HFPassK",
     "vllm-passk": "wise_merge.sampling.vllm:VLLMPassK",
 }
-
-
-class TaskInputError(WiseMergeError, SystemExit):
-    """A `WiseMergeError` that ends `lm_eval` with one line and exit code 1 instead of a traceback."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code = message
 
 
 def tasks_directory() -> str:
@@ -53,6 +43,7 @@ def register(manager_module: Any) -> None:
     The command line imports it before it looks the table's function or a model up.
     """
     add_tasks_directory(manager_module)
+    conversion.convert_on_demand(manager_module)
     add_models(importlib.import_module("lm_eval.api.registry"))
     sort_table(importlib.import_module("lm_eval.utils"))
 

@@ -1,0 +1,6 @@
+"""Tasks with K completions per problem that are made from a generation task of lm-eval, and judged by that task itself.
+
+`task` is the class; `original` reads the configuration of the task that it is made from, `settings` says what of it is
+changed, `judging` sends completions through its filters and metrics, `metric` finds the one that says right or wrong,
+and `votes` makes votes of its filtered responses.
+"""
