@@ -21,6 +21,7 @@ ROWS = [
     {"sampling", "training", "autoload", "passk_task"},
     {"tasks"},
     {"verifiers", "results", "journal"},
+    {"execution"},
     {"hosts"},
     {"tensors"},
     {"tensor_files"},

@@ -124,7 +124,11 @@ def _add_task(index: Any, base: str, original: Mapping[str, Any]) -> str:
     kinds: Any = importlib.import_module("lm_eval.tasks.manager")
     module, _, attribute = CONVERTED.partition(":")
     made_by = getattr(importlib.import_module(module), attribute)
-    cfg = {"task": name, "class": made_by, "converted_from": base, "original": dict(original)}
+    unsafe = bool((index[base].cfg if base in index else original["config"]).get("unsafe_code"))
+    cfg = {
+        **{"task": name, "class": made_by, "converted_from": base},
+        **{"original": dict(original), "runs_programs": unsafe},
+    }
     index[name] = kinds.Entry(name=name, kind=kinds.Kind.PY_TASK, yaml_path=None, cfg=cfg)
     made.add(name)
     return name

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,9 +15,11 @@ from wise_merge.answers.benchmarks import Document, Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import problems, scores
-from wise_merge.tasks.converted import judging, metric, original, settings, votes
+from wise_merge.tasks.converted import judging, metric, original, programs, settings, votes
 from wise_merge.tasks.converted.judging import JudgedByTask, Scored
 from wise_merge.tasks.converted.metric import Metric
+from wise_merge.tasks.converted.programs import CodeEval
+from wise_merge.tasks.permission import check_permission
 from wise_merge.tasks.sampled import FILTER, SampledTask
 from wise_merge.text import counted
 
@@ -45,18 +48,28 @@ class ConvertedTask(SampledTask):
         given = {key: value for key, value in config.items() if key not in ("class", "converted_from", "original")}
         self._base: str = config["converted_from"]
         task = config["task"]
+        #: What runs the programs of a task that does so; None = it does not.
+        self._code_eval: CodeEval | None = None
+        if config["runs_programs"]:
+            check_permission(task, given["metadata"])
+            self._code_eval = CodeEval()
         try:
-            whole = original.configuration(config["original"]) | given
+            whole = original.configuration(config["original"], self._code_eval)
         except Exception as error:
             raise TaskInputError(f"{task}: lm-eval's {self._base} cannot be read ({_reason(error)})") from error
-        if whole.get("unsafe_code"):
-            raise TaskInputError(f"{task} cannot be made from {self._base}: it runs what the model writes")
-        metadata = dict(original.configuration(config["original"]).get("metadata") or {}) | dict(given["metadata"])
+        if self._code_eval and not self._code_eval.is_used:
+            raise TaskInputError(
+                f"{task} cannot be made from {self._base}: it runs what the model writes by code of its own, rather "
+                "than by code_eval, so nothing of ours would keep that in a sandbox"
+            )
+        metadata = dict(whole.get("metadata") or {}) | dict(given["metadata"])
+        whole |= given
         self._asked: str | None = problems.of_task(metadata.pop("metric", None), "metric", task)
         self._sampling = settings.sampling_settings(
             whole.get("generation_kwargs"), whole.get("fewshot_delimiter", "\n\n")
         )
-        whole |= {"metadata": metadata, "generation_kwargs": dict(self._sampling.generation)}
+        # lm-eval need not be asked as well: what it would run by itself is run by ours.
+        whole |= {"unsafe_code": False, "metadata": metadata, "generation_kwargs": dict(self._sampling.generation)}
         #: The metric that says right or wrong, once it is known.
         self._metric: Metric | None = None
         #: All others.
@@ -125,7 +138,7 @@ class ConvertedTask(SampledTask):
             for text in (_MADE_UP, target, target[: len(target) // 2])
         ]
         try:
-            probed = self._score(pairs)
+            probed = self._score(pairs, None)
         except Exception as error:
             raise TaskInputError(
                 f"{task}: the filters or metrics of lm-eval's {self._base} fail on a made-up completion "
@@ -168,11 +181,17 @@ class ConvertedTask(SampledTask):
             for key, (doc, completions) in zip(keys, answered, strict=True)
             for text in map(str, completions)
         }
-        scored = dict(zip(distinct, self._score_each(list(distinct.values())), strict=True))
-        return [
-            self._judged_problem([scored[key, str(text)] for text in completions])
-            for key, (_, completions) in zip(keys, answered, strict=True)
+        scored = dict(zip(distinct, self._score_each(list(distinct.values()), processes), strict=True))
+        samples = [
+            [scored[key, text] for text in map(str, texts)] for key, (_, texts) in zip(keys, answered, strict=True)
         ]
+        judged = [self._judged_problem(of_one) for of_one in samples]
+        if self._code_eval is None:
+            return judged
+        by = self._metric.filter
+        sources = [[None if one is None else votes.as_text(one.responses[by]) for one in some] for some in samples]
+        by_behaviour = programs.votes(list(zip((doc for doc, _ in answered), sources, strict=True)), processes)
+        return [replace(one, answers=tuple(answers)) for one, answers in zip(judged, by_behaviour, strict=True)]
 
     def _judged_problem(self, samples: Sequence[Scored | None]) -> JudgedByTask:
         assert self._metric is not None
@@ -188,20 +207,23 @@ class ConvertedTask(SampledTask):
         }
         return JudgedByTask(tuple(answers), tuple(correct), others)
 
-    def _score(self, pairs: Sequence[tuple[Document, str]]) -> list[Scored]:
+    def _score(self, pairs: Sequence[tuple[Document, str]], processes: int | None) -> list[Scored]:
         process_results = partial(ConfigurableTask.process_results, self)
-        return judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        scored = judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        if self._code_eval and self._code_eval.run_noted(processes):
+            scored = judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        return scored
 
-    def _score_each(self, pairs: Sequence[tuple[Document, str]]) -> Sequence[Scored | None]:
+    def _score_each(self, pairs: Sequence[tuple[Document, str]], processes: int | None) -> Sequence[Scored | None]:
         """Return what the task says of each completion; None where its own code fails on one, which is logged."""
         try:
-            return self._score(pairs)
+            return self._score(pairs, processes)
         except Exception:
             scored: list[Scored | None] = []
             errors: list[str] = []
         for pair in pairs:
             try:
-                scored += self._score([pair])
+                scored += self._score([pair], processes)
             except Exception as error:
                 scored.append(None)
                 errors.append(_reason(error))
