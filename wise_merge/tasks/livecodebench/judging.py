@@ -1,7 +1,7 @@
 """How programs are judged by tests, as LiveCodeBench's own code does it: all tests passed, outputs compared by lines.
 
-As there (`lcb_runner/evaluation/testing_util.py`), a line of output is compared as text, then as decimal numbers. Unlike
-there, each test has a process of its own, so that nothing is left from one to the next.
+As there (`lcb_runner/evaluation/testing_util.py`), a line of output is compared as text, then as decimal numbers.
+Unlike there, each test has a process of its own, so that nothing is left from one to the next.
 """
 
 import json
@@ -93,9 +93,9 @@ def _program(text: str, test: Test, function: str | None) -> Program:
     if function is None:
         return Program(_PRELUDE + text, stdin=test.input)
     arguments = [json.loads(line) for line in test.input.split("\n") if line.strip()]
-    called = (
-        f"(lambda value: list(value) if isinstance(value, tuple) else value)(Solution().{function}(*{arguments!r}))"
-    )
+    where = "Solution()." if "class Solution" in text else ""
+    # LiveCodeBench takes a tuple for a list, too.
+    called = f"(lambda it: list(it) if isinstance(it, tuple) else it)({where}{function}(*{arguments!r}))"
     # The expected value beside it, so that both are written in one form.
     return Program(_PRELUDE + text, calls=(called, repr(json.loads(test.output))))
 
