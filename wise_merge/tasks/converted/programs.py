@@ -13,7 +13,15 @@ from typing import Any
 
 import evaluate
 
-from wise_merge.execution import Limits, Program, calls_in_assertions, calls_in_prompt, run_programs
+from wise_merge.execution import (
+    Candidate,
+    Limits,
+    Program,
+    behaviours,
+    calls_in_assertions,
+    calls_in_prompt,
+    run_programs,
+)
 
 #: Its name in `evaluate.load`.
 _CODE_EVAL = "code_eval"
@@ -124,20 +132,16 @@ def votes(
     """
     calls = [public_calls(doc) for doc, _ in problems]
     asked = [
-        Program(source, calls=shown)
+        Candidate(source, calls=shown)
         for shown, (_, sources) in zip(calls, problems, strict=True)
-        for source in sources
+        for source in dict.fromkeys(sources)
         if source is not None and shown
     ]
-    outcomes = dict(zip(asked, run_programs(asked, processes=processes), strict=True))
+    labels: dict[Candidate, str | None] = dict(zip(asked, behaviours(asked, processes=processes), strict=True))
     return [
-        [source and (_label(outcomes[Program(source, calls=shown)].values) if shown else source) for source in sources]
+        [source if source is None or not shown else labels[Candidate(source, calls=shown)] for source in sources]
         for shown, (_, sources) in zip(calls, problems, strict=True)
     ]
-
-
-def _label(values: Sequence[str | None]) -> str | None:
-    return None if not any(value is not None for value in values) else " ".join(map(str, values))
 
 
 def _modules_in(folder: Path) -> dict[str, ModuleType]:

@@ -27,6 +27,9 @@ from wise_merge.text import counted
 #: where a metric is slow.
 _PROBED = 20
 
+#: What `hosts.lm_eval.conversion` says of a task, and is no setting of it.
+_OURS = ("class", "converted_from", "original", "runs_programs")
+
 #: No task's answer, and not empty.
 _MADE_UP = "The answer is x + 1."
 
@@ -42,10 +45,10 @@ class ConvertedTask(SampledTask):
         """Read the original's configuration.
 
         Args:
-            config: `task`, `converted_from`, `original` (see `original.configuration`), `metadata`, and settings of
-                a group or user that win over the original's.
+            config: `task`, `converted_from`, `original` (see `original.configuration`), `runs_programs`, `metadata`,
+                and settings of a group or user that win over the original's.
         """
-        given = {key: value for key, value in config.items() if key not in ("class", "converted_from", "original")}
+        given = {key: value for key, value in config.items() if key not in _OURS}
         self._base: str = config["converted_from"]
         task = config["task"]
         #: What runs the programs of a task that does so; None = it does not.
