@@ -128,15 +128,25 @@ def _lines(text: str) -> list[str]:
 
 def _numbers(line: str) -> list[Decimal] | None:
     try:
-        return [Decimal(word) for word in line.split()]
+        numbers = [Decimal(word) for word in line.split()]
     except InvalidOperation:
         return None
+    # What lies beyond is compared as text: arithmetic with it overflows.
+    return numbers if all(number.is_finite() and abs(number.adjusted()) < 1000 for number in numbers) else None
+
+
+def _output(text: str) -> str:
+    """Return an output in a form that is equal for outputs that are the same, see `same_output`."""
+    return "\n".join(
+        line if (found := _numbers(line)) is None else " ".join(str(number.normalize()) for number in found)
+        for line in _lines(text)
+    )
 
 
 def _label(runs: Iterable[_Run], *, text: str) -> str | None:
     """Return the vote of a program: what it did on the public tests, or the program itself where there are none."""
     did = [
-        outcome.values[0] if function is not None else "\n".join(_lines(outcome.output)) if outcome.passed else None
+        outcome.values[0] if function is not None else _output(outcome.output) if outcome.passed else None
         for function, outcome in runs
     ]
     if not did:

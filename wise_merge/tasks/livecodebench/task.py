@@ -6,7 +6,7 @@ from typing import Any
 
 from wise_merge.answers.benchmarks import Benchmark
 from wise_merge.tasks.livecodebench.judging import classify, program_in
-from wise_merge.tasks.livecodebench.tests import Tests, tests_of
+from wise_merge.tasks.livecodebench.tests import Tests, read_tests
 from wise_merge.tasks.permission import check_permission
 from wise_merge.tasks.task import PassKTask
 
@@ -31,7 +31,7 @@ class LiveCodeBenchTask(PassKTask):
 
     def _without_tests(self, row: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """Return a problem with the digest of its tests in their place."""
-        tests = tests_of(row)
+        tests = read_tests(row)
         key = hashlib.sha256(repr(tests).encode()).hexdigest()
         self._tests[key] = tests
         kept = {name: value for name, value in row.items() if name not in ("private_test_cases", "metadata")}

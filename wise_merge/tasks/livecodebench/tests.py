@@ -45,7 +45,7 @@ class Tests:
     private: tuple[Test, ...]
 
 
-def tests_of(row: Mapping[str, Any]) -> Tests:
+def read_tests(row: Mapping[str, Any]) -> Tests:
     """Return the tests of a row; raises a `WiseMergeError` that says what is wrong with them."""
     public = _cases(row["public_test_cases"], "public_test_cases")
     private = _cases(row["private_test_cases"], "private_test_cases")
