@@ -19,7 +19,7 @@ ROWS = [
     {"figures"},
     {"points"},
     {"sampling", "training", "autoload", "passk_task"},
-    {"tasks"},
+    {"tasks", "trackers"},
     {"verifiers", "results", "journal"},
     {"execution"},
     {"hosts"},
