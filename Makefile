@@ -22,7 +22,7 @@ PYTEST := -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,trackers]'
 	touch $@
 
 demo: $(VENV)/installed

@@ -1,15 +1,17 @@
 """What W&B, Trackio and TensorBoard are told of a sweep, read back from what they wrote, and what a bad one costs."""
 
+import json
 import os
 import signal
 import sqlite3
-import struct
+import sys
 import time
 
 import pytest
 from click.testing import CliRunner
 from support.sweeps import TASK, sweep, write
 from support.trackers import recorded
+from support.wandb_files import records
 
 from wise_merge.cli import main
 from wise_merge.points import read_results
@@ -73,15 +75,14 @@ def test_trackio_has_steps_curves_and_the_page(tmp_path, monkeypatch):
     """In one run, which a later command resumes by its name; the page is an artifact of it."""
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.setenv("TRACKIO_PROJECT", "sweeps")
-    for name in [name for name in __import__("sys").modules if name.partition(".")[0] == "trackio"]:
-        monkeypatch.delitem(__import__("sys").modules, name)
+    # It reads its folder when it is imported.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "trackio"]:
+        monkeypatch.delitem(sys.modules, name)
     pytest.importorskip("trackio")
     write_a_run("trackio", tmp_path)
-    import orjson
-
     with sqlite3.connect(tmp_path / "trackio/sweeps.db") as database:
         rows = [
-            (*one, orjson.loads(told)) for *one, told in database.execute("select run_name, step, metrics from metrics")
+            (*one, json.loads(told)) for *one, told in database.execute("select run_name, step, metrics from metrics")
         ]
         artifacts = list(database.execute("select name, type from artifacts"))
     assert {name for name, _, _ in rows} == {"results-0123"}
@@ -94,12 +95,14 @@ def test_trackio_has_steps_curves_and_the_page(tmp_path, monkeypatch):
 
 def test_wandb_has_steps_a_chart_of_curves_and_the_page(tmp_path, monkeypatch):
     """Offline; a later command writes another folder of the same run, and `wandb sync` puts them together."""
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_PROJECT", "sweeps")
     write_a_run("wandb", tmp_path)
+    # As at the end of a process: what writes the files is one of its own.
+    wandb.teardown()
     rows, artifacts = [], []
     for path in sorted(tmp_path.glob("wandb/offline-run-*/run-0123abcd.wandb")):
         for record in records(path):
@@ -119,28 +122,10 @@ def test_wandb_has_steps_a_chart_of_curves_and_the_page(tmp_path, monkeypatch):
     assert [one.name for one in artifacts if one.type == "report"] == ["report-0123abcd"] * 2
 
 
-def records(path):
-    """Each record of a file of W&B: the format of LevelDB's log, after seven bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, position, parts = path.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        if (left := 32768 - position % 32768) < 7:
-            position += left
-            continue
-        _, size, kind = struct.unpack("<IHB", content[position : position + 7])
-        parts += content[position + 7 : position + 7 + size]
-        position += 7 + size
-        if kind in (1, 4):  # whole, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            yield record
-            parts = b""
-
-
 @pytest.fixture
 def told(tmp_path, monkeypatch):
     """Where the tracker that stands in for TensorBoard writes what a sweep tells it."""
+    pytest.importorskip("tensorboard")
     monkeypatch.setenv("RECORDED", str(tmp_path / "told"))
     monkeypatch.setitem(TRACKERS, "tensorboard", "support.trackers:Recording")
     return tmp_path / "told"

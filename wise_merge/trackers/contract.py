@@ -80,7 +80,10 @@ def check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if name not in TRACKERS:
             raise WiseMergeError(f"report_to: there is no tracker {name!r}; {hint(name, TRACKERS)}")
-        if importlib.util.find_spec(name) is None:
+    for name in names:
+        found = importlib.util.find_spec(name)
+        # W&B leaves a folder of its own name, which Python would take for a package.
+        if found is None or found.origin is None:
             raise WiseMergeError(
                 f"--report-to {name} needs the package {name}: pip install 'wise-merge[trackers]', or {name} alone"
             )
