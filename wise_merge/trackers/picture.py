@@ -17,8 +17,10 @@ def picture(title: str, curves: Sequence[Curve]) -> Any:
     # As wide as these trackers show it; the legend is below, a line for two curves.
     figure = Figure(figsize=(6.4, 4.4 + 0.1 * len(curves) * legend), layout="constrained")
     axes = figure.add_subplot()
-    for curve in curves:
-        (line,) = axes.plot(curve.k, curve.value, label=curve.label, marker="o" if len(curve.k) == 1 else "")
+    for number, curve in enumerate(curves):
+        # matplotlib has ten colours.
+        dashes, marker = ("-", "--", ":")[number // 10 % 3], "o" if len(curve.k) == 1 else ""
+        (line,) = axes.plot(curve.k, curve.value, label=curve.label, linestyle=dashes, marker=marker)
         low, high = ([end for end in ends if end is not None] for ends in (curve.low, curve.high))
         if len(curves) <= _NAMED / 4 and len(low) == len(high) == len(curve.k):
             axes.fill_between(curve.k, low, high, color=line.get_color(), alpha=0.12, linewidth=0)

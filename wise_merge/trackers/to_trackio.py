@@ -29,7 +29,7 @@ class Trackio:
         self._run.log({"title": title, **figures}, step=step)
 
     def log_curves(self, name: str, curves: Sequence[Curve]) -> None:
-        """Keep the curves as a picture, and as a table of k = 1, 2, 4, ..."""
+        """Keep the curves as a picture, and as a table of k = 1, 2, 4, ..., K"""
         import trackio
 
         table = trackio.Table(*_table(curves))
@@ -41,12 +41,15 @@ class Trackio:
 
     def finish(self) -> None:
         """Wait until everything has been written or sent, half a minute at most."""
-        self._run.finish()
+        import trackio
+
+        # Not the run's own, after which the library would finish it again at the end.
+        trackio.finish()
 
 
 def _table(curves: Sequence[Curve]) -> tuple[list[str], list[list[str | float]]]:
-    """Return the columns and the rows of a table of curves at k = 1, 2, 4, ..."""
-    shown = sorted({k for curve in curves for k in curve.k if k & (k - 1) == 0})
+    """Return the columns and the rows of a table of curves at k = 1, 2, 4, ... and at the last k of each."""
+    shown = sorted({k for curve in curves for k in curve.k if k & (k - 1) == 0 or k == curve.k[-1]})
     rows: list[list[str | float]] = []
     for curve in curves:
         at = dict(zip(curve.k, curve.value, strict=True))
