@@ -641,3 +641,18 @@ def test_a_single_sample_of_a_single_problem_can_be_drawn():
     """Three points, and no band."""
     png = drawn(samples=1, problems=1)
     assert pixels(png, COLOURS[1]).any()
+
+
+# --- entries of benchmarks ------------------------------------------------------------------------
+
+
+def test_the_entry_of_a_benchmark_stands_in_a_file_named_after_its_task():
+    """A slash of the task is no folder: the file is named as MathArena names that of its own results."""
+    model()
+    made = [outcome(point, task="aime26_passk", problems=30, samples=2) for point in grid()]
+    leave(Path("grid"), grid(), made, tasks=("aime26_passk",), samples=2)
+    card("--results", "grid", *SOURCES, "--license", "mit")
+    (file,) = Path("out/.eval_results").iterdir()
+    (entry,) = yaml.safe_load(file.read_text())
+    assert file.name == "MathArena--aime_2026.yaml"
+    assert entry["dataset"] == {"id": "MathArena/aime_2026", "task_id": "MathArena/aime_2026"}

@@ -161,10 +161,24 @@ def test_two_tasks_of_one_benchmark_have_an_entry_each(tmp_path):
 
 def test_every_registered_benchmark_is_one_of_our_tasks():
     """As its task file says, with what that includes."""
-    ours = {task: dataset_of(task, {}) for task in (GSM8K, "math500_passk", "aime24_passk", TASK)}
+    names = (GSM8K, "math500_passk", "aime24_passk", "aime26_passk", "hmmt_feb26_passk", TASK)
+    ours = {task: dataset_of(task, {}) for task in names}
     assert set(REGISTERED) <= set(ours.values())
     assert ours["aime24_passk"] == Dataset("Maxwell-Jia/AIME_2024", None, "train")
     assert ours[TASK] == Dataset(None)
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "problems"),
+    [("aime26_passk", "MathArena/aime_2026", 30), ("hmmt_feb26_passk", "MathArena/hmmt_feb_2026", 33)],
+)
+def test_a_competition_of_matharena_has_an_entry(task, dataset, problems, tmp_path):
+    """The task of its eval.yaml is called as the dataset itself; a part of the problems has no entry."""
+    found = benchmark_entries(evidence(tmp_path / "whole", task=task, problems=problems), "2026-03-17")
+    ((name, (entry,)),) = found.items()
+    assert (name, entry.dataset_id, entry.task_id) == (dataset, dataset, dataset)
+    assert f"of each of {problems} problems" in entry.notes
+    assert benchmark_entries(evidence(tmp_path / "part", task=task, problems=problems - 1), "2026-03-17") == {}
 
 
 def test_task_files_are_read_with_all_that_they_include_and_run_nothing(tmp_path):

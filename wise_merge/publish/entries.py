@@ -45,7 +45,11 @@ class Dataset:
 
 
 #: Datasets that carry the Hub's "Benchmark" tag, as it evaluates them -> (task in its eval.yaml, problems).
-REGISTERED = {Dataset("openai/gsm8k", "main", "test"): ("gsm8k", 1319)}
+REGISTERED = {
+    Dataset("openai/gsm8k", "main", "test"): ("gsm8k", 1319),
+    Dataset("MathArena/aime_2026", None, "train"): ("MathArena/aime_2026", 30),
+    Dataset("MathArena/hmmt_feb_2026", None, "train"): ("MathArena/hmmt_feb_2026", 33),
+}
 
 
 def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
@@ -82,7 +86,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResultEntry]]":
-    """Return the entries for `.eval_results/` by the name of their file: Pass@1 on whole registered benchmarks.
+    """Return the entries for `.eval_results/` by the task in eval.yaml: Pass@1 on whole registered benchmarks.
 
     A leaderboard compares single answers; Pass@K for larger K would stand there as if it were one. The value is in
     percent, as that of others there.

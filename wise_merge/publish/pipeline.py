@@ -168,7 +168,8 @@ def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dic
     date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for name, entries in benchmark_entries(evidence, date).items():
         content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
-        files[f"{ENTRIES}/{name}.yaml"] = content.encode()
+        # MathArena names the files of its own entries so: MathArena--aime_2026.yaml.
+        files[f"{ENTRIES}/{name.replace('/', '--')}.yaml"] = content.encode()
     return files
 
 
