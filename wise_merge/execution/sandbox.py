@@ -121,7 +121,10 @@ def _bubblewrap(where: str) -> tuple[str, ...]:
             for above in reversed(Path(place).parents[:-1]):
                 arguments += ["--perms", "0755", "--dir", str(above)]
             arguments += ["--ro-bind-try", place, place]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    arguments += ["--proc", "/proc", "--dir", "/dev", "--symlink", "/proc/self/fd", "/dev/fd"]
+    # Not `--dev`: for it bubblewrap makes a second user namespace, in which the server could mount nothing.
+    for device in ("null", "zero", "full", "random", "urandom"):
+        arguments += ["--dev-bind-try", f"/dev/{device}", f"/dev/{device}"]
     # The server is the first process, whom the others cannot end; it mounts the folders in which programs start.
     arguments += ["--dir", _WORK, "--remount-ro", "/", "--chdir", "/", "--as-pid-1", "--cap-add", "CAP_SYS_ADMIN"]
     return tuple(arguments)

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from wise_merge.execution.inside import kernel
 
-#: Places that are covered with an empty folder where a program needs nothing in them: what is in memory, in
-#: the folders of users, and the sockets of services, which a network of one's own does not keep from.
-_COVERED = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root", "/mnt", "/media", "/srv")
+# In one of these a program has its folder.
+_WORK = ("/tmp", "/var/tmp", "/dev/shm")
+
+# Places that look empty but for what Python needs: what is in memory, the folders of users, and the sockets of services,
+# from which a network of one's own does not keep.
+_COVERED = (*_WORK, "/run", "/home", "/root", "/mnt", "/media", "/srv")
 
 
 @dataclass(frozen=True)
@@ -46,23 +49,22 @@ def of_ones_own(uid: int | None, home: str, needed: Sequence[str], *, namespaces
         namespaces: whether to try them.
     """
     become = uid if os.geteuid() == 0 else None
-    if namespaces and _can_unshare():
+    if namespaces and _can_unshare(home, needed):
         _go_on_in_namespaces()
         covered = _cover(home, needed)
-        work = next((place for place in covered if place in _COVERED[:4]), None)
-        return Box(True, work, become, covered)
+        return Box(True, next(place for place in covered if place in _WORK), become, covered)
     if sys.platform.startswith("linux"):
         kernel.adopt_orphans()
     return Box(False, None, become)
 
 
-def _can_unshare() -> bool:
-    """Return whether a child of this process succeeds in all that `_go_on_in_namespaces` does."""
+def _can_unshare(home: str, needed: Sequence[str]) -> bool:
+    """Return whether a child of this process succeeds in all that a box of one's own takes."""
     child = os.fork()
     if child == 0:
         try:
             _go_on_in_namespaces()
-            os._exit(0)
+            os._exit(0 if set(_cover(home, needed)) & set(_WORK) else 1)
         except BaseException:
             os._exit(1)
     return os.waitpid(child, 0)[1] == 0
@@ -91,16 +93,24 @@ def _go_on_in_namespaces() -> None:
 
 
 def _cover(home: str, needed: Sequence[str]) -> tuple[str, ...]:
-    """Cover places in which nothing is needed; return which."""
+    """Let places look empty but for what is needed in them; return which."""
     covered = []
-    for place in (*_COVERED, home):
-        if not os.path.isdir(place) or os.path.realpath(place) != place or place == "/":
+    for place in dict.fromkeys((*_COVERED, home)):
+        if not os.path.isdir(place) or os.path.realpath(place) != place or _is_in("/", place):
             continue
-        if any(f"{path}/".startswith(f"{place}/") for path in needed):
-            continue
-        try:
-            kernel.mount_memory(place, "size=4k,mode=0755")
-        except OSError:
-            continue
+        within = [path for path in needed if _is_in(path, place)]
+        if any(_is_in(place, path) for path in needed):
+            continue  # all of it is needed
+        held = [(path, os.open(path, os.O_PATH)) for path in within]
+        kernel.mount_memory(place, "size=1m,mode=0755", writable=True)
+        for path, descriptor in held:
+            os.makedirs(path, exist_ok=True)
+            kernel.show_again(descriptor, path)
+            os.close(descriptor)
+        kernel.make_read_only(place)
         covered.append(place)
     return tuple(covered)
+
+
+def _is_in(path: str, place: str) -> bool:
+    return f"{path}/".startswith(f"{place}/")

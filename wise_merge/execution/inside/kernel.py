@@ -38,6 +38,18 @@ def mount_memory(place: str, options: str, *, writable: bool = False) -> None:
     _call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", flags, options.encode())
 
 
+def show_again(descriptor: int, place: str) -> None:
+    """Let a folder that is open, and may be covered by now, be seen at this place."""
+    bind = 0x1000
+    _call("mount", os.fsencode(f"/proc/self/fd/{descriptor}"), os.fsencode(place), None, bind | _ALL_BELOW, None)
+
+
+def make_read_only(place: str) -> None:
+    """Forbid writing to what `mount_memory` mounted here."""
+    remount = 0x20
+    _call("mount", b"none", os.fsencode(place), None, remount | _READ_ONLY | _NO_SET_UID | _NO_DEVICES, None)
+
+
 def unmount(place: str) -> None:
     """Take away what was mounted here last."""
     detach = 2
