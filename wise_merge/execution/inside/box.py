@@ -11,8 +11,8 @@ from wise_merge.execution.inside import kernel
 # In one of these a program has its folder.
 _WORK = ("/tmp", "/var/tmp", "/dev/shm")
 
-# Places that look empty but for what Python needs: what is in memory, the folders of users, and the sockets of services,
-# from which a network of one's own does not keep.
+# Places that look empty but for what Python needs: what is in memory, the folders of users, and the sockets of
+# services, from which a network of one's own does not keep.
 _COVERED = (*_WORK, "/run", "/home", "/root", "/mnt", "/media", "/srv")
 
 
