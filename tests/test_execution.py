@@ -1,6 +1,7 @@
 """Programs that a model wrote are run: verdicts, sandboxes, what a hostile one costs, who votes with whom."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,6 +46,7 @@ HOSTILE = {
         "import posix, time\nposix.kill(posix.getppid(), 9)\ntime.sleep(1000)",
         {"failed", "timed out", "killed"},
     ),
+    "everybody": ("import posix, time\nposix.kill(-1, 9)\ntime.sleep(1000)", {"failed", "timed out"}),
     "its group": ("import posix\nposix.kill(0, 9)\nraise ValueError", {"killed", "failed"}),
     "signals that are not heard": (
         "import signal\nfor s in (1, 2, 10, 14, 15): signal.signal(s, signal.SIG_IGN)\nwhile True: pass",
@@ -179,6 +181,8 @@ def test_verdicts_are_those_of_the_reference_harness():
 
 def test_hostile_programs_cost_a_verdict_each(box):
     """Honest ones between them pass, none of them takes anybody along, and nothing of them is left running."""
+    if not {"namespaces", "own_user", "filters"} & {name for name, there in servers.describe_server().items() if there}:
+        pytest.skip("here a program could end the tests")
     honest = [Program(f"assert {i} == {i}") for i in range(len(HOSTILE))]
     mixed = [
         one for pair in zip([Program(source) for source, _ in HOSTILE.values()], honest, strict=True) for one in pair
@@ -228,7 +232,8 @@ def test_programs_have_no_network(box):
     port = int(listener.stdout.readline())
     try:
         outcome = run_programs([Program(f"import socket\nsocket.create_connection(('127.0.0.1', {port}), 5)")])[0]
-        assert outcome.passed == (box == "limits" and "use the network" in describe_sandbox()), outcome
+        assert outcome.passed == ("use the network" in describe_sandbox()), outcome
+        assert not outcome.passed or box == "limits"
     finally:
         listener.kill()
         listener.communicate()
@@ -346,7 +351,9 @@ def test_a_sandbox_that_does_not_work_is_not_used(monkeypatch, tmp_path):
     try:
         found = sandbox.choose_sandbox()
         assert (found.name, found.remark) == ("none", "bubblewrap does not work here (bwrap: no permissions)")
-        assert found.remark in description.describe(found, {"namespaces": False, "own_user": True, "covered": []})
+        box = {"namespaces": False, "own_user": False, "filters": False, "covered": []}
+        assert found.remark in description.describe(found, box)
+        assert description.describe(found, box).endswith("use the network and end your processes.")
     finally:
         sandbox.choose_sandbox.cache_clear()
 
@@ -392,3 +399,11 @@ def test_few_programs_start_one_server():
     (first,) = servers._idle
     run_programs([Program("pass")])
     assert servers._idle == [first]
+
+
+def test_the_example_of_the_page_runs():
+    """As it stands in docs/programs.md."""
+    page = Path(__file__).parent.parent / "docs" / "programs.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Programs run "), done.stderr

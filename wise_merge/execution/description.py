@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from wise_merge.execution.sandbox import Sandbox, choose_sandbox
-from wise_merge.execution.servers import describe_server
+from wise_merge.execution.servers import check_system, describe_server
+from wise_merge.text import enumeration
 
 
 def describe_sandbox() -> str:
     """Return in a sentence or two what programs are kept from here, and what not."""
+    check_system()
     return describe(choose_sandbox(), describe_server())
 
 
@@ -34,11 +36,11 @@ def describe(sandbox: Sandbox, box: Mapping[str, Any]) -> str:
             f"They can read what permissions allow outside the folders of users{reads}."
         )
     if box["own_user"]:
-        return (
-            f"Programs run without a sandbox ({hint}), as a user of their own, with {limits} only. "
-            "They can read what every user can, and use the network."
-        )
-    return (
-        f"Programs run without a sandbox ({hint}), as you, with {limits} only. "
-        "They can read and change your files, the home folder too, use the network, and end your processes."
-    )
+        who, may = "as a user of their own", ["read what every user can"]
+    else:
+        who, may = "as you", ["read and change your files, the home folder too"]
+    if not box["filters"]:
+        may += ["use the network"] if box["own_user"] else ["use the network", "end your processes"]
+    filtered = ", and no network" if box["filters"] else ""
+    can = enumeration(may, "and")
+    return f"Programs run without a sandbox ({hint}), {who}, with {limits} only{filtered}. They can {can}."

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wise_merge.execution.inside import kernel
+from wise_merge.execution.inside import filters, kernel
 
 # In one of these a program has its folder.
 _WORK = ("/tmp", "/var/tmp", "/dev/shm")
@@ -26,12 +26,14 @@ class Box:
         work: where a program has a folder in memory; None if it gets one on disk.
         uid: the user that programs become; None if they stay who the server is.
         covered: places that look empty.
+        filters: whether system calls are filtered, see `filters`: only where there are no namespaces.
     """
 
     namespaces: bool
     work: str | None
     uid: int | None
     covered: tuple[str, ...] = ()
+    filters: bool = False
 
 
 def in_sandbox(work: str, uid: int | None) -> Box:
@@ -55,7 +57,25 @@ def of_ones_own(uid: int | None, home: str, needed: Sequence[str], *, namespaces
         return Box(True, next(place for place in covered if place in _WORK), become, covered)
     if sys.platform.startswith("linux"):
         kernel.adopt_orphans()
-    return Box(False, None, become)
+    return Box(False, None, become, filters=_can_filter())
+
+
+def _can_filter() -> bool:
+    """Return whether a child of this process can filter its system calls, and they are filtered."""
+    if not filters.is_known():
+        return False
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.forbid_new_privileges()
+            filters.filter_calls()
+            os.kill(os.getpid(), 0)
+            os.kill(os.getppid(), 0)
+        except PermissionError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def _can_unshare(home: str, needed: Sequence[str]) -> bool:

@@ -9,7 +9,8 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from wise_merge.execution.inside import guard, kernel
+from wise_merge.execution.inside import filters, guard, kernel
+from wise_merge.execution.inside.box import Box
 from wise_merge.execution.inside.page import Writer, record
 from wise_merge.execution.inside.values import canonical
 
@@ -33,14 +34,14 @@ class Unreadable:
         return False
 
 
-def become_program(request: dict[str, Any], writer: Writer, *, work: str, output: int, uid: int | None) -> NoReturn:
+def become_program(request: dict[str, Any], writer: Writer, *, work: str, output: int, box: Box) -> NoReturn:
     """Run the request's source in this process, which ends with it."""
     exit_now = os._exit
     try:
         os.setpgid(0, 0)  # not a session, for which the scheduler makes a group, which takes milliseconds
         os.chdir(work)
         _connect(request["stdin"], output)
-        _give_up(request["limits"], uid)
+        _give_up(request["limits"], box)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _import_for(request["source"])
         guard.take_away()
@@ -77,7 +78,7 @@ def _connect(stdin: str | None, output: int) -> None:
         sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
 
 
-def _give_up(limits: dict[str, Any], uid: int | None) -> None:
+def _give_up(limits: dict[str, Any], box: Box) -> None:
     """Set the limits, which bind all that this process starts, and become a user who may nothing."""
     for name, most in (
         ("AS", limits["memory"]),
@@ -98,14 +99,16 @@ def _give_up(limits: dict[str, Any], uid: int | None) -> None:
         except (OSError, ValueError):
             if _LINUX:  # macOS refuses some
                 raise
-    if uid is not None:
+    if box.uid is not None:
         os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        os.setresgid(box.uid, box.uid, box.uid)
+        os.setresuid(box.uid, box.uid, box.uid)
     if _LINUX:
         kernel.drop_capabilities()
         kernel.forbid_new_privileges()
         kernel.die_with_parent(signal.SIGKILL)
+    if box.filters:
+        filters.filter_calls()
 
 
 def _import_for(source: str) -> None:

@@ -82,7 +82,12 @@ def main(settings: dict[str, Any]) -> None:
         output.write(json.dumps(line) + "\n")
         output.flush()
 
-    about = {"namespaces": box.namespaces, "own_user": box.uid is not None, "covered": box.covered}
+    about = {
+        "namespaces": box.namespaces,
+        "own_user": box.uid is not None,
+        "covered": box.covered,
+        "filters": box.filters,
+    }
     say({**about, "unreadable": None if box.uid is None else _unreadable(box.uid)})
     while line := requests.readline():
         request = json.loads(line)
@@ -102,7 +107,7 @@ def run(request: dict[str, Any], box: Box, folder: Folder) -> dict[str, Any]:
     read_end, write_end = os.pipe()
     program = os.fork()
     if program == 0:
-        become_program(request, Writer(page), work=work, output=write_end, uid=box.uid)
+        become_program(request, Writer(page), work=work, output=write_end, box=box)
     os.close(write_end)
     output = bytearray()
     stopped, code = _watch(program, read_end, output, limits, folder)
