@@ -85,6 +85,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/execution.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/averaging.py
 	$(BIN)/python benchmarks/merging.py

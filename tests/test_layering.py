@@ -25,7 +25,7 @@ ROWS = [
     {"hosts"},
     {"tensors"},
     {"tensor_files"},
-    {"checkpoints", "answers"},
+    {"checkpoints", "answers", "execution"},
     {"recipes"},
     {"methods"},
     {"kernels", "geometry", "estimators", "games"},

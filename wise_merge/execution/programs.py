@@ -5,13 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 
+from wise_merge.errors import WiseMergeError
 from wise_merge.execution.outcome import Limits, Outcome, Program
 from wise_merge.execution.servers import Server, check_system, give_back, take_server
 
 # Starting a server costs as much as so many programs; for fewer, none is started.
 _PROGRAMS_PER_SERVER = 8
 
-# HumanEval's harness runs four programs at once, whatever the machine; ours has as many on the two cores of a small one.
+# HumanEval's harness runs four programs at once, whatever the machine; so do we on the two cores of a small one.
 _SERVERS_PER_CORE = 2
 
 
@@ -57,6 +58,7 @@ def _run_all(programs: list[Program], limits: Limits, count: int) -> dict[Progra
                     outcome = server.run(program, limits)
                     if outcome is None and not stopped.is_set():
                         server = _replace(server, taken)
+                        _check(server)
                 if outcome is not None:
                     outcomes[program] = outcome
                 else:
@@ -82,6 +84,15 @@ def _run_all(programs: list[Program], limits: Limits, count: int) -> dict[Progra
     if failures:
         raise failures[0]
     return outcomes
+
+
+def _check(server: Server) -> None:
+    """Raise if a server is lost over a program that does nothing, so that it is no program's fault."""
+    if server.run(Program(""), Limits(seconds=60.0)) is None:
+        raise WiseMergeError(
+            "the process that runs programs ends without a word, with any program; "
+            "`wise-merge doctor` says in which sandbox it is"
+        )
 
 
 def _replace(server: Server, taken: list[Server]) -> Server:

@@ -55,7 +55,13 @@ def _tested(test: ast.expr) -> ast.Call | None:
         test = test.operand
     if not isinstance(test, ast.Call):
         return None
-    name = test.func.id if isinstance(test.func, ast.Name) else test.func.attr if isinstance(test.func, ast.Attribute) else ""
+    name = (
+        test.func.id
+        if isinstance(test.func, ast.Name)
+        else test.func.attr
+        if isinstance(test.func, ast.Attribute)
+        else ""
+    )
     # `math.isclose(f(2), 0.5)`: the answer would be in it.
     if name in ("isclose", "allclose", "isinstance", "all", "any") and test.args:
         return test.args[0] if isinstance(test.args[0], ast.Call) else None

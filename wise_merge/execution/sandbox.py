@@ -11,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import wise_merge
 from wise_merge.errors import first_line
@@ -121,7 +120,10 @@ def _bubblewrap(where: str) -> tuple[str, ...]:
             for above in reversed(Path(place).parents[:-1]):
                 arguments += ["--perms", "0755", "--dir", str(above)]
             arguments += ["--ro-bind-try", place, place]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    arguments += ["--proc", "/proc", "--dir", "/dev", "--symlink", "/proc/self/fd", "/dev/fd"]
+    # Not `--dev`: for it bubblewrap makes a second user namespace, in which the server could mount nothing.
+    for device in ("null", "zero", "full", "random", "urandom"):
+        arguments += ["--dev-bind-try", f"/dev/{device}", f"/dev/{device}"]
     # The server is the first process, whom the others cannot end; it mounts the folders in which programs start.
     arguments += ["--dir", _WORK, "--remount-ro", "/", "--chdir", "/", "--as-pid-1", "--cap-add", "CAP_SYS_ADMIN"]
     return tuple(arguments)
@@ -145,36 +147,3 @@ def _package() -> Path:
 
 def _needed() -> list[str]:
     return [*_installation(), str(_package())]
-
-
-def describe_sandbox() -> str:
-    """Return in a sentence or two what programs are kept from here, and what not."""
-    from wise_merge.execution.servers import describe_server
-
-    sandbox = choose_sandbox()
-    return _describe(sandbox, describe_server())
-
-
-def _describe(sandbox: Sandbox, box: dict[str, Any]) -> str:
-    limits = "limits on time, memory, processes and files"
-    if sandbox.name != "none":
-        return (
-            f"Programs run in {sandbox.name}, without network, home folder or anything writable but a folder of their own, "
-            f"with {limits}. It does not protect against faults of the kernel, nor against a program that is written "
-            "to forge its own verdict."
-        )
-    hint = sandbox.remark or "bubblewrap is not installed: `apt install bubblewrap`"
-    if box["namespaces"]:
-        home = os.path.realpath(Path.home())
-        hidden = any(f"{home}/".startswith(f"{place}/") for place in box["covered"])
-        reads = "" if hidden else f" and, where permissions allow, the home folder {home}"
-        return (
-            f"Programs run without a sandbox program ({hint}), in namespaces of their own: no network, no other processes, "
-            f"all files read-only, with {limits}. They can read other files of this machine{reads}."
-        )
-    who = "as a user of their own" if box["own_user"] else "as the user who runs this"
-    can = "read what every user can" if box["own_user"] else "read and change your files, the home folder too"
-    return (
-        f"Programs run without a sandbox ({hint}), {who}, with {limits} only. "
-        f"They can {can}, use the network{'' if box['own_user'] else ', and end your processes'}."
-    )

@@ -61,7 +61,7 @@ class Server:
         if box["unreadable"] is not None:
             self.close()
             raise WiseMergeError(
-                f"programs run as a user who may nothing, and {box['unreadable']}, where Python is, cannot be read by it; "
+                f"programs run as a user who may nothing and cannot read {box['unreadable']}, where Python is; "
                 "install bubblewrap, or let everybody read it (chmod a+rX, the folders above it, too)"
             )
 

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wise_merge.execution.inside import kernel
+from wise_merge.execution.inside import filters, kernel
 
-#: Places that are covered with an empty folder where a program needs nothing in them: what is in memory, in
-#: the folders of users, and the sockets of services, which a network of one's own does not keep from.
-_COVERED = ("/tmp", "/var/tmp", "/dev/shm", "/run", "/home", "/root", "/mnt", "/media", "/srv")
+# In one of these a program has its folder.
+_WORK = ("/tmp", "/var/tmp", "/dev/shm")
+
+# Places that look empty but for what Python needs: what is in memory, the folders of users, and the sockets of
+# services, from which a network of one's own does not keep.
+_COVERED = (*_WORK, "/run", "/home", "/root", "/mnt", "/media", "/srv")
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Box:
         work: where a program has a folder in memory; None if it gets one on disk.
         uid: the user that programs become; None if they stay who the server is.
         covered: places that look empty.
+        filters: whether system calls are filtered, see `filters`: only where there are no namespaces.
     """
 
     namespaces: bool
     work: str | None
     uid: int | None
     covered: tuple[str, ...] = ()
+    filters: bool = False
 
 
 def in_sandbox(work: str, uid: int | None) -> Box:
@@ -46,23 +51,40 @@ def of_ones_own(uid: int | None, home: str, needed: Sequence[str], *, namespaces
         namespaces: whether to try them.
     """
     become = uid if os.geteuid() == 0 else None
-    if namespaces and _can_unshare():
+    if namespaces and _can_unshare(home, needed):
         _go_on_in_namespaces()
         covered = _cover(home, needed)
-        work = next((place for place in covered if place in _COVERED[:4]), None)
-        return Box(True, work, become, covered)
+        return Box(True, next(place for place in covered if place in _WORK), become, covered)
     if sys.platform.startswith("linux"):
         kernel.adopt_orphans()
-    return Box(False, None, become)
+    return Box(False, None, become, filters=_can_filter())
 
 
-def _can_unshare() -> bool:
-    """Return whether a child of this process succeeds in all that `_go_on_in_namespaces` does."""
+def _can_filter() -> bool:
+    """Return whether a child of this process can filter its system calls, and they are filtered."""
+    if not filters.is_known():
+        return False
+    child = os.fork()
+    if child == 0:
+        try:
+            kernel.forbid_new_privileges()
+            filters.filter_calls()
+            os.kill(os.getpid(), 0)
+            os.kill(os.getppid(), 0)
+        except PermissionError:
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _can_unshare(home: str, needed: Sequence[str]) -> bool:
+    """Return whether a child of this process succeeds in all that a box of one's own takes."""
     child = os.fork()
     if child == 0:
         try:
             _go_on_in_namespaces()
-            os._exit(0)
+            os._exit(0 if set(_cover(home, needed)) & set(_WORK) else 1)
         except BaseException:
             os._exit(1)
     return os.waitpid(child, 0)[1] == 0
@@ -91,16 +113,24 @@ def _go_on_in_namespaces() -> None:
 
 
 def _cover(home: str, needed: Sequence[str]) -> tuple[str, ...]:
-    """Cover places in which nothing is needed; return which."""
+    """Let places look empty but for what is needed in them; return which."""
     covered = []
-    for place in (*_COVERED, home):
-        if not os.path.isdir(place) or os.path.realpath(place) != place or place == "/":
+    for place in dict.fromkeys((*_COVERED, home)):
+        if not os.path.isdir(place) or os.path.realpath(place) != place or _is_in("/", place):
             continue
-        if any(f"{path}/".startswith(f"{place}/") for path in needed):
-            continue
-        try:
-            kernel.mount_memory(place, "size=4k,mode=0755")
-        except OSError:
-            continue
+        within = [path for path in needed if _is_in(path, place)]
+        if any(_is_in(place, path) for path in needed):
+            continue  # all of it is needed
+        held = [(path, os.open(path, os.O_PATH)) for path in within]
+        kernel.mount_memory(place, "size=1m,mode=0755", writable=True)
+        for path, descriptor in held:
+            os.makedirs(path, exist_ok=True)
+            kernel.show_again(descriptor, path)
+            os.close(descriptor)
+        kernel.make_read_only(place)
         covered.append(place)
     return tuple(covered)
+
+
+def _is_in(path: str, place: str) -> bool:
+    return f"{path}/".startswith(f"{place}/")

@@ -2,7 +2,6 @@
 
 import builtins
 import mmap
-
 import os
 import resource
 import signal
@@ -10,7 +9,8 @@ import sys
 import types
 from typing import Any, NoReturn
 
-from wise_merge.execution.inside import guard, kernel
+from wise_merge.execution.inside import filters, guard, kernel
+from wise_merge.execution.inside.box import Box
 from wise_merge.execution.inside.page import Writer, record
 from wise_merge.execution.inside.values import canonical
 
@@ -34,14 +34,14 @@ class Unreadable:
         return False
 
 
-def become_program(request: dict[str, Any], writer: Writer, *, work: str, output: int, uid: int | None) -> NoReturn:
+def become_program(request: dict[str, Any], writer: Writer, *, work: str, output: int, box: Box) -> NoReturn:
     """Run the request's source in this process, which ends with it."""
     exit_now = os._exit
     try:
-        os.setsid()
+        os.setpgid(0, 0)  # not a session, for which the scheduler makes a group, which takes milliseconds
         os.chdir(work)
         _connect(request["stdin"], output)
-        _give_up(request["limits"], uid)
+        _give_up(request["limits"], box)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _import_for(request["source"])
         guard.take_away()
@@ -54,26 +54,31 @@ def become_program(request: dict[str, Any], writer: Writer, *, work: str, output
     exit_now(0)
 
 
+def open_streams() -> None:
+    """Make `sys.stdout` and `sys.stderr` of the programs, before they are forked: nothing is written to them here."""
+    stdin: Any = Unreadable()
+    stdout, stderr = (open(one, "w", encoding="utf-8", errors="backslashreplace", closefd=False) for one in (1, 2))  # noqa: SIM115
+    for name, stream in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)):
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
 def _connect(stdin: str | None, output: int) -> None:
-    """Connect 0, 1 and 2, and the files of `sys`; close all else."""
-    nothing = os.open(os.devnull, os.O_RDWR)
+    """Connect 0 and 1, as 2 leads nowhere already; close all else."""
     if stdin:
         with open("stdin", "wb") as file:
             file.write(stdin.encode("utf-8", "surrogatepass"))
         os.dup2(os.open("stdin", os.O_RDONLY), 0)
         os.unlink("stdin")
     else:
-        os.dup2(nothing, 0)
+        os.dup2(2, 0)
     os.dup2(output, 1)
-    os.dup2(nothing, 2)
     os.closerange(3, 1024)
-    sys.stdin = Unreadable() if stdin is None else open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # type: ignore[assignment]
-    sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = None, sys.stdout, sys.stderr  # type: ignore[misc]
+    if stdin is not None:
+        sys.stdin = open(0, encoding="utf-8", errors="surrogateescape", closefd=False)  # noqa: SIM115
 
 
-def _give_up(limits: dict[str, Any], uid: int | None) -> None:
+def _give_up(limits: dict[str, Any], box: Box) -> None:
     """Set the limits, which bind all that this process starts, and become a user who may nothing."""
     for name, most in (
         ("AS", limits["memory"]),
@@ -94,14 +99,16 @@ def _give_up(limits: dict[str, Any], uid: int | None) -> None:
         except (OSError, ValueError):
             if _LINUX:  # macOS refuses some
                 raise
-    if uid is not None:
+    if box.uid is not None:
         os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
+        os.setresgid(box.uid, box.uid, box.uid)
+        os.setresuid(box.uid, box.uid, box.uid)
     if _LINUX:
         kernel.drop_capabilities()
         kernel.forbid_new_privileges()
         kernel.die_with_parent(signal.SIGKILL)
+    if box.filters:
+        filters.filter_calls()
 
 
 def _import_for(source: str) -> None:
@@ -151,13 +158,13 @@ def _run(request: dict[str, Any], writer: Writer) -> None:
     # A child that the program forked comes back here, too, and has nothing to say.
     if process_id() != own_id:
         exit_now(1)
-    try:
+    try:  # noqa: SIM105 - not by `contextlib`, which uses names that the program may have replaced
         flush()
     except base:
         pass
     if end is passed:
         for i, call in number(calls):
-            try:
+            try:  # noqa: SIM105
                 write(as_record("value", i, show(evaluate(call, names))))
             except base:
                 pass

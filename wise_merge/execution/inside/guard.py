@@ -10,9 +10,33 @@ import shutil
 import sys
 
 _OF_OS = (
-    "kill system putenv remove removedirs rmdir fchdir setuid fork forkpty killpg rename renames truncate replace unlink "
-    "fchmod fchown chmod chown chroot lchflags lchmod lchown getcwd chdir"
-).split()
+    "kill",
+    "system",
+    "putenv",
+    "remove",
+    "removedirs",
+    "rmdir",
+    "fchdir",
+    "setuid",
+    "fork",
+    "forkpty",
+    "killpg",
+    "rename",
+    "renames",
+    "truncate",
+    "replace",
+    "unlink",
+    "fchmod",
+    "fchown",
+    "chmod",
+    "chown",
+    "chroot",
+    "lchflags",
+    "lchmod",
+    "lchown",
+    "getcwd",
+    "chdir",
+)
 _MODULES = ("ipdb", "joblib", "resource", "psutil", "tkinter")
 
 

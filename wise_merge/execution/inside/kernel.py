@@ -19,10 +19,19 @@ _SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVILEGES =
 _MOUNT_SETATTR = 442
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+# Looked up once, before any program is forked.
+_functions = {
+    name: getattr(_libc, name, None) for name in ("mount", "umount2", "unshare", "prctl", "capset", "syscall")
+}
+
+
 def _call(name: str, *arguments: int | bytes | None) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    function = _functions[name]
+    if function is None:
+        raise OSError(f"this system has no {name}")
     values = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
-    if getattr(libc, name)(*values) != 0:
+    if function(*values) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
 
@@ -36,6 +45,18 @@ def mount_memory(place: str, options: str, *, writable: bool = False) -> None:
     """Mount a file system that lives in memory."""
     flags = _NO_SET_UID | _NO_DEVICES | (0 if writable else _READ_ONLY)
     _call("mount", b"tmpfs", os.fsencode(place), b"tmpfs", flags, options.encode())
+
+
+def show_again(descriptor: int, place: str) -> None:
+    """Let a folder that is open, and may be covered by now, be seen at this place."""
+    bind = 0x1000
+    _call("mount", os.fsencode(f"/proc/self/fd/{descriptor}"), os.fsencode(place), None, bind | _ALL_BELOW, None)
+
+
+def make_read_only(place: str) -> None:
+    """Forbid writing to what `mount_memory` mounted here."""
+    remount = 0x20
+    _call("mount", b"none", os.fsencode(place), None, remount | _READ_ONLY | _NO_SET_UID | _NO_DEVICES, None)
 
 
 def unmount(place: str) -> None:
@@ -55,31 +76,31 @@ def make_everything_read_only() -> None:
     # struct mount_attr: what to set, to clear, the propagation, a user namespace.
     attributes = (ctypes.c_uint64 * 4)(0x1, 0, 0, 0)
     at_working_directory, recursive = -100, 0x8000
-    libc = ctypes.CDLL(None, use_errno=True)
-    failed = libc.syscall(
-        ctypes.c_long(_MOUNT_SETATTR),
-        ctypes.c_long(at_working_directory),
-        b"/",
-        ctypes.c_long(recursive),
-        ctypes.byref(attributes),
-        ctypes.c_long(ctypes.sizeof(attributes)),
-    )
-    if failed:
-        raise OSError(ctypes.get_errno(), "mount_setattr")
+    where = ctypes.cast(attributes, ctypes.c_void_p).value or 0
+    _call("syscall", _MOUNT_SETATTR, at_working_directory, b"/", recursive, where, ctypes.sizeof(attributes))
+
+
+# Version 3 of the interface, this process; no capabilities of any kind.
+_capability_header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+_no_capabilities = (ctypes.c_uint32 * 6)()
 
 
 def drop_capabilities() -> None:
     """Give up what this process may do beyond a common one, for good."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    none = (ctypes.c_uint32 * 6)()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.capset(ctypes.byref(header), ctypes.byref(none)) != 0:
+    if _functions["capset"] is None or _functions["capset"](_capability_header, _no_capabilities) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 
 def forbid_new_privileges() -> None:
     """Let no program that is started from here, such as sudo, gain anything."""
     _call("prctl", _SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+
+
+def install_filter(length: int, address: int) -> None:
+    """Have the system ask this filter of so many lines about each system call; see `filters`."""
+    pointed = (ctypes.c_uint64 * 2)(length, address)  # struct sock_fprog: a short, padding, a pointer
+    set_seccomp, mode_filter = 22, 2
+    _call("prctl", set_seccomp, mode_filter, ctypes.addressof(pointed), 0, 0)
 
 
 def die_with_parent(signal: int) -> None:

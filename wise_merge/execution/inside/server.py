@@ -8,6 +8,7 @@ further one is what became of one: status, output, error, values. It ends when i
 # and not `random`, directly or not: they do something in every process that is forked, which doubles its time.
 import bisect  # noqa: F401
 import collections  # noqa: F401
+import contextlib
 import copy  # noqa: F401
 import datetime  # noqa: F401
 import functools  # noqa: F401
@@ -31,7 +32,7 @@ from typing import Any
 
 from wise_merge.execution.inside import kernel
 from wise_merge.execution.inside.box import Box, in_sandbox, of_ones_own
-from wise_merge.execution.inside.child import become_program
+from wise_merge.execution.inside.child import become_program, open_streams
 from wise_merge.execution.inside.descendants import descendants, end_all, is_alone, memory_of, seconds_waiting
 from wise_merge.execution.inside.folder import Folder
 from wise_merge.execution.inside.page import Writer, new_page, read_records
@@ -68,19 +69,27 @@ def main(settings: dict[str, Any]) -> None:
         kernel.hide_memory()
     others = 0 if box.uid is not None else _processes_of_this_user()
     folder = Folder(box)
+    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    requests = os.fdopen(os.dup(0), "rb")  # not `sys.stdin`, which programs get another one for
+    open_streams()
     gc.collect()
     gc.freeze()  # a program's collections would otherwise copy every page that is shared with this process
-
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def say(line: dict[str, Any]) -> None:
         output.write(json.dumps(line) + "\n")
         output.flush()
 
-    about = {"namespaces": box.namespaces, "own_user": box.uid is not None, "covered": box.covered}
+    about = {
+        "namespaces": box.namespaces,
+        "own_user": box.uid is not None,
+        "covered": box.covered,
+        "filters": box.filters,
+    }
     say({**about, "unreadable": None if box.uid is None else _unreadable(box.uid)})
-    while line := sys.stdin.buffer.readline():
+    while line := requests.readline():
         request = json.loads(line)
         # The system counts those of a user, whoever started them.
         request["limits"]["processes"] += others
@@ -98,7 +107,7 @@ def run(request: dict[str, Any], box: Box, folder: Folder) -> dict[str, Any]:
     read_end, write_end = os.pipe()
     program = os.fork()
     if program == 0:
-        become_program(request, Writer(page), work=work, output=write_end, uid=box.uid)
+        become_program(request, Writer(page), work=work, output=write_end, box=box)
     os.close(write_end)
     output = bytearray()
     stopped, code = _watch(program, read_end, output, limits, folder)
@@ -209,10 +218,8 @@ def _end_all(program: int, box: Box) -> None:
             _end_user(box.uid)
         end_all(os.getpid(), program)
         return
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(-1, signal.SIGKILL)  # in this namespace, and at once: nobody can fork away
-    except ProcessLookupError:
-        pass
     try:
         while True:
             os.wait()
@@ -238,7 +245,6 @@ def _end_user(uid: int) -> None:
     child = os.fork()
     if child == 0:
         try:
-            os.setsid()
             os.setresuid(uid, uid, uid)
             os.kill(-1, signal.SIGKILL)
         finally:

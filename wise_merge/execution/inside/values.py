@@ -42,7 +42,7 @@ def _text(value: Any) -> str:
         return f"{{{', '.join(sorted(f'{_text(key)}: {_text(item)}' for key, item in value.items()))}}}"
     if value is None or value is Ellipsis:
         return repr(value)
-    said = "" if kind.__repr__ is object.__repr__ else repr(value)
+    said = repr(value)  # with its address, where nobody has written another
     return f"<{kind.__qualname__} {'' if ' at 0x' in said else said}>"
 
 
