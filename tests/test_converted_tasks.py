@@ -1,33 +1,20 @@
 """Every kind of generation task that lm-eval ships, as one with K samples: the same prompts, the same verdicts."""
 
 import json
-import logging
 import random
 
 import nltk
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._index import TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
-from support.lm_eval_tasks import CASES, FOLDER, KINDS, PROBLEMS
+from support.lm_eval_tasks import CASES, FOLDER, KINDS, PROBLEMS, index_of
 from support.tasks import FILTER, Scripted
 
 from wise_merge.hosts.lm_eval.conversion import SUFFIX
 
 #: How lm-eval's defaults seed Python's random numbers, by which some tasks shuffle choices.
 _SEED = 0
-
-
-def manager_of(cases, **metadata):
-    """lm-eval's manager that knows these tasks only, as its index would: 14,000 of them take long to read."""
-    manager = TaskManager(include_defaults=False, metadata=metadata)
-    for case in cases:
-        entry = TaskIndex.entry_from_path(FOLDER / case.path)
-        entry.cfg = load_yaml(entry.yaml_path, resolve_func=False)
-        manager.task_index[entry.name] = entry
-    return manager
 
 
 def original(case, folder):
@@ -59,6 +46,7 @@ def per_problem(results, task):
 def evaluated(tmp_path_factory):
     """The original tasks and the converted ones, evaluated once each with the same completion of every prompt."""
     where = tmp_path_factory.mktemp("rows")
+    files = [FOLDER / case.path for case in CASES]
     # Looked for by IFEval when it is imported, and used for an instruction that is not asked for here.
     (where / "tokenizers" / "punkt_tab").mkdir(parents=True)
     nltk.data.path.append(str(where))
@@ -79,12 +67,12 @@ def evaluated(tmp_path_factory):
         script |= dict(zip(asked[case.name], case.completions(docs), strict=True))
     # Two tasks may show the same prompt.
     answer = lambda prompt: [script[prompt]] * len(CASES)  # noqa: E731
-    known = manager_of(CASES)
+    known = index_of(*files)
     theirs = simple_evaluate(Scripted(answer), tasks=list(originals.values()), task_manager=known, bootstrap_iters=0)
 
     names = {case.name: f"{case.name}{SUFFIX}" for case in CASES}
-    manager = manager_of(
-        CASES,
+    manager = index_of(
+        *files,
         repeats=1,
         data_file={names[case.name]: str(where / case.name) for case in CASES},
         metric={names[case.name]: case.metric for case in CASES if case.metric},
@@ -101,7 +89,13 @@ def evaluated(tmp_path_factory):
         gen_kwargs={"do_sample": False, "temperature": 0.0},
         bootstrap_iters=0,
     )
-    return {"theirs": theirs, "ours": ours, "asked": asked, "model": model, "tasks": dict(zip(names, loaded, strict=False))}
+    return {
+        "theirs": theirs,
+        "ours": ours,
+        "asked": asked,
+        "model": model,
+        "tasks": dict(zip(names, loaded, strict=False)),
+    }
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -125,4 +119,6 @@ def test_prompts_and_verdicts_are_those_of_the_task_itself(evaluated, case):
                 ours = sample[f"{other}[{behind}]" if several else other]
                 assert ours == ([value] if isinstance(ours, list) else pytest.approx(float(value), nan_ok=True))
     scores = evaluated["ours"]["results"][name]
-    assert scores[f"pass@1,{FILTER}"] == pytest.approx(evaluated["theirs"]["results"][case.name][f"{metric},{filter_name}"])
+    assert scores[f"pass@1,{FILTER}"] == pytest.approx(
+        evaluated["theirs"]["results"][case.name][f"{metric},{filter_name}"]
+    )

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import lm_eval.tasks
+from lm_eval.tasks._index import TaskIndex
+from lm_eval.tasks._yaml_loader import load_yaml
 
 FOLDER = Path(lm_eval.tasks.__file__).parent
 
@@ -59,6 +61,16 @@ class Case:
             f"{rights[4]}\n\nQ: And 1 + 1?\nA: 3",
             "四十二 ∞ $$ \\frac{1}{ ((( [",
         ]
+
+
+def index_of(*paths, **metadata):
+    """lm-eval's manager that knows the tasks in these files only, as its index would: 14,000 of them take long."""
+    manager = lm_eval.tasks.TaskManager(include_defaults=False, metadata=metadata)
+    for path in paths:
+        entry = TaskIndex.entry_from_path(path)
+        entry.cfg = load_yaml(path, resolve_func=False)
+        manager.task_index[entry.name] = entry
+    return manager
 
 
 def _word(i):
@@ -253,7 +265,14 @@ CASES = [
         lambda doc: f" {doc['answerKey']}",
         "exact_match,remove_whitespace",
         further={
-            "train": [{"id": "t", "question": "One?", "choices": {"text": _options(1), "label": list("ABCD")}, "answerKey": "A"}]
+            "train": [
+                {
+                    "id": "t",
+                    "question": "One?",
+                    "choices": {"text": _options(1), "label": list("ABCD")},
+                    "answerKey": "A",
+                }
+            ]
         },
     ),
     Case(
@@ -316,7 +335,7 @@ CASES = [
         "mgsm/direct/mgsm_direct_ja.yaml",
         "Japanese",
         lambda i: {
-            "question": f"{i} と 12 を足すと？",
+            "question": f"{i} と 12 を足すと",
             "answer": None,
             "answer_number": i + 12,
             "equation_solution": None,
@@ -334,7 +353,7 @@ CASES = [
             "table_headers": ["年", "円"],
             "table_rows": [["2020", "1"], ["2021", "2"]],
             "post_text": [],
-            "question": f"{i} 年後は？",
+            "question": f"{i} 年後は",
             "answer": f"{i + 2}.5%",
         },
         lambda doc: f"計算する。\n回答: {doc['answer']}",
@@ -362,7 +381,7 @@ CASES = [
         "turkishmmlu/config_cot/Mathematics.yaml",
         "Turkish, worked examples in the description",
         lambda i: {"question": f"{i}. soru?", "choices": _options(i, 5), "answer": _letter(i)},
-        lambda doc: f"Doğru cevap {doc['answer']} şıkkıdır.",
+        lambda doc: f"Doğru cevap {doc['answer']} şıkkı.",  # noqa: RUF001
         "exact_match,get-answer",
         further={"dev": [{"question": "?", "choices": _options(0, 5), "answer": "A"}]},
     ),

@@ -15,7 +15,7 @@ from wise_merge.hosts import versions
 from wise_merge.hosts.lm_eval import parts
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.hosts.part import first_fault
-from wise_merge.text import counted, near
+from wise_merge.text import counted, enumeration, near
 
 SUFFIX = "_passk"
 
@@ -248,7 +248,8 @@ def _why_not(cfg: Mapping[str, Any]) -> str | None:
         return _NOT_SAMPLED.get(output, f"its output type is {output}")
     metrics = metric_names(cfg.get("metric_list") or ())
     if metrics and all(metric in OF_THE_CORPUS for metric in metrics):
-        return f"{' and '.join(metrics)} is of all problems at once, so no completion is right or wrong by itself"
+        verb = "is" if len(metrics) == 1 else "are"
+        return f"{enumeration(metrics, 'and')} {verb} of all problems at once, so no completion alone is right or wrong"
     return None
 
 

@@ -74,9 +74,10 @@ def choose(
     name, _, filter_name = asked.partition(",")
     meant = [metric for metric in seen if metric.name == name and filter_name in ("", metric.filter)]
     if not meant:
-        alike = near(asked, [str(metric) for metric in seen])
+        alike = near(name, [metric.name for metric in seen])
+        first = next((metric for metric in seen if metric.name in alike), None)
         raise WiseMergeError(
-            f"it has no metric {asked!r}; it has {_listed(seen)}" + (f"; did you mean {alike[0]}?" if alike else "")
+            f"it has no metric {asked!r}; it has {_listed(seen)}" + (f"; did you mean {first}?" if first else "")
         )
     if reasons[meant[0]] is not None:
         raise WiseMergeError(

@@ -192,7 +192,8 @@ class ConvertedTask(SampledTask):
                 f"{task} cannot be made from {self._base}: its filter {self._metric.filter} makes {odd[0]!r} of a "
                 "completion, which is no text to vote with"
             )
-        if not any(scored.values.get(self._metric) for scored in probed):
+        said = [scored.values.get(self._metric) for scored in probed]
+        if not any(said) and not all(isinstance(value, bool) for value in said):
             log.warning(
                 "%s: no made-up completion is right by %s; should it turn out to give anything but 0 and 1, the run "
                 "ends after the sampling, with all completions kept",
