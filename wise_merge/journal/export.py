@@ -76,7 +76,7 @@ def sentence(exported: Exported) -> str:
         lines.append(f"  incomplete: problem {shown}; the same lm_eval command, run again, draws what is missing")
     if exported.judged_by:
         lines.append(
-            f"  without verdicts: lm-eval judges them by {exported.judged_by}; the same lm_eval command, run again with "
+            f"  without verdicts, which are those of {exported.judged_by}: the same lm_eval command, run again with "
             "--log_samples, draws nothing and writes samples that wise-merge score reads"
         )
     if exported.lost:

@@ -114,7 +114,7 @@ def _choose(
         return benchmarks.find(name), "as asked"
     if file_verdicts and columns["answers"]:
         # The file has extracted answers, and these are the votes.
-        by = f": lm-eval judged them by {columns.judged_by}" if columns.judged_by else ""
+        by = f", by {columns.judged_by}" if columns.judged_by else ""
         return None, f"answers and verdicts are the file's own{by}"
     if file_verdicts and not columns["completions"]:
         return None, "verdicts are the file's own"
@@ -128,9 +128,9 @@ def _judged_by_its_task(columns: Columns) -> bool:
     """
     if columns.judged_by is not None and not columns["labels"]:
         raise WiseMergeError(
-            f"lm-eval judges these completions itself, by {columns.judged_by}, and the file has none of its verdicts; "
-            "the lm_eval command that drew them, run again with its journal and --log_samples, draws nothing and "
-            "writes samples with verdicts; or --benchmark NAME judges them by one of ours"
+            f"these completions are judged by {columns.judged_by}, and the file has none of its verdicts; the lm_eval "
+            "command that drew them, run again with its journal and --log_samples, draws nothing and writes samples "
+            "with verdicts; or --benchmark NAME judges them by one of ours"
         )
     return columns.judged_by is not None
 

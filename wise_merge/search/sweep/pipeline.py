@@ -16,7 +16,7 @@ from wise_merge.search.engines.worker import Order
 from wise_merge.search.sweep import rounds, table
 from wise_merge.search.sweep.plan import Plan, make_plan
 from wise_merge.search.sweep.settings import SweepSettings
-from wise_merge.tasks.requests import check_names
+from wise_merge.tasks.requests import find_tasks
 
 Say = Callable[[str], None]
 
@@ -32,7 +32,8 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         warn: is given warnings.
     """
     started = time.monotonic()
-    settings = dataclasses.replace(settings, tasks=check_names(settings.tasks, settings.include_path))
+    tasks = find_tasks(settings.tasks, settings.include_path)
+    settings = dataclasses.replace(settings, tasks=tasks.names)
     with ExitStack() as stack:
         connect(settings, stack)
         plan = make_plan(settings, out)
@@ -42,7 +43,15 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         if check:
             say("All checks have passed; nothing was sampled.")
             return
-        order = Order(settings, plan.points[0].early.name, settings.temperatures[0], plan.folders, plan.dtype, out)
+        order = Order(
+            settings,
+            plan.points[0].early.name,
+            settings.temperatures[0],
+            plan.folders,
+            plan.dtype,
+            out,
+            tasks.folders,
+        )
         _carry_out(plan, sampler(order, stack), say)
     say(f"Results: {out}, in {time.monotonic() - started:.0f} s.")
 

@@ -107,7 +107,7 @@ class ConvertedTask(SampledTask):
     @property
     def judged_by(self) -> str:
         """The metric that says right or wrong, once it is known, and the task that has it."""
-        return self._base if self._metric is None else f"{self._metric} of {self._base}"
+        return f"lm-eval's {self._base}" if self._metric is None else f"{self._metric} of lm-eval's {self._base}"
 
     def key(self, doc: Document) -> Hashable:
         """Return the whole problem as text: the task's metric may look at any of its columns."""
