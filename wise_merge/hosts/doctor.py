@@ -42,6 +42,7 @@ _INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
     ("transformers", "bang_trainer does not train", transformers_parts.TRAINING),
     ("lm_eval", "the tasks need --include_path", lm_eval_parts.TASKS),
     ("lm_eval", "the tasks do not run", lm_eval_parts.TASK_CLASS),
+    ("lm_eval", "no task is made from one of lm-eval's", lm_eval_parts.CONVERSION),
     ("lm_eval", "hf-passk and vllm-passk are not found", lm_eval_parts.MODELS),
     ("lm_eval", "the table is not sorted by k", lm_eval_parts.TABLE),
     ("lm_eval", "the audit lacks what the model knows", lm_eval_parts.LOOP),

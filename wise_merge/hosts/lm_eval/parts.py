@@ -1,6 +1,19 @@
 """What is taken from inside lm-eval: its task manager, its table, its loop, and two of its model classes."""
 
+import importlib
+from typing import Any
+
 from wise_merge.hosts.part import Part
+
+
+def _unknown_fields() -> str | None:
+    """Return which of the fields that a task keeps its filters and metrics in its constructor does not set."""
+    module: Any = importlib.import_module("lm_eval.api.task")
+    set_there = module.ConfigurableTask.__init__.__code__.co_names
+    fields = ("_filters", "_metric_fn_list", "_aggregation_list", "_higher_is_better")
+    absent = [field for field in fields if field not in set_there]
+    return f"lm_eval.api.task:ConfigurableTask has no {' and no '.join(absent)}" if absent else None
+
 
 #: What makes `--tasks` find ours; without it, `--include_path` does (docs/startup-file.md).
 TASKS = (
@@ -22,6 +35,28 @@ TASK_CLASS = (
     Part("lm_eval.api.task:ConfigurableTask.apply_filters"),
     Part("lm_eval.api.task:ConfigurableTask.aggregation"),
     Part("lm_eval.api.metrics:mean"),
+)
+
+#: What `<task>_passk` is made with; without it, such a name ends with the reason, and our own tasks run.
+CONVERSION = (
+    Part("lm_eval.tasks.manager:TaskManager.match_tasks", takes=("task_list",)),
+    Part("lm_eval.tasks.manager:TaskManager.load", takes=("task_list",)),
+    Part("lm_eval.tasks.manager:TaskManager.task_index"),
+    Part("lm_eval.tasks.manager:Entry", takes=("name", "kind", "yaml_path", "cfg", "tags")),
+    Part("lm_eval.tasks.manager:Kind.PY_TASK"),
+    Part("lm_eval.tasks.manager:Kind.GROUP"),
+    Part("lm_eval.tasks.manager:Kind.TAG"),
+    Part("lm_eval.tasks._yaml_loader:load_yaml", takes=("path", "resolve_func")),
+    Part("lm_eval.api.task:ConfigurableTask.download", takes=("dataset_kwargs",)),
+    Part("lm_eval.api.task:ConfigurableTask.__init__", takes=("config",), behaves=_unknown_fields),
+    Part("lm_eval.api.task:ConfigurableTask.training_docs"),
+    Part("lm_eval.api.task:ConfigurableTask.validation_docs"),
+    Part("lm_eval.api.task:ConfigurableTask.test_docs"),
+    Part("lm_eval.api.samplers:ContextSampler", takes=("df",)),
+    Part("lm_eval.filters:build_filter_ensemble", takes=("filter_name", "components")),
+    Part("lm_eval.api.filter:FilterEnsemble.apply", takes=("instances",)),
+    Part("lm_eval.api.instance:Instance", takes=("request_type", "doc", "arguments", "idx", "resps")),
+    Part("lm_eval.api.instance:Instance.filtered_resps"),
 )
 
 _SETTINGS = Part("lm_eval.models.utils:normalize_gen_kwargs", takes=("gen_kwargs", "default_max_gen_toks"))

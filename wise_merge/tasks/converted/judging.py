@@ -38,8 +38,8 @@ class JudgedByTask(Judged):
 
 def score(
     pairs: Sequence[tuple[Document, str]], *, filters: Sequence[Any], process_results: ProcessResults
-) -> list[Scored]:
-    """Return what a task says of completions.
+) -> list[Scored | Exception]:
+    """Return what a task says of completions, of each that its code fails on the error.
 
     Args:
         pairs: of a problem and one completion.
@@ -51,16 +51,35 @@ def score(
         Instance("generate_until", doc=dict(doc), arguments=("", {}), idx=0, resps=[str(text)])
         for doc, text in pairs
     ]
+    errors = _filter(instances, filters)
+    return [errors.get(id(instance)) or _score(instance, process_results) for instance in instances]
+
+
+def _filter(instances: Sequence[Any], filters: Sequence[Any]) -> dict[int, Exception]:
+    """Have the filters set `filtered_resps`; return the errors of those they fail on, by `id`.
+
+    All at once, as some filters take long to be made; where they fail, on either half.
+    """
     if not instances:
-        return []
-    for pipeline in filters:
-        pipeline.apply(instances)
-    scored = []
-    for instance in instances:
-        values: dict[Metric, Any] = {}
+        return {}
+    try:
+        for pipeline in filters:
+            pipeline.apply(instances)
+    except Exception as error:
+        if len(instances) == 1:
+            return {id(instances[0]): error}
+        middle = len(instances) // 2
+        return _filter(instances[:middle], filters) | _filter(instances[middle:], filters)
+    return {}
+
+
+def _score(instance: Any, process_results: ProcessResults) -> Scored | Exception:
+    values: dict[Metric, Any] = {}
+    try:
         for name, response in instance.filtered_resps.items():
             # A copy, as metrics may change what they are given.
             metrics = process_results(dict(instance.doc), [response])
             values |= {Metric(metric, name): value for metric, value in metrics.items()}
-        scored.append(Scored(dict(instance.filtered_resps), values))
-    return scored
+    except Exception as error:
+        return error
+    return Scored(dict(instance.filtered_resps), values)

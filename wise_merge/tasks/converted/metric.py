@@ -1,6 +1,7 @@
 """Which metric of a task says right or wrong: found by what the metrics say of made-up completions, or as asked."""
 
 import numbers
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,11 @@ from lm_eval.api.metrics import mean
 from wise_merge.errors import WiseMergeError
 from wise_merge.text import enumeration, near
 
-#: Metrics of a share of what was right, or of likeness to the gold: no verdicts, even where each of a few is 0 or 1.
-_SHARES = ("f1", "rouge", "bleu", "chrf", "ter", "bert", "meteor", "wer", "similarity", "recall", "precision", "bleurt")
+#: In the names of metrics of a share of what was right, or of likeness to the gold: these are no verdicts, even where
+#: each of a few is 0 or 1. The second half begins longer words too, such as bertscore.
+_SHARES = re.compile(
+    r"(?<![a-z])(?:(?:f1|ter|wer|cer|similarity|recall|precision)(?![a-z])|rouge|bleu|chrf|bert|meteor)"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,7 +62,7 @@ def choose(
     }
     verdicts = [metric for metric, reason in reasons.items() if reason is None]
     if asked is None:
-        likely = [metric for metric in verdicts if not any(part in metric.name.lower() for part in _SHARES)]
+        likely = [metric for metric in verdicts if not _SHARES.search(metric.name.lower())]
         if likely:
             return likely[0]
         if verdicts:
@@ -70,9 +74,10 @@ def choose(
     name, _, filter_name = asked.partition(",")
     meant = [metric for metric in seen if metric.name == name and filter_name in ("", metric.filter)]
     if not meant:
-        alike = near(asked, [str(metric) for metric in seen])
+        alike = near(name, [metric.name for metric in seen])
+        first = next((metric for metric in seen if metric.name in alike), None)
         raise WiseMergeError(
-            f"it has no metric {asked!r}; it has {_listed(seen)}" + (f"; did you mean {alike[0]}?" if alike else "")
+            f"it has no metric {asked!r}; it has {_listed(seen)}" + (f"; did you mean {first}?" if first else "")
         )
     if reasons[meant[0]] is not None:
         raise WiseMergeError(

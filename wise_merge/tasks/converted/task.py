@@ -1,7 +1,9 @@
 """The class of `<task>_passk`: the prompts, filters and metric of a task that lm-eval has, with K completions."""
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+import math
+import numbers
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,14 +20,25 @@ from wise_merge.tasks.converted import judging, metric, original, settings, vote
 from wise_merge.tasks.converted.judging import JudgedByTask, Scored
 from wise_merge.tasks.converted.metric import Metric
 from wise_merge.tasks.sampled import FILTER, SampledTask
-from wise_merge.text import counted
+from wise_merge.text import counted, enumeration
 
-#: Problems on which the metrics are tried before the sampling; all of them with one completion each would take long
-#: where a metric is slow.
-_PROBED = 20
+#: Problems on which the metrics are tried before the sampling: some metrics take a second for each completion.
+_PROBED = 5
 
 #: No task's answer, and not empty.
 _MADE_UP = "The answer is x + 1."
+
+#: Completions with a target of the task, as tasks ask for them in their prompts; a metric that is no verdict gives
+#: something else than 0 and 1 to some of them.
+_WITH_TARGET = (
+    "{0}",
+    "{0} and 1, 2, 3",
+    "Let us think.\nThe answer is {0}.",
+    "The best answer is ({0}).",
+    "#### {0}",
+    "\\boxed{{{0}}}",
+    "Final Answer: The final answer is ${0}$. I hope it is correct.",
+)
 
 
 class ConvertedTask(SampledTask):
@@ -46,21 +59,34 @@ class ConvertedTask(SampledTask):
         self._base: str = config["converted_from"]
         task = config["task"]
         try:
-            whole = original.configuration(config["original"]) | given
-        except Exception as error:
-            raise TaskInputError(f"{task}: lm-eval's {self._base} cannot be read ({_reason(error)})") from error
+            read = original.configuration(config["original"])
+        except WiseMergeError as error:
+            raise TaskInputError(f"{task} cannot be made from lm-eval's {self._base}: {error}") from error
+        whole = read | given
         if whole.get("unsafe_code"):
             raise TaskInputError(f"{task} cannot be made from {self._base}: it runs what the model writes")
-        metadata = dict(original.configuration(config["original"]).get("metadata") or {}) | dict(given["metadata"])
+        metadata = dict(given["metadata"]) | read["metadata"] | _without_source(given["metadata"])
         self._asked: str | None = problems.of_task(metadata.pop("metric", None), "metric", task)
+        if not isinstance(self._asked, (str, type(None))):
+            raise TaskInputError(f"{task}: metric must be NAME or NAME,FILTER; got {self._asked!r}")
         self._sampling = settings.sampling_settings(
             whole.get("generation_kwargs"), whole.get("fewshot_delimiter", "\n\n")
         )
         whole |= {"metadata": metadata, "generation_kwargs": dict(self._sampling.generation)}
+        listed = whole.get("filter_list")
+        if listed and all(map(votes.of_several, listed)):
+            raise TaskInputError(
+                f"{task} cannot be made from {self._base}: each of its filters takes several completions at once"
+            )
+        #: Filters that are left out: lm-eval's votes over several completions, for which there is maj@k here.
+        self._left_out = [entry["name"] for entry in listed or () if votes.of_several(entry)]
+        if self._left_out:
+            whole["filter_list"] = [entry for entry in listed or () if not votes.of_several(entry)]
         #: The metric that says right or wrong, once it is known.
         self._metric: Metric | None = None
-        #: All others.
-        self._others: tuple[Metric, ...] = ()
+        #: All others, and whether each is there of every completion.
+        self._others: dict[Metric, bool] = {}
+        self._docs: dict[str, Any] = {}
         # It would show the name of the original.
         whole.pop("task_alias", None)
         repeats = whole.get("repeats", 1)
@@ -91,11 +117,32 @@ class ConvertedTask(SampledTask):
             # Without worked examples; whether there must be some is known later.
             self.dataset.setdefault(name, self.dataset[split].select([]))
 
+    def training_docs(self) -> Any:
+        """Return the problems of the training split."""
+        return self._once("training", super().training_docs)
+
+    def validation_docs(self) -> Any:
+        """Return the problems of the validation split."""
+        return self._once("validation", super().validation_docs)
+
+    def test_docs(self) -> Any:
+        """Return the problems of the test split."""
+        return self._once("test", super().test_docs)
+
+    def _once(self, split: str, prepared: Callable[[], Any]) -> Any:
+        """Return problems as the task prepares them, always the same: some shuffle their choices each time."""
+        if split not in self._docs:
+            self._docs[split] = prepared()
+        return self._docs[split]
+
     def choose_prompt(self, has_chat_template: bool) -> None:
-        """Refuse a run that lacks the worked examples it asks for."""
+        """Refuse a run that lacks the worked examples it asks for; take the model's longest completion if need be."""
+        self.config.generation_kwargs = settings.with_token_limit(self.config.generation_kwargs, self._model)
         wanted = self.config.num_fewshot or 0
         there = len(self.sampler.df) if hasattr(self, "sampler") else 0
-        if wanted > there:
+        # A problem is not shown as its own example.
+        spare = bool(wanted) and self.fewshot_cfg.split == self.config.test_split
+        if wanted + spare > there:
             split = self.fewshot_cfg.split or self.config.training_split or "train"
             raise TaskInputError(
                 f"{self.config.task} shows {counted(wanted, 'worked example')} and has {there}; let data_file be a "
@@ -114,28 +161,27 @@ class ConvertedTask(SampledTask):
         return json.dumps(doc, sort_keys=True, default=str)
 
     def gold_text(self, doc: Document) -> str:
-        """Return the target of the original, as text."""
-        return str(self.doc_to_target(doc))
+        """Return the targets of the original, as text."""
+        return enumeration(self._targets(doc) or [""], "or")
+
+    def _targets(self, doc: Document) -> list[str]:
+        target: Any = self.doc_to_target(doc)
+        if isinstance(target, int) and self.config.doc_to_choice is not None:
+            target = self.doc_to_choice(doc)[target]
+        return [str(one) for one in (target if isinstance(target, (list, tuple)) else [target])]
 
     def check_judging(self) -> None:
         """Find the metric that says right or wrong by what all of them say of made-up completions."""
         if self._predict_only:
             return
         task, config = self.config.task, self.config
-        docs = list(islice(self.eval_docs, _PROBED))
-        targets = [self.gold_text(doc) for doc in docs]
-        pairs = [
-            (doc, text)
-            for doc, target in zip(docs, targets, strict=True)
-            for text in (_MADE_UP, target, target[: len(target) // 2])
-        ]
-        try:
-            probed = self._score(pairs)
-        except Exception as error:
+        told = self._score(self._made_up())
+        probed = [one for one in told if isinstance(one, Scored)]
+        if not probed:
+            (first, *_) = (original.reason(one) for one in told if isinstance(one, Exception))
             raise TaskInputError(
-                f"{task}: the filters or metrics of lm-eval's {self._base} fail on a made-up completion "
-                f"({_reason(error)})"
-            ) from error
+                f"{task}: the filters or metrics of lm-eval's {self._base} fail on all made-up completions ({first})"
+            )
         try:
             self._metric = metric.choose(
                 (scored.values for scored in probed),
@@ -151,16 +197,44 @@ class ConvertedTask(SampledTask):
                 f"{task} cannot be made from {self._base}: its filter {self._metric.filter} makes {odd[0]!r} of a "
                 "completion, which is no text to vote with"
             )
-        self._others = tuple({other: None for scored in probed for other in scored.values if other != self._metric})
+        said = [scored.values.get(self._metric) for scored in probed]
+        if not any(said) and not all(isinstance(value, bool) for value in said):
+            log.warning(
+                "%s: no made-up completion is right by %s; should it turn out to give anything but 0 and 1, the run "
+                "ends after the sampling, with all completions kept",
+                *(task, self._metric),
+            )
+        self._others = {
+            other: all(other in scored.values for scored in probed)
+            for other in dict.fromkeys(other for scored in probed for other in scored.values)
+            if other != self._metric
+        }
+        ballot = votes.described(self._metric, config.filter_list)
         config.metadata |= {
             "converted_from": self._base,
             "metric": str(self._metric),
+            "votes": ballot,
             "original_generation_kwargs": self._sampling.original,
             "changed_generation_kwargs": self._sampling.changed,
         }
+        if self._left_out:
+            config.metadata["filters_left_out"] = self._left_out
+            ballot += f"; lm-eval's {enumeration(self._left_out, 'and')} left out, maj@k is reported instead"
         settings.announce(
-            *(task, self._base, self._sampling, config.generation_kwargs, str(self._metric), config.num_fewshot or 0)
+            *(task, self._base, self._sampling, config.generation_kwargs),
+            judged_by=str(self._metric),
+            votes=ballot,
+            fewshot=config.num_fewshot or 0,
         )
+
+    def _made_up(self) -> list[tuple[Document, str]]:
+        """Return completions that no model wrote: an empty one, nonsense, and of some problems right ones too."""
+        pairs = []
+        for doc in islice(self.eval_docs, _PROBED):
+            target = next(iter(self._targets(doc)), "")
+            texts = ["", _MADE_UP, target[: len(target) // 2], *(form.format(target) for form in _WITH_TARGET)]
+            pairs += [(doc, text) for text in texts]
+        return pairs
 
     def judge(
         self, answered: Sequence[tuple[Document, Sequence[str]]], *, processes: int | None = None
@@ -173,7 +247,7 @@ class ConvertedTask(SampledTask):
             for key, (doc, completions) in zip(keys, answered, strict=True)
             for text in map(str, completions)
         }
-        scored = dict(zip(distinct, self._score_each(list(distinct.values())), strict=True))
+        scored = dict(zip(distinct, self._known(self._score(list(distinct.values()))), strict=True))
         return [
             self._judged_problem([scored[key, str(text)] for text in completions])
             for key, (_, completions) in zip(keys, answered, strict=True)
@@ -183,7 +257,7 @@ class ConvertedTask(SampledTask):
         assert self._metric is not None
         by, no_answer = self._metric, votes.fallbacks(self.config.filter_list)
         equal = votes.settings_of(by, self.config.metric_list)
-        correct = [one is not None and metric.verdict(by, one.values[by]) for one in samples]
+        correct = [one is not None and metric.verdict(by, one.values.get(by)) for one in samples]
         answers = [
             None if one is None else votes.vote(one.responses[by.filter], right=right, no_answer=no_answer, equal=equal)
             for one, right in zip(samples, correct, strict=True)
@@ -193,51 +267,43 @@ class ConvertedTask(SampledTask):
         }
         return JudgedByTask(tuple(answers), tuple(correct), others)
 
-    def _score(self, pairs: Sequence[tuple[Document, str]]) -> list[Scored]:
+    def _score(self, pairs: Sequence[tuple[Document, str]]) -> list[Scored | Exception]:
         process_results = partial(ConfigurableTask.process_results, self)
         return judging.score(pairs, filters=self._task_filters, process_results=process_results)
 
-    def _score_each(self, pairs: Sequence[tuple[Document, str]]) -> Sequence[Scored | None]:
+    def _known(self, scored: Sequence[Scored | Exception]) -> list[Scored | None]:
         """Return what the task says of each completion; None where its own code fails on one, which is logged."""
-        try:
-            return self._score(pairs)
-        except Exception:
-            scored: list[Scored | None] = []
-            errors: list[str] = []
-        for pair in pairs:
-            try:
-                scored += self._score([pair])
-            except Exception as error:
-                scored.append(None)
-                errors.append(_reason(error))
-        log.warning(
-            "%s: the filters or metrics of lm-eval's %s fail on %s, which %s as wrong (%s)",
-            *(self.config.task, self._base, counted(len(errors), "completion")),
-            *("counts" if len(errors) == 1 else "count", errors[0]),
-        )
-        return scored
+        errors = [one for one in scored if isinstance(one, Exception)]
+        if errors:
+            log.warning(
+                "%s: the filters or metrics of lm-eval's %s fail on %s, which %s as wrong (%s)",
+                *(self.config.task, self._base, counted(len(errors), "completion")),
+                *("counts" if len(errors) == 1 else "count", original.reason(errors[0])),
+            )
+        return [None if isinstance(one, Exception) else one for one in scored]
 
     # --- what else the task says ------------------------------------------------------------------
 
     def further_scores(self, judged: Judged) -> dict[str, Any]:
         """Return the mean of each other metric over the completions, or all values where it is no mean of problems."""
         assert isinstance(judged, JudgedByTask)
-        result: dict[str, Any] = {}
-        for other, values in judged.others.items():
-            known = [value for value in values if value is not None]
-            averaged = self._is_mean(other)
-            result[self._title(other)] = float(sum(known) / len(known)) if averaged and known else list(values)
-        return result
+        return {
+            self._title(other): _mean_of_known(values) if self._is_mean(other) else list(values)
+            for other, values in judged.others.items()
+        }
 
     def further_metrics(self) -> dict[str, tuple[Callable[..., Any], bool]]:
         """Return how the other metrics are aggregated, see `SampledTask.further_metrics`."""
         return {
-            self._title(other): (
-                mean if self._is_mean(other) else _of_one_completion_each(self._aggregation_list[other.name]),
-                self._higher_is_better.get(other.name, True),
-            )
-            for other in self._others
+            self._title(other): (self._aggregate(other, everywhere), self._higher_is_better.get(other.name, True))
+            for other, everywhere in self._others.items()
         }
+
+    def _aggregate(self, other: Metric, everywhere: bool) -> Callable[..., Any]:
+        if self._is_mean(other):
+            # lm-eval knows the standard error of its own mean.
+            return mean if everywhere else _mean_of_known
+        return _of_one_completion_each(self._aggregation_list[other.name])
 
     def _is_mean(self, other: Metric) -> bool:
         return metric.is_mean(self._aggregation_list.get(other.name, mean))
@@ -248,15 +314,33 @@ class ConvertedTask(SampledTask):
         return f"{title}[{self._base}]" if title in ours else title
 
 
-def _of_one_completion_each(aggregation: Callable[[list[Any]], float]) -> Callable[[Sequence[Sequence[Any]]], float]:
-    """Return how other metrics are aggregated: the mean of their figures for the first, second, ... completions."""
+def _without_source(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata without what lm-eval says of their source: that of the original is told."""
+    return {key: value for key, value in metadata.items() if key != "config_source"}
 
-    def aggregate(problems: Sequence[Sequence[Any]]) -> float:
+
+def _mean_of_known(values: Sequence[Any]) -> float:
+    """Return the mean of the numbers among values, NaN without any: some metrics are of some problems only."""
+    known = [float(value) for value in values if isinstance(value, numbers.Real) and not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _of_one_completion_each(aggregation: Callable[[list[Any]], Any]) -> Callable[[Sequence[Sequence[Any]]], Any]:
+    """Return how other metrics are aggregated: the mean of their figures for the first, second, ... completions.
+
+    One that is no number, such as a table, stands for the first completions alone.
+    """
+
+    def aggregate(problems: Sequence[Sequence[Any]]) -> Any:
         draws = [[value for value in draw if value is not None] for draw in zip(*problems, strict=True)]
-        return float(sum(aggregation(draw) for draw in draws if draw) / max(1, sum(map(bool, draws))))
+        try:
+            figures = [aggregation(draw) for draw in draws if draw]
+        # Figures beside ours are not worth the samples.
+        except Exception as error:
+            log.warning("a metric of lm-eval cannot be aggregated (%s)", original.reason(error))
+            return math.nan
+        if all(isinstance(figure, numbers.Real) for figure in figures):
+            return _mean_of_known(figures)
+        return figures[0]
 
     return aggregate
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,5 +1,6 @@
 """The votes of a converted task: the responses behind the task's own filters, equal where its metric calls them so."""
 
+import numbers
 import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +10,31 @@ from wise_merge.tasks.converted.metric import Metric
 
 #: What lm-eval's filters `regex` and `multi_choice_regex` give where they find nothing, unless told otherwise.
 _NOT_FOUND = "[invalid]"
+
+
+#: Steps of a filter after which a completion is still the whole text.
+_WHOLE = ("take_first", "remove_whitespace", "lowercase", "uppercase")
+
+#: Steps that take several completions of a problem at once.
+_OF_SEVERAL = ("take_first_k", "majority_vote")
+
+
+def of_several(entry: Mapping[str, Any]) -> bool:
+    """Return whether an entry of a `filter_list` needs several completions of a problem, as a vote does."""
+    return any(step.get("function") in _OF_SEVERAL and step.get("k", 2) != 1 for step in entry["filter"])
+
+
+def described(metric: Metric, filter_list: Iterable[Mapping[str, Any]] | None) -> str:
+    """Return what the completions vote with, in words.
+
+    Args:
+        metric: that says right or wrong.
+        filter_list: of the task's configuration.
+    """
+    steps = [step for entry in filter_list or () for step in entry["filter"] if entry["name"] == metric.filter]
+    if all(step.get("function") in _WHOLE for step in steps):
+        return "the whole text, as no filter takes an answer out of it, so hardly any two agree"
+    return f"what the filter {metric.filter} leaves"
 
 
 def fallbacks(filter_list: Iterable[Mapping[str, Any]] | None) -> frozenset[str]:
@@ -41,10 +67,10 @@ def vote(response: Any, *, right: bool, no_answer: frozenset[str], equal: Mappin
 
 
 def as_text(response: Any) -> str | None:
-    """Return a filtered response as text: itself, or the one text in a list; None if it is anything else."""
+    """Return a filtered response as text: itself, a number, or the one of these in a list; None for anything else."""
     if isinstance(response, Sequence) and not isinstance(response, str) and len(response) == 1:
         (response,) = response
-    return response if isinstance(response, str) else None
+    return str(response) if isinstance(response, (str, numbers.Real)) else None
 
 
 def normalised(text: str, equal: Mapping[str, Any]) -> str:
