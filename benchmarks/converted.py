@@ -1,8 +1,8 @@
 """What drawing K samples costs through a task made from one of lm-eval's, beside our own task, in the same run.
 
-Both get the same problems, prompts, stop strings and settings, and so the same samples; what differs is who judges these:
-two filters and metrics of lm-eval (those of its `gsm8k_cot`), or our judge of GSM8K. Whole evaluations with `hf-passk` on
-a small random Llama, one thread, by turns; the median of each counts.
+Both get the same problems, prompts, stop strings and settings, and so the same samples; what differs is who judges
+these: two filters and metrics of lm-eval (those of its `gsm8k_cot`), or our judge of GSM8K. Whole evaluations with
+`hf-passk` on a small random Llama, one thread, by turns; the median of each counts.
 """
 
 import json
@@ -119,7 +119,6 @@ def main() -> None:
         for case in [
             ("8 prompts of 16 words, 64 new tokens", 8, 16, 64),
             ("8 prompts of 512 words, 64 new tokens", 8, 512, 64),
-            ("8 prompts of 16 words, 256 new tokens", 8, 16, 256),
         ]:
             compare(folder, model, case)
 

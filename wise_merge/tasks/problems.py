@@ -87,7 +87,9 @@ def of_task(setting: Any, name: str, task: str) -> Any:
     known = ours | {task} | conversion.made
     unknown = sorted(set(setting) - known)
     # One that lm-eval may have another task for is perhaps only left out of this run; a slip of the pen is not.
-    slips = [one for one in unknown if not one.endswith(conversion.SUFFIX) or near(one, known - set(setting), cutoff=0.9)]
+    slips = [
+        one for one in unknown if not one.endswith(conversion.SUFFIX) or near(one, known - set(setting), cutoff=0.9)
+    ]
     if slips:
         raise TaskInputError(
             f"{name} names {', '.join(slips)}, which is no task; the tasks are {', '.join(sorted(ours | {task}))}"
