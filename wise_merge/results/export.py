@@ -66,6 +66,7 @@ def _file(one: Scored) -> dict[str, Any]:
         "path": str(samples.path),
         "task": samples.task,
         "benchmark": samples.benchmark and samples.benchmark.name,
+        "judged_by": samples.judged_by,
         "columns": {**samples.columns.roles, "scores": samples.columns.scores},
         "rejected": [{"place": place, "reason": reason} for place, reason in samples.rejected],
         "missing": samples.missing,

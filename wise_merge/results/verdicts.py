@@ -66,15 +66,14 @@ class Verdicts:
     notes: tuple[str, ...]
 
 
-def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | None = None) -> Verdicts:
+def judge(samples: Samples, *, processes: int | None = None) -> Verdicts:
     """Return all problems of a file, judged.
 
     Args:
-        samples: as read; with its own verdicts if `file_verdicts`.
-        file_verdicts: take them instead of judging.
+        samples: as read; if the verdicts of the file count, they are taken.
         processes: that may be used; None means one per core.
     """
-    if file_verdicts:
+    if samples.file_verdicts:
         return _as_the_file_says(samples, processes)
     assert samples.benchmark is not None
     judged = benchmarks.classify(
