@@ -10,6 +10,8 @@ from pathlib import Path
 
 from lm_eval.tasks import _index, manager
 
+from . import machine
+
 #: What a file holds by its path; each is handed out once, so that nobody shares it.
 _READ = {}
 
@@ -33,3 +35,4 @@ def read_ahead() -> None:
 # An lm-eval that makes its index otherwise reads for itself.
 if hasattr(_index, "load_yaml") and hasattr(getattr(_index, "TaskIndex", None), "_iter_yaml_files"):
     read_ahead()
+machine.ask_ahead()
