@@ -94,6 +94,8 @@ def serve(listener: socket.socket, seen: set[str]) -> dict | None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         command = os.fork()
         if not command:
+            if request["session"]:
+                os.setsid()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             connection.close()
             return request
