@@ -25,10 +25,11 @@ from wise_merge.figures.drawing import COLOURS
 from wise_merge.points import on_line
 from wise_merge.publish.card import BEGIN, END
 from wise_merge.publish.entries import RESULTS
-from wise_merge.publish.evidence import SHOWN, evidence_of
+from wise_merge.publish.evidence import SHOWN
 from wise_merge.publish.figure import draw
+from wise_merge.publish.of_sweep import evidence_of_sweep
 from wise_merge.publish.privacy import Privacy
-from wise_merge.publish.sampling import sampling_command
+from wise_merge.publish.sampling import sampling_commands
 
 SOURCES = ("--source", "early=anna/run@step-25", "--source", "late=anna/run@step-800")
 
@@ -408,7 +409,7 @@ def test_the_command_of_the_card_samples_as_the_sweep_did():
 def test_settings_of_sampling_are_read_as_they_were(settings):
     """Lists, commas, and texts that look like something else."""
     leave(Path("grid"), grid(), gen_kwargs=settings)
-    command = sampling_command(evidence_of(merged_of(grid()[1]), Path("grid")), "out", Privacy({}, ()))
+    (command,) = sampling_commands(evidence_of_sweep(merged_of(grid()[1]), Path("grid")), "out", Privacy({}, ()))
     assert parsed(f"```sh\n{command}\n```")["gen_kwargs"] == {**settings, "temperature": 1.0}
 
 
@@ -609,7 +610,7 @@ def drawn(tasks=(TASK,), alphas=(0.0, 0.5, 1.0), **sizes):
     points = grid()
     made = [outcome(point, task=task, **sizes) for point in points for task in tasks if point.alpha in alphas]
     leave(Path("grid"), points, made, tasks=tasks)
-    return draw(evidence_of(merged_of(points[1]), Path("grid")))
+    return draw(evidence_of_sweep(merged_of(points[1]), Path("grid")))
 
 
 def test_the_figure_has_a_curve_for_each_model():
@@ -623,8 +624,14 @@ def test_the_figure_has_a_curve_for_each_model():
 
 def test_a_model_that_was_not_sampled_has_no_curve():
     """Its colour does not occur."""
+    png = drawn(alphas=(0.5, 1.0))
+    assert [pixels(png, colour).any() for colour in COLOURS[:4]] == [False, True, True, False]
+
+
+def test_a_model_beside_which_no_other_stands_shows_its_vote_too():
+    """Pass@k in its own colour, and Maj@k in one that no checkpoint has."""
     png = drawn(alphas=(0.5,))
-    assert [pixels(png, colour).any() for colour in COLOURS[: len(SHOWN)]] == [False, True, False]
+    assert [pixels(png, colour).any() for colour in COLOURS[:5]] == [False, True, False, True, False]
 
 
 def test_every_task_has_a_panel_that_can_be_read():
@@ -637,7 +644,21 @@ def test_every_task_has_a_panel_that_can_be_read():
     assert panels == [True, True, True, False]
 
 
-def test_a_single_sample_of_a_single_problem_can_be_drawn():
-    """Three points, and no band."""
-    png = drawn(samples=1, problems=1)
+def test_samples_of_a_single_problem_can_be_drawn():
+    """Three curves, and no band."""
+    png = drawn(samples=4, problems=1)
     assert pixels(png, COLOURS[1]).any()
+
+
+def test_one_sample_of_each_problem_has_no_curve():
+    """Neither a picture nor a column that says the same as Pass@1; the picture of an earlier card goes."""
+    out = model()
+    leave(Path("grid"), grid())
+    card("--results", "grid")
+    assert (out / "pass_at_k.png").exists()
+    leave(Path("single"), grid(), samples=1, outcomes=[outcome(point, samples=1) for point in grid()])
+    text = card("--results", "single")
+    assert tables(text)[0][0] == ["", "T", "problems", "samples of each", "Pass@1"]
+    assert "<details>" not in text
+    assert "pass_at_k.png" not in text
+    assert not (out / "pass_at_k.png").exists()

@@ -35,10 +35,18 @@ def _facts(function: Callable[..., None]) -> Callable[..., None]:
             help="Where a checkpoint is on the Hub: early=ORG/MODEL@REVISION; may be given for late too.",
         ),
         click.option(
+            "--evaluated-as",
+            metavar="NAME",
+            multiple=True,
+            help="How lm_eval's results call this model, if not by its folder or USER/NAME.",
+        ),
+        click.option(
             "--results",
             metavar="RESULTS",
+            multiple=True,
             type=click.Path(path_type=Path),
-            help="The folder of `wise-merge sweep` that has sampled this model.",
+            help="The folder of `wise-merge sweep`, or of `lm_eval --output_path`, or the file of `wise-merge score "
+            "--json`; the last two may be repeated.",
         ),
     ):
         function = option(function)
@@ -58,9 +66,9 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
 
     MODEL is a folder that `wise-merge merge`, `wise-merge best --merge` or
     mergekit-yaml has written. Its README.md says what the model was made of and how
-    to make it again; with --results also how it scored at every k beside its two
-    checkpoints, with n, K, temperature and interval. What you have written between
-    the two marked lines of an earlier card is kept.
+    to make it again; with --results also how it scored at every k, beside its
+    checkpoints where they were sampled too, with n, K, temperature and interval. What
+    you have written between the two marked lines of an earlier card is kept.
     """
     from wise_merge.publish.pipeline import PublishSettings, write_card
 

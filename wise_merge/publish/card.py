@@ -1,6 +1,5 @@
 """The model card, written from facts; between two marked lines of it stands what a person wrote."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,13 @@ import yaml
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
-from wise_merge.publish.entries import RESULTS, of_role, problems_text, samples_text, shots_text
-from wise_merge.publish.evidence import SHOWN, Evidence, Row, TaskEvidence
+from wise_merge.publish.evaluation import evaluation
+from wise_merge.publish.evidence import Evidence
 from wise_merge.publish.merged import RECIPE, ROLES, Merged
 from wise_merge.publish.parents import LICENCE, Inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id
-from wise_merge.publish.sampling import sampling_command
-from wise_merge.results.summary import LEVEL
+from wise_merge.publish.sampling import sampling_commands
 
-#: The file of the picture.
-FIGURE = "pass_at_k.png"
 BEGIN = "<!-- yours: what stands between these two lines is kept when the card is written again -->"
 END = "<!-- yours: end -->"
 _KEPT = re.compile(re.escape(BEGIN) + r"[ \t]*\r?\n(.*?)" + re.escape(END), re.DOTALL)
@@ -81,7 +77,7 @@ def card(facts: CardFacts, before: str | None) -> str:
             f"# {facts.name.rpartition('/')[2]}",
             f"{BEGIN}\n{kept}{END}",
             facts.privacy.text(_introduction(facts.merged, measured=facts.evidence is not None)),
-            *(map(facts.privacy.text, _evaluation(facts.evidence)) if facts.evidence is not None else ()),
+            *(map(facts.privacy.text, evaluation(facts.evidence)) if facts.evidence is not None else ()),
             facts.privacy.text(_made_of(facts.merged, facts.privacy)),
             facts.privacy.text(_again(facts)),
             f"## Citations\n\n```bibtex\n{_citations()}\n```",
@@ -195,84 +191,6 @@ def _introduction(merged: Merged, *, measured: bool) -> str:
     )
 
 
-def _evaluation(evidence: Evidence) -> list[str]:
-    """Return the sections with the figures."""
-    parts = [
-        f"## Evaluation\n\n![Pass@k of early, late and this model]({FIGURE})\n\nPass@k is the unbiased estimate from "
-        f"all samples, Maj@k that of a majority vote over k of them; in brackets the {LEVEL:.0%} interval over "
-        "problems. "
-        f"Every figure at every k, and how many samples of each problem were correct, are in [{RESULTS}]({RESULTS})."
-    ]
-    for task in evidence.tasks:
-        parts.append(f"### {task.task}\n\n{_overview(evidence, task)}")
-        if of_role(task, evidence.temperature, "this model") is not None:
-            parts.append(_curve_table(evidence, task))
-    if evidence.unsampled:
-        parts.append(f"The sweep has not sampled this model on {', '.join(evidence.unsampled)}.")
-    if evidence.chosen:
-        # In Markdown, what stands between two asterisks is emphasised, and 0.5*pass@1 has one.
-        sentences = "\n\n".join(evidence.chosen).replace("*", r"\*")
-        parts.append(
-            f"### How it was chosen\n\n{sentences}\n\nThe figures above are over all problems, those too by which it "
-            "was chosen, and so flatter it a little; those on the other problems do not."
-        )
-    return parts
-
-
-def _overview(evidence: Evidence, task: TaskEvidence) -> str:
-    """Return a line per model and temperature: how much was sampled, and the ends of the curves."""
-    most = max(row.summary.reported[-1] for row in task.rows)
-    lines = [
-        f"| | T | problems | samples of each | Pass@1 | Pass@{most} | Maj@{most} |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = sorted(task.rows, key=lambda row: (row.temperature != evidence.temperature, row.temperature))
-    for row in rows:
-        bold = "**" if row.role == "this model" and row.temperature == evidence.temperature else ""
-        cells = [
-            f"{bold}{row.role}{bold}",
-            f"{row.temperature:g}",
-            f"{row.summary.problems:,}",
-            samples_text(row),
-            *(_cell(row, name, k) for name, k in (("pass@k", 1), ("pass@k", most), ("maj@k", most))),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    shots = shots_text(evidence)
-    longest = [row.outcome.max_tokens for row in task.rows if row.outcome.max_tokens is not None]
-    remarks = []
-    if longest or shots:
-        remarks.append(f"Completions of up to {max(longest):,} tokens{shots}." if longest else f"{shots[2:]}.")
-    limits = {row.outcome.limit for row in task.rows}
-    if limits != {None}:
-        some = " of some of these models" if len(limits) > 1 else ""
-        remarks.append(f"Not the whole task: only its first problems were sampled{some}.")
-    return "\n".join(lines) + (f"\n\n{' '.join(remarks)}" if remarks else "")
-
-
-def _curve_table(evidence: Evidence, task: TaskEvidence) -> str:
-    """Return the whole curves at the first temperature, a line per k."""
-    rows = [row for role in SHOWN if (row := of_role(task, evidence.temperature, role)) is not None]
-    names = [name for name in ("pass@k", "maj@k") if all(row.summary.curve(name) is not None for row in rows)]
-    lines = [
-        f"| k | {' | '.join(f'{name.capitalize()}, {row.role}' for name in names for row in rows)} |",
-        f"|---|{'---|' * len(names) * len(rows)}",
-    ]
-    for k in sorted({k for row in rows for k in row.summary.reported}):
-        lines.append(f"| {k} | {' | '.join(_cell(row, name, k) for name in names for row in rows)} |")
-    head = f"The curves at T = {evidence.temperature:g}, n = {problems_text(rows)} problems"
-    return f"<details><summary>{head}</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
-
-
-def _cell(row: Row, name: str, k: int) -> str:
-    curve = row.summary.curve(name)
-    if curve is None or k not in curve.k:
-        return ""
-    estimate = curve.at(k)
-    if math.isnan(estimate.low):  # of a single problem
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
 def _made_of(merged: Merged, privacy: Privacy) -> str:
     lines = ["| | early | late |", "|---|---|---|"]
     names = {role: privacy.names[merged.name(role)] for role in ROLES}
@@ -325,5 +243,6 @@ def _again(facts: CardFacts) -> str:
     )
     if facts.evidence is not None:
         # A name without an organisation is that of a folder which others do not have.
-        text += sampling_command(facts.evidence, facts.name if "/" in facts.name else "out", facts.privacy) + "\n"
+        model = facts.name if "/" in facts.name else "out"
+        text += "".join(f"{command}\n" for command in sampling_commands(facts.evidence, model, facts.privacy))
     return text + "```"

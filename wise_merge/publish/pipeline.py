@@ -2,7 +2,7 @@
 
 import datetime
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,16 +10,20 @@ import yaml
 
 from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.card import FIGURE, CardFacts, card, earlier_licence, is_ours
+from wise_merge.publish.card import CardFacts, card, earlier_licence, is_ours
 from wise_merge.publish.contents import Contents, contents_of
 from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
-from wise_merge.publish.evidence import Evidence, evidence_of
+from wise_merge.publish.evaluation import FIGURE
+from wise_merge.publish.evaluations import evidence_of_evaluations
+from wise_merge.publish.evidence import MODEL, Evidence
 from wise_merge.publish.figure import draw
 from wise_merge.publish.hub import Target, check_login, check_target, send
 from wise_merge.publish.merged import ROLES, Merged, read_merged
+from wise_merge.publish.of_sweep import evidence_of_sweep, is_of_sweep
 from wise_merge.publish.parents import inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
 from wise_merge.publish.whole import check_whole
+from wise_merge.publish.whose import Known
 from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, size, table
 
@@ -32,7 +36,8 @@ ENTRIES = ".eval_results"
 class PublishSettings:
     """What the command line says: see `wise-merge push --help`."""
 
-    results: Path | None = None
+    results: Sequence[Path] = ()
+    evaluated_as: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     licence: str | None = None
     temperature: float | None = None
@@ -52,7 +57,7 @@ def write_card(out: Path, name: str | None, settings: PublishSettings, *, say: S
     merged = read_merged(out)
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
-    evidence = _evidence(merged, settings)
+    evidence = _evidence(merged, privacy, name, settings, warn)
     for path in _write(merged, _written(merged, privacy, name, before, settings, evidence, warn)):
         say(str(path))
 
@@ -77,15 +82,18 @@ def push(
         warn: prints a line on stderr.
     """
     check_target(target)
-    if settings.include_samples and settings.results is None:
-        raise WiseMergeError("--include-samples needs --results: the samples are in the sweep's folder")
+    if settings.include_samples and not (len(settings.results) == 1 and is_of_sweep(settings.results[0])):
+        raise WiseMergeError(
+            "--include-samples needs --results with the folder of a sweep, which has the samples in its journal; those "
+            "of lm_eval are sent by its own --hf_hub_log_args"
+        )
     merged = read_merged(out)
     if not dry_run:
         check_login(target)  # before what takes minutes on a large model
     check_whole(out, watch=bar)
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
-    evidence = _evidence(merged, settings)
+    evidence = _evidence(merged, privacy, target.repository, settings, warn)
     written = _kept(merged, before, settings, privacy) if evidence is None else None
     if written is None:
         written = _written(merged, privacy, target.repository, before, settings, evidence, warn)
@@ -106,7 +114,7 @@ def _privacy(merged: Merged, before: str | None, settings: PublishSettings, warn
             raise WiseMergeError(
                 f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {role}={source}"
             )
-    folders = [merged.folder, *([settings.results] if settings.results is not None else [])]
+    folders = [merged.folder, *settings.results]
     earlier = _earlier_sources(merged.folder) if is_ours(before) else {}
     privacy, warnings = privacy_of(merged, {**earlier, **settings.sources}, tuple(folders))
     for warning in warnings:
@@ -114,10 +122,24 @@ def _privacy(merged: Merged, before: str | None, settings: PublishSettings, warn
     return privacy
 
 
-def _evidence(merged: Merged, settings: PublishSettings) -> Evidence | None:
-    if settings.results is None:
+def _evidence(
+    merged: Merged, privacy: Privacy, name: str | None, settings: PublishSettings, warn: Say
+) -> Evidence | None:
+    """Return what the results say of the model; None if there are none."""
+    if not settings.results:
         return None
-    return evidence_of(merged, settings.results, temperature=settings.temperature, watch=bar)
+    sweeps = [path for path in settings.results if is_of_sweep(path)]
+    if sweeps:
+        if len(settings.results) > 1:
+            raise WiseMergeError(
+                f"{sweeps[0]} is the folder of a sweep, beside which no other results can stand: a sweep samples all "
+                "models alike; give it alone, or leave it out"
+            )
+        return evidence_of_sweep(merged, sweeps[0], temperature=settings.temperature, watch=bar)
+    if settings.temperature is not None:
+        raise WiseMergeError("--temperature chooses among those of a sweep, and --results has none; leave it out")
+    names = [*settings.evaluated_as, *([name] if name else [])]
+    return evidence_of_evaluations(Known(merged, privacy, names), settings.results, warn)
 
 
 def _written(
@@ -163,9 +185,11 @@ def _earlier_card(out: Path) -> str | None:
 def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dict[str, bytes]:
     from huggingface_hub import eval_result_entries_to_yaml
 
-    names = {"this model": "this model", **{role: privacy.names[merged.name(role)] for role in ROLES}}
-    files = {FIGURE: draw(evidence), RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
-    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    names = {MODEL: MODEL, **{role: privacy.names[merged.name(role)] for role in ROLES}}
+    files = {RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
+    if evidence.has_curves:
+        files[FIGURE] = draw(evidence)
+    date = evidence.date or datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for name, entries in benchmark_entries(evidence, date).items():
         content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
         files[f"{ENTRIES}/{name}.yaml"] = content.encode()
@@ -197,10 +221,12 @@ def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy
 
 
 def _write(merged: Merged, files: Mapping[str, bytes]) -> list[Path]:
-    """Write the card's files, and remove entries of an earlier one that are no longer true."""
+    """Write the card's files, and remove entries and the picture of an earlier one that are no longer true."""
     for stale in (merged.folder / ENTRIES).glob("*.yaml"):
         if f"{ENTRIES}/{stale.name}" not in files:
             stale.unlink()
+    if RESULTS in files and FIGURE not in files:
+        (merged.folder / FIGURE).unlink(missing_ok=True)
     paths = []
     for name, content in files.items():
         write_whole(merged.folder / name, content)
@@ -214,6 +240,7 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
     from wise_merge.journal.contents import Contents as Runs
     from wise_merge.journal.export import export
 
+    assert evidence.journal is not None
     runs = read_runs(evidence.journal).runs
     files = {}
     for task, run in evidence.runs.items():
