@@ -33,7 +33,7 @@ class Known:
         """
         if name in self.names:
             return MODEL
-        folder = next((place / name for place in places if (place / name).is_dir()), None)
+        folder = next((place / name for place in places if _is_model(place / name)), None)
         if folder is not None and _same(folder, self.merged.folder):
             return MODEL
         for role in ROLES:
@@ -46,6 +46,11 @@ class Known:
             if folder is None and (name if revision in (None, "main") else f"{name}@{revision}") in ids:
                 return role
         return None
+
+
+def _is_model(folder: Path) -> bool:
+    """Return whether a folder holds a model or an adapter; lm-eval calls folders of its own after the model."""
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def _same(one: Path, other: Path) -> bool:
