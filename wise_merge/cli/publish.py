@@ -12,7 +12,7 @@ from wise_merge.cli.command import command
 def _sources(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
     sources = dict(entry.partition("=")[::2] for entry in value)
     if len(sources) != len(value):
-        raise click.BadParameter("name early and late once each", context, parameter)
+        raise click.BadParameter("name each checkpoint once", context, parameter)
     return sources
 
 
@@ -29,10 +29,11 @@ def _facts(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--source",
             "sources",
-            metavar="ROLE=ID",
+            metavar="CHECKPOINT=ID",
             multiple=True,
             callback=_sources,
-            help="Where a checkpoint is on the Hub: early=ORG/MODEL@REVISION; may be given for late too.",
+            help="Where a checkpoint is on the Hub: early=ORG/MODEL@REVISION, and late; of other merges by its name, "
+            "such as checkpoint-100=ORG/MODEL@REVISION. May be repeated.",
         ),
         click.option(
             "--evaluated-as",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wise_merge.publish.entries import RESULTS, problems_text, samples_text, shots_text, temperature_text
-from wise_merge.publish.evidence import MODEL, SHOWN, Evidence, OtherMetric, Row, TaskEvidence
+from wise_merge.publish.evidence import MODEL, Evidence, OtherMetric, Row, TaskEvidence, place_of
 from wise_merge.results.summary import LEVEL, Estimate
 from wise_merge.text import enumeration
 
@@ -50,8 +50,8 @@ def evaluation(evidence: Evidence) -> list[str]:
 def _head(evidence: Evidence) -> str:
     lines = []
     if evidence.has_curves:
-        roles = [role for role in SHOWN if any(row.role == role for task in evidence.tasks for row in task.first)]
-        models = enumeration(roles, "and")
+        roles = {row.role for task in evidence.tasks for row in task.first}
+        models = enumeration(sorted(roles, key=place_of), "and")
         lines += [f"![Pass@k of {models}]({FIGURE})", ""]
     some = [row for task in evidence.tasks for row in task.rows]
     counts = ", and how many samples of each problem were correct," if any(row.problems for row in some) else ""
@@ -108,7 +108,7 @@ def _overview(task: TaskEvidence) -> str:
 
 def _curve_table(task: TaskEvidence) -> str:
     """Return the whole curves at the first temperature, a line per k."""
-    rows = [row for role in SHOWN if (row := task.of_role(role)) is not None]
+    rows = task.first
     names = [name for name in ("pass@k", "maj@k") if all(row.summary.curve(name) is not None for row in rows)]
     lines = [
         f"| k | {' | '.join(f'{name.capitalize()}, {row.role}' for name in names for row in rows)} |",

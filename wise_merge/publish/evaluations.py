@@ -7,7 +7,7 @@ from typing import Any
 from wise_merge.checkpoints.files import read_json, weight_files
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.evaluated import Evaluated
-from wise_merge.publish.evidence import MODEL, SHOWN, Evidence, Row, TaskEvidence
+from wise_merge.publish.evidence import MODEL, Evidence, Row, TaskEvidence, place_of
 from wise_merge.publish.of_lm_eval import Run, evaluated, runs_in
 from wise_merge.publish.of_scores import are_scores, scores_in
 from wise_merge.publish.whose import Known
@@ -144,7 +144,7 @@ def _difference(mine: Evaluated, other: Evaluated) -> str | None:
 
 def _task(mine: Evaluated, beside: Sequence[Evaluated]) -> TaskEvidence:
     rows = [_row(one) for one in (mine, *beside) if one.summary is not None]
-    rows.sort(key=lambda row: SHOWN.index(row.role))
+    rows.sort(key=lambda row: place_of(row.role))
     return TaskEvidence(
         mine.task,
         tuple(rows),

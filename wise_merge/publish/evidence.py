@@ -13,8 +13,15 @@ from wise_merge.results.summary import Estimate, Summary
 
 #: The role of the model that is published.
 MODEL = "this model"
-#: The roles, in the order in which they are shown.
+#: Roles in the order in which they are shown; those of further checkpoints come after them.
 SHOWN = ("early", MODEL, "late")
+
+
+def place_of(role: str) -> int:
+    """Return where a role is shown among others: early, this model, late, then base, model 1, model 2, ..."""
+    if role in SHOWN:
+        return SHOWN.index(role)
+    return len(SHOWN) + (int(role.rpartition(" ")[2]) if " " in role else 0)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Row:
     """A model sampled at a temperature on a task.
 
     Attributes:
-        role: one of `SHOWN`.
+        role: `MODEL`, or that of one of its checkpoints.
         temperature: of sampling; None = it is not recorded.
         summary: its figures.
         problems: what these were made from; None = the samples were not kept.
@@ -76,8 +83,8 @@ class TaskEvidence:
 
     Attributes:
         task: its name.
-        rows: by temperature, and within one in the order of `SHOWN`; empty for a task that has no verdict on each of K
-            samples.
+        rows: by temperature, and within one in the order of `place_of`; empty for a task that has no verdict on each
+            of K samples.
         temperature: at which its figures are shown first.
         settings: of sampling this model, in JSON's types, by the names that a sweep has for them.
         dataset: `dataset_path`, `dataset_name` and `test_split`, as the evaluation records them; None = the file of the

@@ -2,7 +2,7 @@
 
 from wise_merge.figures.drawing import COLOURS, DASHES, MARKERS, drawing_style, encoded, make_panels
 from wise_merge.publish.entries import problems_text
-from wise_merge.publish.evidence import MODEL, SHOWN, Evidence, Row, TaskEvidence
+from wise_merge.publish.evidence import MODEL, SHOWN, Evidence, Row, TaskEvidence, place_of
 from wise_merge.results.names import middle_cut
 from wise_merge.results.summary import LEVEL, Curve
 
@@ -23,7 +23,7 @@ def draw(evidence: Evidence) -> bytes:
                     curve.value,
                     label=label,
                     color=COLOURS[style],
-                    linestyle=DASHES[style],
+                    linestyle=DASHES[style % len(DASHES)],
                     marker=MARKERS[style],
                     markevery=[curve.k.index(k) for k in row.summary.reported],
                     markersize=4.5,
@@ -49,7 +49,7 @@ def _curves(task: TaskEvidence, mine: Row) -> list[tuple[str, int, Row, Curve]]:
     Where no other model stands beside this one, its vote has a curve too.
     """
     if len(task.first) > 1:
-        wanted = [(row.role, SHOWN.index(row.role), row, "pass@k") for row in task.first]
+        wanted = [(row.role, place_of(row.role) % len(COLOURS), row, "pass@k") for row in task.first]
     else:
         # The vote in a style that no checkpoint has.
         styles = {"pass@k": SHOWN.index(MODEL), "maj@k": len(SHOWN)}

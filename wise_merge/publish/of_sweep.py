@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.methods import METHODS
 from wise_merge.points import Outcome, Point, Results, read_results
 from wise_merge.points.summary import summary_of
-from wise_merge.publish.evidence import MODEL, SHOWN, Counts, Evidence, Row, TaskEvidence
+from wise_merge.publish.evidence import MODEL, Counts, Evidence, Row, TaskEvidence, place_of
 from wise_merge.publish.merged import Merged, same_recipe
-from wise_merge.recipes.models import ingredients
+from wise_merge.recipes.models import is_ours
 from wise_merge.recipes.reading import load_yaml
 from wise_merge.results.summary import Summary
 
@@ -35,12 +36,12 @@ def evidence_of_sweep(
         watch: sees the outcomes pass as their figures are made.
     """
     results = read_results(folder)
-    points = {role: _points(results, merged, role) for role in SHOWN}
-    mine = points[MODEL]
+    mine = _points(results, merged)
+    points = {MODEL: mine, **{role: _alone(results, merged, role, mine[0]) for role in merged.roles}}
     chosen = _chosen(folder, merged)
     sampled_as = [
         (role, outcome)
-        for role in SHOWN
+        for role in points
         for point in points[role]
         for task in results.tasks
         if (outcome := results.outcome(point, task)) is not None and outcome.problems
@@ -56,7 +57,7 @@ def evidence_of_sweep(
         rows = [_row(role, outcome, summaries[id(outcome)]) for role, outcome in sampled_as if outcome.task == task]
         # A temperature at which this model was not sampled says nothing of it.
         rows = [row for row in rows if row.temperature in sampled]
-        rows.sort(key=lambda row: (row.temperature or 0.0, SHOWN.index(row.role)))
+        rows.sort(key=lambda row: (row.temperature or 0.0, place_of(row.role)))
         if any(row.role == MODEL for row in rows):
             tasks.append(TaskEvidence(task, tuple(rows), first, results.settings))
         else:
@@ -90,23 +91,50 @@ def _row(role: str, outcome: Outcome, summary: Summary) -> Row:
     )
 
 
-def _points(results: Results, merged: Merged, role: str) -> list[Point]:
-    """Return the points of this model, or of its checkpoints, at all temperatures."""
-    mine = [point for point in results.points if same_recipe(point.recipe(), merged.recipe)]
-    if not mine:
-        alphas = sorted({point.alpha for point in results.points if point.alpha is not None})
-        where = f" with alpha {', '.join(f'{alpha:g}' for alpha in alphas)} and" if alphas else ", with"
-        lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
-        early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
-        method, dtype = results.settings.get("method"), results.settings.get("dtype")
+def _points(results: Results, merged: Merged) -> list[Point]:
+    """Return the points of this model, at all temperatures."""
+    if not is_ours(merged.recipe):
+        what = f"merged by {merged.method}" if merged.recipe else "no merge, as far as its folder says"
         raise WiseMergeError(
-            f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.ingredients.early} "
-            f"and {merged.ingredients.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the "
-            f"sweep was {method} of {early} and {lates}{where} dtype {dtype}"
+            f"a sweep samples merges by {', '.join(METHODS)}, and {merged.folder} is {what}; evaluate it by lm_eval"
         )
-    if role == MODEL:
+    mine = [point for point in results.points if _is_merge(point) and same_recipe(point.recipe(), merged.recipe)]
+    if mine:
         return mine
-    return [point for point in results.points if point.reference == role and point.checkpoints == mine[0].checkpoints]
+    method, dtype = results.settings.get("method"), results.settings.get("dtype")
+    if not merged.is_pair:
+        names = ", ".join(dict.fromkeys(one.name for point in results.points for one in point.checkpoints))
+        raise WiseMergeError(
+            f"{results.folder} holds no figures of this model: it is {merged.method} of "
+            f"{', '.join(map(merged.name, merged.roles))} with dtype {merged.recipe.get('dtype')}; the sweep was "
+            f"{method} of {names} with dtype {dtype}"
+        )
+    alphas = sorted({point.alpha for point in results.points if point.alpha is not None})
+    where = f" with alpha {', '.join(f'{alpha:g}' for alpha in alphas)} and" if alphas else ", with"
+    lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
+    early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
+    raise WiseMergeError(
+        f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.name('early')} and "
+        f"{merged.name('late')} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the sweep was "
+        f"{method} of {early} and {lates}{where} dtype {dtype}"
+    )
+
+
+def _is_merge(point: Point) -> bool:
+    """Return whether the recipe of a point merges something: a soup may have begun with a checkpoint by itself."""
+    return len(point.checkpoints) >= METHODS[point.method].fewest or METHODS[point.method].early_and_late
+
+
+def _alone(results: Results, merged: Merged, role: str, mine: Point) -> list[Point]:
+    """Return the points that are a checkpoint of the model as it is, at all temperatures."""
+    if merged.is_pair:
+        return [point for point in results.points if point.reference == role and point.checkpoints == mine.checkpoints]
+    own = mine.checkpoints[merged.roles.index(role)]
+    return [
+        point
+        for point in results.points
+        if point.unmerged is not None and point.checkpoints[point.unmerged] == own and point.dtype == mine.dtype
+    ]
 
 
 def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:
@@ -116,9 +144,9 @@ def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | Non
         return None
     recipe = load_yaml(path, "recipe")
     try:
-        if len(ingredients(recipe)) != 1 or not same_recipe(recipe, merged.recipe):
+        if not same_recipe(recipe, merged.recipe):
             return None
-    except (WiseMergeError, KeyError):
+    except (WiseMergeError, KeyError, ValueError):
         return None
     lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
     head = " ".join(lines)

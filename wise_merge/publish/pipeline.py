@@ -18,10 +18,10 @@ from wise_merge.publish.evaluations import evidence_of_evaluations
 from wise_merge.publish.evidence import MODEL, Evidence
 from wise_merge.publish.figure import draw
 from wise_merge.publish.hub import Target, check_login, check_target, send
-from wise_merge.publish.merged import ROLES, Merged, read_merged
+from wise_merge.publish.merged import Merged, read_merged
 from wise_merge.publish.of_sweep import evidence_of_sweep, is_of_sweep
 from wise_merge.publish.parents import inherited
-from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
+from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of, published
 from wise_merge.publish.whole import check_whole
 from wise_merge.publish.whose import Known
 from wise_merge.results.whole_file import write_whole
@@ -54,7 +54,7 @@ def write_card(out: Path, name: str | None, settings: PublishSettings, *, say: S
         say: prints a line.
         warn: prints a line on stderr.
     """
-    merged = read_merged(out)
+    merged = read_merged(out, evaluated=bool(settings.results))
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
     evidence = _evidence(merged, privacy, name, settings, warn)
@@ -87,7 +87,7 @@ def push(
             "--include-samples needs --results with the folder of a sweep, which has the samples in its journal; those "
             "of lm_eval are sent by its own --hf_hub_log_args"
         )
-    merged = read_merged(out)
+    merged = read_merged(out, evaluated=bool(settings.results))
     if not dry_run:
         check_login(target)  # before what takes minutes on a large model
     check_whole(out, watch=bar)
@@ -109,17 +109,32 @@ def push(
 
 
 def _privacy(merged: Merged, before: str | None, settings: PublishSettings, warn: Say) -> Privacy:
-    for role, source in settings.sources.items():
-        if role not in ROLES or not is_hub_id(source):
-            raise WiseMergeError(
-                f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {role}={source}"
-            )
+    sources = {_role(merged, called, source): source for called, source in settings.sources.items()}
     folders = [merged.folder, *settings.results]
-    earlier = _earlier_sources(merged.folder) if is_ours(before) else {}
-    privacy, warnings = privacy_of(merged, {**earlier, **settings.sources}, tuple(folders))
+    earlier = _earlier_sources(merged) if is_ours(before) else {}
+    privacy, warnings = privacy_of(merged, {**earlier, **sources}, tuple(folders))
     for warning in warnings:
         warn(f"warning: {warning}")
     return privacy
+
+
+def _role(merged: Merged, called: str, source: str) -> str:
+    """Return the role of the checkpoint that a --source is of, by role, by name in the recipe, or by its last part."""
+    named = {role: merged.name(role) for role in merged.roles}
+    meant = [role for role, name in named.items() if called in (role, name)]
+    meant = meant or [role for role, name in named.items() if called == published(name)]
+    if len(meant) == 1 and is_hub_id(source):
+        return meant[0]
+    if merged.is_pair:
+        raise WiseMergeError(
+            f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {called}={source}"
+        )
+    if not named:
+        raise WiseMergeError(f"--source says where checkpoints are, and {merged.folder} is no merge; leave it out")
+    raise WiseMergeError(
+        f"--source takes CHECKPOINT=ORG/MODEL@REVISION, a checkpoint of {merged.folder} and its id on the Hub; got "
+        f"{called}={source}; its checkpoints are {', '.join(named.values())}"
+    )
 
 
 def _evidence(
@@ -185,7 +200,7 @@ def _earlier_card(out: Path) -> str | None:
 def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dict[str, bytes]:
     from huggingface_hub import eval_result_entries_to_yaml
 
-    names = {MODEL: MODEL, **{role: privacy.names[merged.name(role)] for role in ROLES}}
+    names = {MODEL: MODEL, **{role: privacy.names[merged.name(role)] for role in merged.roles}}
     files = {RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
     if evidence.has_curves:
         files[FIGURE] = draw(evidence)
@@ -196,13 +211,13 @@ def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dic
     return files
 
 
-def _earlier_sources(out: Path) -> dict[str, str]:
+def _earlier_sources(merged: Merged) -> dict[str, str]:
     """Return where the checkpoints are on the Hub, as an earlier card of this model was told."""
-    if not (out / RESULTS).is_file():
+    if not (merged.folder / RESULTS).is_file():
         return {}
-    models = read_json(out / RESULTS).get("models")
+    models = read_json(merged.folder / RESULTS).get("models")
     named = models if isinstance(models, dict) else {}
-    return {role: named[role] for role in ROLES if isinstance(named.get(role), str) and is_hub_id(named[role])}
+    return {role: named[role] for role in merged.roles if isinstance(named.get(role), str) and is_hub_id(named[role])}
 
 
 def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy: Privacy) -> dict[str, bytes] | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wise_merge.publish.evidence import MODEL
-from wise_merge.publish.merged import ROLES, Merged
+from wise_merge.publish.merged import Merged
 from wise_merge.publish.privacy import Privacy
 
 
@@ -36,7 +36,7 @@ class Known:
         folder = next((place / name for place in places if _is_model(place / name)), None)
         if folder is not None and _same(folder, self.merged.folder):
             return MODEL
-        for role in ROLES:
+        for role in self.merged.roles:
             # lm-eval names an adapter alone, a recipe with its base.
             called = self.merged.name(role)
             own = called.split("+")[-1]
