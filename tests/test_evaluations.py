@@ -307,6 +307,7 @@ def test_an_evaluation_of_another_model_is_refused_with_its_name(place):
     assert "results holds evaluations of /elsewhere/other alone, and none of out; if one of them is this model" in line
     text, _ = card("--results", "results", "--evaluated-as", "/elsewhere/other")
     assert "elsewhere" not in text
+    assert "The results call the model `other`; that it is this one, the publisher says." in text
 
 
 def test_another_model_in_the_same_folder_is_left_out_and_named(place):
@@ -349,6 +350,23 @@ def test_weights_that_are_younger_than_their_evaluation_are_a_warning(place):
     assert "are younger than" in card("--results", "results")[1]
     evaluate("later")
     assert "are younger than" not in card("--results", "later")[1]
+
+
+def test_a_model_that_is_no_merge_has_a_card_from_its_evaluation(place):
+    """Its figures and how to sample it again; of what it was made nothing is said, and parents a person named stay."""
+    Path("out/mergekit_config.yml").unlink()
+    assert "or an evaluation too (--results), of which the card of any model can tell" in refused()
+    evaluate("results")
+    text, _ = card("--results", "results", "--name", "anna/mine", "--license", "mit")
+    found = ModelCard(text).data.to_dict()
+    assert {"tags", "base_model"}.isdisjoint(found)
+    assert (found["license"], found["model-index"][0]["name"]) == ("mit", "mine")
+    assert not re.search("merge(kit|d|s)|checkpoint|early|alpha", re.sub("wise.merge", "", text))
+    assert "lm_eval --model hf-passk --model_args pretrained=anna/mine" in text
+    Path("out/README.md").write_text(text.replace("license: mit", "license: mit\nbase_model: org/base"))
+    assert ModelCard(card("--results", "results")[0]).data.to_dict()["base_model"] == "org/base"
+    line = run("--results", "results", "--source", "early=org/x").stderr.splitlines()[-1]
+    assert "--source says where checkpoints are, and out is no merge" in line
 
 
 # --- several runs, several inputs -----------------------------------------------------------------

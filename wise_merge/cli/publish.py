@@ -66,7 +66,7 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
     """Write the card of a merged model, without publishing it.
 
     MODEL is a folder that `wise-merge merge`, `wise-merge best --merge` or
-    mergekit-yaml has written. Its README.md says what the model was made of and how
+    mergekit-yaml has written, or any model that --results are of. Its README.md says what the model was made of and how
     to make it again; with --results also how it scored at every k, beside its
     checkpoints where they were sampled too, with n, K, temperature and interval. What
     you have written between the two marked lines of an earlier card is kept.

@@ -77,7 +77,9 @@ def card(facts: CardFacts, before: str | None) -> str:
 
     kept, metadata = _of_person(before, facts.merged)
     ours = _metadata(facts)
-    ours["tags"] = list(dict.fromkeys([*ours["tags"], *_other_tags(metadata.get("tags"))]))
+    tags = list(dict.fromkeys([*ours.get("tags", ()), *_other_tags(metadata.get("tags"))]))
+    if tags:
+        ours["tags"] = tags
     # Always in one order: the Hub skips a card that has not changed.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
@@ -174,7 +176,7 @@ def _metadata(facts: CardFacts) -> dict[str, Any]:
     if parents:
         data |= {"base_model": list(dict.fromkeys(parents)), "base_model_relation": "merge"}
     tags = ["mergekit", "merge", merged.method.replace("_", "-")] if merged.recipe else []
-    data |= {"library_name": "transformers", "tags": tags}
+    data |= {"library_name": "transformers", **({"tags": tags} if tags else {})}
     data |= facts.inherited.licence
     if facts.inherited.languages:
         data["language"] = list(facts.inherited.languages)
@@ -304,8 +306,8 @@ def _step(step: int | None) -> str:
 def _again(facts: CardFacts) -> str:
     """Return how to make and to sample the model again; empty if nothing is known of either."""
     merged = facts.merged
-    # A name without an organisation is that of a folder which others do not have.
-    model = facts.name if "/" in facts.name else "out"
+    # A name without an organisation is that of a folder, which others make by the recipe.
+    model = facts.name if "/" in facts.name or not merged.recipe else "out"
     commands = sampling_commands(facts.evidence, model, facts.privacy) if facts.evidence is not None else []
     versions = merged.record.get("versions") or {}
     pins = [f"{name}=={versions[name]}" for name in ("wise-merge", "mergekit") if name in versions]

@@ -17,6 +17,7 @@ class Evaluated:
     Attributes:
         source: the file that says so.
         role: whose it is; None = the file does not say which model was sampled.
+        model: its name in the results; None = likewise.
         task: its name.
         summary: figures from K samples of each problem; None = there are only further metrics.
         problems: see `Row.problems`.
@@ -36,6 +37,7 @@ class Evaluated:
 
     source: Path
     role: str | None
+    model: str | None
     task: str
     summary: Summary | None
     problems: tuple[Counts, ...] | None

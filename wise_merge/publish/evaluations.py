@@ -10,6 +10,7 @@ from wise_merge.publish.evaluated import Evaluated
 from wise_merge.publish.evidence import MODEL, Evidence, Row, TaskEvidence, place_of
 from wise_merge.publish.of_lm_eval import Run, evaluated, runs_in
 from wise_merge.publish.of_scores import are_scores, scores_in
+from wise_merge.publish.privacy import published
 from wise_merge.publish.whose import Known
 from wise_merge.text import enumeration
 
@@ -55,7 +56,7 @@ def evidence_of_evaluations(known: Known, paths: Sequence[Path], warn: Callable[
     return Evidence(
         temperatures.pop() if len(temperatures) == 1 else None,
         tasks,
-        sources=_sources(list(mine.values())),
+        sources=_sources(list(mine.values()), known),
         date=max((one.date for one in mine.values() if one.date), default=None),
     )
 
@@ -170,8 +171,8 @@ def _row(one: Evaluated) -> Row:
     )
 
 
-def _sources(mine: Sequence[Evaluated]) -> tuple[str, ...]:
-    """Return by what, and when, this model was evaluated; a sentence each."""
+def _sources(mine: Sequence[Evaluated], known: Known) -> tuple[str, ...]:
+    """Return by what, and when, this model was evaluated, and under which name; a sentence each."""
     ways: dict[tuple[str, str | None], list[str]] = {}
     for one in mine:
         ways.setdefault((one.made, one.date), []).append(one.task)
@@ -180,4 +181,8 @@ def _sources(mine: Sequence[Evaluated]) -> tuple[str, ...]:
         on = f" on {date}" if date else "; when is not recorded"
         which = f" ({', '.join(tasks)})" if len(ways) > 1 else ""
         sentences.append(f"Evaluated with {made}{on}{which}.")
+    for name in dict.fromkeys(one.model for one in mine if one.model in known.said):
+        sentences.append(
+            f"The results call the model `{published(str(name))}`; that it is this one, the publisher says."
+        )
     return tuple(sentences)

@@ -7,6 +7,8 @@ from wise_merge.results.names import middle_cut
 from wise_merge.results.summary import LEVEL, Curve
 
 _LONGEST = 38
+#: More bands than this hide each other.
+_BANDS = 3
 
 
 def draw(evidence: Evidence) -> bytes:
@@ -16,8 +18,10 @@ def draw(evidence: Evidence) -> bytes:
         tasks = [(task, mine) for task in evidence.tasks if (mine := task.mine) and mine.summary.reported[-1] > 1]
         figure, panels = make_panels(len(tasks), width=6.4, height=4.4, across=2)
         for panel, (task, mine) in zip(panels, tasks, strict=True):
-            for label, style, row, curve in _curves(task, mine):
-                panel.fill_between(curve.k, curve.low, curve.high, color=COLOURS[style], alpha=0.15, linewidth=0)
+            curves = _curves(task, mine)
+            for label, style, row, curve in curves:
+                if row is mine or len(curves) <= _BANDS:
+                    panel.fill_between(curve.k, curve.low, curve.high, color=COLOURS[style], alpha=0.15, linewidth=0)
                 panel.plot(
                     curve.k,
                     curve.value,
@@ -39,7 +43,8 @@ def draw(evidence: Evidence) -> bytes:
             # Of several metrics, the legend tells which.
             what = "Pass@k, mean" if len(task.first) > 1 else "Mean"
             panel.set_ylabel(f"{what} over {problems_text(task.first)} problems")
-            panel.legend(frameon=False, title=f"bands: {LEVEL:.0%} interval", loc="best")
+            bands = "bands: " if len(curves) <= _BANDS else f"band of {MODEL}: "
+            panel.legend(frameon=False, title=f"{bands}{LEVEL:.0%} interval", loc="best")
         return encoded(figure, "png")
 
 
@@ -49,10 +54,17 @@ def _curves(task: TaskEvidence, mine: Row) -> list[tuple[str, int, Row, Curve]]:
     Where no other model stands beside this one, its vote has a curve too.
     """
     if len(task.first) > 1:
-        wanted = [(row.role, place_of(row.role) % len(COLOURS), row, "pass@k") for row in task.first]
+        wanted = [(row.role, _style(row.role), row, "pass@k") for row in task.first]
     else:
         # The vote in a style that no checkpoint has.
         styles = {"pass@k": SHOWN.index(MODEL), "maj@k": len(SHOWN)}
         wanted = [(name.capitalize(), style, mine, name) for name, style in styles.items()]
     found = [(label, style, row, row.summary.curve(name)) for label, style, row, name in wanted]
     return [(label, style, row, curve) for label, style, row, curve in found if curve is not None]
+
+
+def _style(role: str) -> int:
+    """Return the number of a role's style; no checkpoint has that of the model itself."""
+    mine, place = SHOWN.index(MODEL), place_of(role)
+    others = [style for style in range(len(COLOURS)) if style != mine]
+    return place if place < len(SHOWN) else others[(place - 1) % len(others)]

@@ -123,6 +123,7 @@ def evaluated(run: Run, task: str, role: str) -> Evaluated:
     return Evaluated(
         source=run.path,
         role=role,
+        model=run.model,
         task=task,
         summary=summary,
         problems=problems,

@@ -75,6 +75,7 @@ def _evaluated(path: Path, file: ReadAgain, role_of: Callable[[Run], str | None]
     return Evaluated(
         **about,
         role=None,
+        model=None,
         temperature=None,
         max_tokens=None,
         limit=None,

@@ -153,8 +153,8 @@ def _evidence(
         return evidence_of_sweep(merged, sweeps[0], temperature=settings.temperature, watch=bar)
     if settings.temperature is not None:
         raise WiseMergeError("--temperature chooses among those of a sweep, and --results has none; leave it out")
-    names = [*settings.evaluated_as, *([name] if name else [])]
-    return evidence_of_evaluations(Known(merged, privacy, names), settings.results, warn)
+    known = Known(merged, privacy, [name] if name else [], settings.evaluated_as)
+    return evidence_of_evaluations(known, settings.results, warn)
 
 
 def _written(

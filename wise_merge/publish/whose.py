@@ -16,12 +16,14 @@ class Known:
     Attributes:
         merged: the model that is published.
         privacy: knows how its checkpoints are called on the Hub.
-        names: what the model itself is called besides its folder: on the Hub, and as the user says.
+        names: what the model itself is called on the Hub.
+        said: names that evaluations have for it, by the word of the user.
     """
 
     merged: Merged
     privacy: Privacy
     names: Collection[str]
+    said: Collection[str] = ()
 
     def role_of(self, name: str, revision: str | None, places: Sequence[Path]) -> str | None:
         """Return the role of the model that an evaluation names; None if it is another one.
@@ -31,7 +33,7 @@ class Known:
             revision: of an id; None = main.
             places: from where a folder may have been named, the likeliest first.
         """
-        if name in self.names:
+        if name in (*self.names, *self.said):
             return MODEL
         folder = next((place / name for place in places if _is_model(place / name)), None)
         if folder is not None and _same(folder, self.merged.folder):
