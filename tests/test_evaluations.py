@@ -433,7 +433,8 @@ def test_samples_of_lm_eval_are_not_sent(place):
 
 
 def score(*files, out="scored.json", verdicts=()):
-    done = CliRunner().invoke(main, ["score", *map(str, files), "--json", out, "--verdicts", "file", *verdicts])
+    options = ["--json", out, "--verdicts", "file", "--skip-bad", *verdicts]
+    done = CliRunner().invoke(main, ["score", *map(str, files), *options])
     assert done.exit_code == 0, done.output
     return Path(out)
 
@@ -451,12 +452,15 @@ def write_samples(path, correct, *, start=0):
 def test_scored_samples_have_their_figures_and_say_what_is_not_recorded(place):
     """Of a file that names no model: its figures, who judged, and that neither model nor sampling is recorded."""
     write_samples("sums.jsonl", [[True, False], [False, False], [True, True]])
+    with Path("sums.jsonl").open("a") as file:
+        file.write("no JSON\n")
     text, said = card("--results", score("sums.jsonl"))
     assert "scored.json does not record which model was sampled on sums; the card says so" in said
     table, *_ = tables(text)
     assert table[1][:5] == ["this model", "not recorded", "3", "2", table[1][4]]
     assert [cell.split()[0] for cell in table[1][4:6]] == ["0.500", "0.667"]
     assert "Which model was sampled is not recorded in the file of samples." in text
+    assert "1 row of the file could not be used and counted for nothing." in text
     assert "A sample is right by the verdicts of the file of samples." in text
     assert {cell for cells in settings_of(text).values() for cell in cells} == {"not recorded"}
     assert "lm_eval --model" not in text

@@ -201,8 +201,8 @@ def _judged(run: Run, task: str, metadata: Mapping[str, Any]) -> tuple[JudgedPro
     problems: dict[str, JudgedProblem] = {}
     damaged: list[str] = []
     for place, row in read_rows(path, lambda *line: damaged.append(": ".join(line)), progress=True):
-        # A row per problem and filter, all with the same verdicts on the samples.
-        if str(row.get("doc_id")) not in problems:
+        # A row per problem and filter, of which the first with verdicts on the samples counts.
+        if str(row.get("doc_id")) not in problems and "curve" in row:
             try:
                 problem = _problem(row, str(metadata.get("scorer")))
             except (KeyError, TypeError, ValueError) as error:

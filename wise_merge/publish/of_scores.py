@@ -54,19 +54,19 @@ def _evaluated(path: Path, file: ReadAgain, role_of: Callable[[Run], str | None]
     judge = "the verdicts of the file of samples"
     if not file.by_file:
         judge = f"`wise-merge score`, with answers read as those of {file.benchmark}"
-    remarks = list(file.notes)
+    # Notes, which the first files of this kind do not have, tell of samples that lack something, too.
+    remarks = list(file.notes) or [f"{counted(count, 'sample')} had no {what}" for what, count in file.missing.items()]
     if file.rejected:
-        remarks.append(f"{counted(file.rejected, 'row')} of the file could not be used and counted for nothing.")
-    remarks += [f"{counted(count, 'sample')} had no {what}." for what, count in file.missing.items()]
+        remarks.append(f"{counted(file.rejected, 'row')} of the file could not be used and counted for nothing")
     if run is None:
-        remarks.insert(0, "Which model was sampled is not recorded in the file of samples.")
+        remarks.insert(0, "which model was sampled is not recorded in the file of samples")
     about: dict[str, Any] = {
         "source": path,
         "task": task,
         "summary": summary_of(problems),
         "problems": counts_of(problems),
         "judge": judge,
-        "remarks": tuple(sentence if sentence.endswith(".") else f"{sentence}." for sentence in remarks),
+        "remarks": tuple(f"{sentence[0].upper()}{sentence[1:].removesuffix('.')}." for sentence in remarks),
         "others": (),
     }
     if run is not None and role is not None:
@@ -103,8 +103,9 @@ def _run_of(path: Path, file: ReadAgain) -> Run | None:
 
 def _with_public_scorers(problem: JudgedProblem) -> JudgedProblem:
     """Return a problem whose scorers are named as the world may see them: some are models in folders."""
-    scores = {}
+    scores: dict[str, tuple[float, ...]] = {}
     for name, values in problem.scores.items():
         kind, colon, model = name.partition(":")
-        scores[f"{kind}:{published(model)}" if colon else last_part(name)] = values
+        called = f"{kind}:{published(model)}" if colon else last_part(name)
+        scores[f"{called} ({len(scores) + 1})" if called in scores else called] = values
     return replace(problem, scores=scores)

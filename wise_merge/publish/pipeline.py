@@ -141,9 +141,11 @@ def _evidence(
     merged: Merged, privacy: Privacy, name: str | None, settings: PublishSettings, warn: Say
 ) -> Evidence | None:
     """Return what the results say of the model; None if there are none."""
+    sweeps = [path for path in settings.results if is_of_sweep(path)]
+    if settings.evaluated_as and (sweeps or not settings.results):
+        raise WiseMergeError("--evaluated-as is how results of lm_eval call this model; give them too (--results)")
     if not settings.results:
         return None
-    sweeps = [path for path in settings.results if is_of_sweep(path)]
     if sweeps:
         if len(settings.results) > 1:
             raise WiseMergeError(

@@ -33,6 +33,8 @@ class Known:
             revision: of an id; None = main.
             places: from where a folder may have been named, the likeliest first.
         """
+        if not name:
+            return None
         if name in (*self.names, *self.said):
             return MODEL
         folder = next((place / name for place in places if _is_model(place / name)), None)
