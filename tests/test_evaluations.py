@@ -290,11 +290,14 @@ def test_a_converted_task_names_the_metric_that_judges_and_keeps_the_others(plac
     rows = rows_of(0.4)
     figures = {**figures_of(rows), "pass@1,samples": 0.4, "length,flexible": 0.5, "length_stderr,flexible": 0.1}
     metadata = {"converted_from": "gpqa_diamond", "metric": "exact_match,flexible-extract"}
+    metadata["original_generation_kwargs"] = {"until": ["\n"], "do_sample": False}
     evaluate("results", rows, figures=figures, metadata=metadata)
     text, _ = card("--results", "results")
     assert "A sample is right by the metric exact_match,flexible-extract of lm-eval's gpqa_diamond." in text
     (table,) = (table for table in tables(text) if table[0][0] == "metric")
     assert [line[:3] for line in table[1:]] == [["length", "flexible", "20"]]
+    assert settings_of(text)["where the original has"] == ["do_sample=False"]
+    assert """--metadata '{"metric": "exact_match,flexible-extract", "repeats": 4}'""" in text
 
 
 # --- whose evaluation it is -----------------------------------------------------------------------

@@ -27,7 +27,7 @@ def evaluation(evidence: Evidence) -> list[str]:
         if task.mine is not None and task.mine.summary.reported[-1] > 1:
             parts.append(_curve_table(task))
         if task.others:
-            parts.append(_others_table([task]))
+            parts.append(f"Further metrics of the task:\n\n{_others_table([task])}")
     single = [task for task in evidence.tasks if not task.rows]
     if single:
         parts.append(
@@ -159,7 +159,9 @@ def _sampling_table(evidence: Evidence) -> str:
     names = [", ".join(map(_plain, tasks)) for tasks in columns.values()]
     lines = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for place, name in enumerate(_settings(evidence.tasks[0])):
-        lines.append(f"| {name} | {' | '.join(cells[place] for cells in columns)} |")
+        cells = [column[place] for column in columns]
+        if any(cells):
+            lines.append(f"| {name} | {' | '.join(cells)} |")
     return "### How it was sampled\n\n" + "\n".join(lines)
 
 
@@ -181,6 +183,8 @@ def _settings(task: TaskEvidence) -> dict[str, str]:
         "chat template": _UNKNOWN if template is None else "yes" if template else "no",
         "seeds": _text(settings.get("seed")),
         "settings of the task": _pairs(settings.get("metadata"), recorded=recorded),
+        # Of a converted task, such as greedy decoding.
+        "where the original has": _pairs(settings["original"], recorded=True) if settings.get("original") else "",
     }
 
 

@@ -32,7 +32,7 @@ _OF_MACHINE = {
     *("verify_certificate", "num_concurrent", "timeout", "max_retries"),
 }
 #: Of a task's metadata: what is told elsewhere.
-_NO_SETTINGS = {"version", "config_source", "repeats", "metric", "converted_from", "data_file_sha256"}
+_NO_SETTINGS = {"version", "config_source", "repeats", "converted_from", "data_file_sha256"}
 #: Metrics of our tasks that the tables have, or that the audit has.
 _OURS = re.compile(r"(pass|maj|best)@\d+|answered|identical|cut_off|curve|audit")
 #: Of a row of samples: the scorer whose scores are the model's own log-probabilities.
@@ -297,9 +297,8 @@ def _settings(document: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
     run: Mapping[str, Any] = document.get("config") or {}
     arguments = _arguments(document)
     metadata: Mapping[str, Any] = config.get("metadata") or {}
-    sampling = {
-        key: value for key, value in (config.get("generation_kwargs") or {}).items() if key not in ("temperature",)
-    }
+    sampling: Mapping[str, Any] = config.get("generation_kwargs") or {}
+    original: Mapping[str, Any] = metadata.get("original_generation_kwargs") or {}
     return {
         "model": run.get("model"),
         "model_args": {
@@ -307,7 +306,8 @@ def _settings(document: Mapping[str, Any], config: Mapping[str, Any]) -> dict[st
             for key, value in arguments.items()
             if key not in _MODEL | _OF_MACHINE and value is not None and _is_public(value)
         },
-        "gen_kwargs": sampling,
+        "gen_kwargs": {key: value for key, value in sampling.items() if key != "temperature"},
+        "original": {key: value for key, value in original.items() if sampling.get(key) != value},
         "metadata": {
             key: last_part(str(value)) if key == "data_file" else value
             for key, value in metadata.items()
