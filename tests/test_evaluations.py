@@ -423,6 +423,19 @@ def test_samples_of_another_run_are_refused(place):
     assert f"the samples of {TASK} beside {path} give pass@1" in refused("--results", "results")
 
 
+def test_a_damaged_evaluation_is_one_line(place):
+    """A curve without its n, and samples that end in the middle of a line."""
+    path = evaluate("results")
+    (samples,) = path.parent.glob("samples_*.jsonl")
+    samples.write_text(samples.read_text()[:-20])
+    assert re.search(r"samples_sums_passk_\S+ is damaged at line 20", refused("--results", "results"))
+    samples.unlink()
+    document = json.loads(path.read_text())
+    del document["results"][TASK]["curve,samples"]["n"]
+    path.write_text(json.dumps(document))
+    assert f"has figures of {TASK} that are not as lm-eval writes them ('n' is missing)" in refused("--results", path)
+
+
 def test_what_is_no_evaluation_is_refused(place):
     """An empty folder, none, a file of something else; and a sweep stands alone."""
     (place / "empty").mkdir()
