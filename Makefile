@@ -22,7 +22,7 @@ PYTEST := -m pytest --numprocesses logical --maxprocesses 8 --max-worker-restart
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,trackers]'
 	touch $@
 
 demo: $(VENV)/installed
@@ -85,6 +85,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/estimators.py
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/execution.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/averaging.py
 	$(BIN)/python benchmarks/merging.py

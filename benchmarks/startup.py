@@ -1,4 +1,4 @@
-"""What the start-up file costs every interpreter of the environment, and what `wise-merge --help` takes beside them.
+"""What the start-up file costs every interpreter of the environment and `lm_eval ls tasks`; what our help takes.
 
 Run it with the Python in question. Two views of the first cost: `-X importtime` counts what Python spends on our two
 modules; whole starts with the hook on and off, taken in turn, show the rest of it in the noise of a real start.
@@ -12,6 +12,7 @@ import sys
 import time
 
 RUNS = 40
+LISTINGS = 2
 OURS = ("wise_merge", "wise_merge.autoload")
 
 
@@ -37,6 +38,20 @@ def start_time(autoload: str, *arguments: str) -> float:
     return 1e6 * (time.perf_counter() - begin)
 
 
+def listing_cost(autoload: str) -> float:
+    """Return the seconds of CPU that lm-eval's list of its tasks takes, with WISE_MERGE_AUTOLOAD set to `autoload`."""
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "lm_eval", "ls", "tasks"],
+        env={**os.environ, "WISE_MERGE_AUTOLOAD": autoload},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(listing.pid, 0)
+    if status:
+        raise SystemExit("lm_eval ls tasks failed")
+    return used.ru_utime + used.ru_stime
+
+
 def main() -> None:
     """Print the table."""
     import_times()  # compiles, if nobody has yet
@@ -54,6 +69,12 @@ def main() -> None:
         print(f"{what:40}{microseconds / 1000:9.3f} ms")
     ratio = statistics.median(shown / on for on, _, shown in starts)
     print(f"the help / an empty start {ratio:.1f}")
+    listings: dict[str, list[float]] = {"1": [], "0": []}
+    # In either order, as a machine that gets warm slows the second of two.
+    for autoload in ("1", "0", "0", "1") * LISTINGS:
+        listings[autoload].append(listing_cost(autoload))
+    on, off = (statistics.median(listings[autoload]) for autoload in ("1", "0"))
+    print(f"lm_eval ls tasks, with the hook {on:.2f} s of CPU, without {off:.2f} s: {100 * (on / off - 1):+.1f} %")
 
 
 if __name__ == "__main__":

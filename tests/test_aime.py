@@ -56,7 +56,7 @@ def test_expressions_are_read_by_math_verify_and_vote_with_their_integer():
     assert result.correct == (True, True, True, False, False)
 
 
-@pytest.mark.parametrize("answer", ["025", 25, "25", " 25 "])
+@pytest.mark.parametrize("answer", ["025", 25.0, "25.0", 25, "25", " 25 "])
 def test_golds_are_integers_however_they_are_written(answer):
     """Text or number, with zeros or without."""
     assert find("aime").gold({"answer": answer}) == "25"

@@ -317,6 +317,34 @@ def test_of_equations_the_one_that_isolates_the_unknown_answers():
     assert misjudged(cases) == []
 
 
+BOTH_ROOTS = r"\frac{-1+\sqrt{17}}{2}, \frac{-1-\sqrt{17}}{2}"
+
+
+@pytest.mark.parametrize(
+    ("gold", "same", "others"),
+    [
+        (
+            BOTH_ROOTS,
+            [r"\frac{-1\pm\sqrt{17}}{2}", r"x = \frac{-1 ± \sqrt{17}}{2}", r"-\frac12 \pm \frac{\sqrt{17}}{2}"],
+            [r"\frac{1\pm\sqrt{17}}{2}", r"\frac{-1+\sqrt{17}}{2}"],
+        ),
+        (
+            r"1, 2+\sqrt{3}, 2-\sqrt{3}",
+            [r"1, 2 \pm \sqrt{3}", r"x = 2\pm\sqrt3, 1"],
+            [r"2 \pm \sqrt{3}", r"1, \pm \sqrt{3}"],
+        ),
+        ("(0,2),(0,-2)", [r"(0, \pm 2)", r"(0,-2) \text{ and } (0,2)"], ["(0,2)", r"(\pm 2, 0)"]),
+        ("2,-2", [r"\pm 2", r"x = \pm 2", "x = -2, 2"], ["2", r"\pm 3"]),
+        ("x=1+k, 2+k", ["x = k+1, k+2", "x = 1+k, x = 2+k", "k+2, k+1"], ["x = 1+k", "1+k, 3+k"]),
+        (r"m_{\max }=n^{2}-1", ["n^2-1", r"m_{\max} = (n-1)(n+1)", r"m_\max = n^2-1"], ["n^2", r"m_{\max} = n^2"]),
+    ],
+)
+def test_values_are_the_same_with_one_sign_or_one_left_side_for_all(gold, same, others):
+    """In a formula, a list or a pair; one of the values alone is wrong, and so are others."""
+    cases = all_of(RIGHT, "math", gold, *(rf"\boxed{{{form}}}" for form in [gold, *same]))
+    assert misjudged(cases + all_of(WRONG, "math", gold, *(rf"\boxed{{{form}}}" for form in others))) == []
+
+
 @pytest.mark.parametrize(
     ("gold", "same", "part"),
     [
@@ -330,6 +358,8 @@ def test_of_equations_the_one_that_isolates_the_unknown_answers():
         ("3t", ["3t", r"3 \cdot t", "t*3"], "3"),
         ("2ab", ["2ab", "2ba", r"2 \cdot a \cdot b"], "2"),
         ("3m", ["3m", r"3 \cdot m"], "3"),
+        ("2 n", ["2n", r"2 \cdot n", "n + n"], "2"),
+        ("2n", ["2 n", r"n \cdot 2"], "2"),
         ("1+e", ["e+1", r"\mathrm{e} + 1"], "1"),
         (r"\infty", ["∞", r"+\infty", "infinity"], "1"),
     ],
@@ -476,6 +506,16 @@ CUT_OFF = [
     ("4", "so we have 3 + 4 ="),
     ("4", r"The total is 3 \times 4 ="),
 ]
+
+
+@pytest.mark.parametrize(("number", "share"), [("50", "0.5"), ("62.5", r"\frac{5}{8}"), (r"\frac{125}{2}", "0.625")])
+def test_a_percentage_is_its_number_with_the_sign_and_without(number, share):
+    """And the share that it stands for, but a number without the sign is no share."""
+    signed = [rf"\boxed{{{number}\%}}", rf"\boxed{{{number}%}}", rf"The answer is ${number}\%$."]
+    cases = all_of(RIGHT, "math", number, *signed) + all_of(RIGHT, "math", share, *signed)
+    cases += all_of(RIGHT, "math", rf"{number}\%", rf"\boxed{{{number}}}", rf"\boxed{{{share}}}", *signed)
+    cases += all_of(WRONG, "math", number, rf"\boxed{{{share}}}") + all_of(WRONG, "math", share, rf"\boxed{{{number}}}")
+    assert misjudged(cases) == []
 
 
 @pytest.mark.parametrize(("digit", "completion"), CUT_OFF)

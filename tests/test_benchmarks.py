@@ -76,6 +76,9 @@ def test_problems_keep_their_order_and_may_have_any_number_of_samples():
         ("gsm8k", {"answer": None}),
         ("math", {"answer": None}),
         ("math", {"answer": "  "}),
+        ("math", {"answer": []}),
+        ("math", {"answer": ["1", "2"]}),
+        ("math", {"answer": "9 + 9 = 18\n#### 18"}),
         ("aime", {"answer": "12.5"}),
         ("countdown", {"numbers": "1 2 3", "target": 6}),
         ("sudoku", {"question": "12"}),
@@ -85,6 +88,21 @@ def test_a_gold_that_nothing_can_equal_is_an_error(name, document):
     """The message says what came."""
     with pytest.raises(WiseMergeError):
         find(name).gold(document)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [(27.0, "27"), ("27.0", "27"), (-1.0, "-1"), (27, "27"), (["27"], "27"), ([r"\frac{1}{2}"], r"\frac{1}{2}")],
+)
+def test_a_gold_in_mathematics_may_be_a_float_or_a_list_of_one(answer, gold):
+    """As data sets have integers and texts."""
+    assert find("math").gold({"problem": "?", "answer": answer}) == gold
+
+
+@pytest.mark.parametrize("answer", [2.5, "2.50", "1.05"])
+def test_a_gold_that_is_no_integer_stays_as_it_is(answer):
+    """The negative control."""
+    assert find("math").gold({"problem": "?", "answer": answer}) == str(answer)
 
 
 def test_an_unknown_benchmark_is_an_error_that_names_the_others():

@@ -207,7 +207,11 @@ MISS = ", {metric: miss, aggregation: mean, higher_is_better: false}]"
         (f"{SHARES}{METRICS}{FOUND}{MISS}", {"metric": "miss"}, "it is better where it is lower"),
         (f"{SHARES}{METRICS}]", {"metric": "fond"}, r"no metric 'fond'; it has acc,none, .* did you mean found,none\?"),
         (f"{SHARES}{METRICS}]", {"metric": {"odd_passk": 7}}, "metric must be NAME or NAME,FILTER; got 7"),
-        ("metric_list: [{metric: f1, aggregation: mean, higher_is_better: true}]", {}, "XXX"),
+        (
+            "metric_list: [{metric: f1, aggregation: mean, higher_is_better: true}]",
+            {},
+            "f1,none is computed from all problems at once",
+        ),
         (
             "filter_list: [{name: maj, filter: [{function: majority_vote}, {function: take_first}]}]",
             {},

@@ -11,7 +11,7 @@ import tomllib
 
 ROOT = Path(__file__).parent.parent
 #: Imported where they are there, and asked for by name otherwise.
-OPTIONAL = {"vllm", "ray", "sentence_transformers", "trl"}
+OPTIONAL = {"vllm", "ray", "sentence_transformers", "trl", "wandb", "trackio"}
 
 
 def imported():

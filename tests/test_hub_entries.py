@@ -23,7 +23,7 @@ from wise_merge.publish.entries import (
     model_index,
     results_file,
 )
-from wise_merge.publish.evidence import evidence_of
+from wise_merge.publish.of_sweep import evidence_of_sweep
 from wise_merge.publish.privacy import Privacy, privacy_of
 
 GSM8K = "gsm8k_passk"
@@ -53,13 +53,13 @@ def evidence(
         if point.alpha == 0.5 or not alone
     ]
     leave(folder, points, made, tasks=tasks, **settings)
-    return evidence_of(merged_of(points[len(temperatures)]), folder)
+    return evidence_of_sweep(merged_of(points[len(temperatures)]), folder)
 
 
 def of_model(found, task=None):
     """The figures of the model itself at the first temperature."""
     (one,) = (one for one in found.tasks if task in (None, one.task))
-    return next(row for row in one.at(found.temperature) if row.role == "this model")
+    return one.mine
 
 
 def write_task(folder, name, **facts):
@@ -79,7 +79,7 @@ def test_a_whole_benchmark_has_an_entry(tmp_path):
     row = of_model(found)
     ((name, entries),) = benchmark_entries(found, "2026-01-31").items()
     (entry,) = entries
-    right = sum(sum(problem.correct) for problem in row.outcome.problems)
+    right = sum(problem.c for problem in row.problems)
     share = 100 * right / (2 * 1319)
     assert 30 < share < 90
     assert (name, entry.dataset_id, entry.task_id, entry.date) == ("gsm8k", "openai/gsm8k", "gsm8k", "2026-01-31")
@@ -161,10 +161,24 @@ def test_two_tasks_of_one_benchmark_have_an_entry_each(tmp_path):
 
 def test_every_registered_benchmark_is_one_of_our_tasks():
     """As its task file says, with what that includes."""
-    ours = {task: dataset_of(task, {}) for task in (GSM8K, "math500_passk", "aime24_passk", TASK)}
+    names = (GSM8K, "math500_passk", "aime24_passk", "aime26_passk", "hmmt_feb26_passk", TASK)
+    ours = {task: dataset_of(task, {}) for task in names}
     assert set(REGISTERED) <= set(ours.values())
     assert ours["aime24_passk"] == Dataset("Maxwell-Jia/AIME_2024", None, "train")
     assert ours[TASK] == Dataset(None)
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "problems"),
+    [("aime26_passk", "MathArena/aime_2026", 30), ("hmmt_feb26_passk", "MathArena/hmmt_feb_2026", 33)],
+)
+def test_a_competition_of_matharena_has_an_entry(task, dataset, problems, tmp_path):
+    """The task of its eval.yaml is called as the dataset itself; a part of the problems has no entry."""
+    found = benchmark_entries(evidence(tmp_path / "whole", task=task, problems=problems), "2026-03-17")
+    ((name, (entry,)),) = found.items()
+    assert (name, entry.dataset_id, entry.task_id) == (dataset, dataset, dataset)
+    assert f"of each of {problems} problems" in entry.notes
+    assert benchmark_entries(evidence(tmp_path / "part", task=task, problems=problems - 1), "2026-03-17") == {}
 
 
 def test_task_files_are_read_with_all_that_they_include_and_run_nothing(tmp_path):
@@ -278,7 +292,7 @@ def test_the_results_file_is_json_whatever_is_not_known(tmp_path):
     """A variance over one sample and an interval over one problem are null, which every reader takes."""
     points = grid()
     leave(tmp_path, points, [of_verdicts(point, [[True]]) for point in points])
-    text = results_file(evidence_of(merged_of(points[1]), tmp_path), NAMES, NOBODY)
+    text = results_file(evidence_of_sweep(merged_of(points[1]), tmp_path), NAMES, NOBODY)
 
     def refuse(constant):
         raise AssertionError(constant)

@@ -12,6 +12,7 @@ from wise_merge.tasks.problems import (
     countdown_problems,
     data_file,
     of_task,
+    olympiad_document,
     read_file,
     sha256,
     sudoku_document,
@@ -32,6 +33,20 @@ def test_columns_are_renamed_and_completed():
     rows = Dataset.from_list([{"Problem": "?", "nums": [1, 2]}] * 2)
     completed = with_columns(rows, ["problem", "numbers", "operations"], {"operations": "+-"}, "a file")
     assert completed.to_list() == [{"problem": "?", "numbers": [1, 2], "operations": "+-"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "renamed"),
+    [
+        ({"question": "?", "final_answer": ["4"]}, {"problem": "?", "answer": ["4"]}),
+        ({"question": "??", "Problem": "?", "answer": 4}, {"question": "??", "problem": "?", "answer": 4}),
+        ({"final_answer": "6", "Answer": "4", "problem": "?"}, {"final_answer": "6", "answer": "4", "problem": "?"}),
+    ],
+)
+def test_the_name_that_is_likeliest_is_taken(row, renamed):
+    """A question is a problem where no other column is, and so with answers."""
+    rows = with_columns(Dataset.from_list([row]), ["problem", "answer"], {}, "a file")
+    assert rows.to_list() == [renamed]
 
 
 def test_a_column_of_that_name_is_taken_first():
@@ -71,6 +86,53 @@ def test_puzzles_are_read_as_people_write_them():
     """Dots, spaces and lines become one string of digits; other columns stay."""
     row = {"question": "12.. 341.\n2143 4321", "id": 7}
     assert sudoku_document(row, size=4, pretrained="model") == {"question": "1200341021434321", "id": 7}
+
+
+OLYMPIAD = {"id": 7, "problem": "?", "answer": ["2"], "solution": ["a", "b"], "image_1": None, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (["2"], "2"),
+        ("2", "2"),
+        ([r"$\frac{1}{2 n+2}$"], r"\frac{1}{2 n+2}"),
+        (["$69$,$84$"], "69,84"),
+        (["$(1,1), (3,2)$"], "(1,1), (3,2)"),
+        (["62.5%"], "62.5%"),
+    ],
+)
+def test_the_answer_of_olympiadbench_is_one_text_and_so_is_its_solution(answer, text):
+    """Without the list and the dollars; several answers stay together."""
+    assert olympiad_document({**OLYMPIAD, "answer": answer}, pretrained="model") == {
+        **OLYMPIAD,
+        "answer": text,
+        "solution": "a",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_1": {"bytes": b"x"}}, r"it has a picture \(column image_1\).* of text, OE_TO_"),
+        ({"images": ["1.jpg"]}, r"it has a picture \(column images\)"),
+        ({"answer": None}, r"final_answer must be a text or a list of one; got \[None\]: a proof"),
+        ({"answer": []}, r"got \[\]: a proof"),
+        ({"answer": ["1", "2"]}, r"got \['1', '2'\]"),
+    ],
+)
+def test_what_cannot_be_asked_or_judged_in_olympiadbench_is_refused(change, message):
+    """Pictures, proofs, and answers to more than one question."""
+    with pytest.raises(WiseMergeError, match=message):
+        olympiad_document({**OLYMPIAD, **change})
+
+
+def test_a_tolerance_that_is_not_kept_is_said(caplog):
+    """The one problem with an error that its authors allow; the others say nothing."""
+    olympiad_document(OLYMPIAD)
+    assert caplog.text == ""
+    olympiad_document({**OLYMPIAD, "answer": ["4.2"], "error": "1e-1"})
+    assert "problem 7 of OlympiadBench allows an error of 1e-1: here an answer must be equal to 4.2" in caplog.text
 
 
 def test_a_mapping_gives_each_task_its_file(tmp_path):

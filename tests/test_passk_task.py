@@ -3,9 +3,11 @@
 import itertools
 import json
 import re
+from pathlib import Path
 
 import pytest
-from datasets import Dataset
+import yaml
+from datasets import Dataset, Image
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from support.tasks import FILTER, Scripted, ScriptedTokens, Telling, evaluate, values
@@ -341,6 +343,11 @@ TASKS = [
     "aime24_passk",
     "aime25_passk",
     "aime26_passk",
+    "hmmt_feb25_passk",
+    "hmmt_feb26_passk",
+    "brumo25_passk",
+    "amc23_passk",
+    "olympiadbench_passk",
     "countdown_passk",
     "sudoku4_passk",
     "sudoku9_passk",
@@ -351,11 +358,28 @@ ONE_PROBLEM = {
     "math500_passk": {"problem": "$2 + 2$?", "answer": "4"},
     "aime24_passk": {"Problem": "$2 + 2$?", "Answer": 4},
     "aime25_passk": {"problem": "$2 + 2$?", "answer": "004"},
-    "aime26_passk": {"problem": "$2 + 2$?", "answer": 4},
+    "aime26_passk": {"problem_idx": 1, "answer": 4, "problem": "$2 + 2$?"},
+    "hmmt_feb25_passk": {"problem_idx": 1, "problem": "$2 + 2$?", "answer": "4", "problem_type": ["Algebra"]},
+    "hmmt_feb26_passk": {"problem_idx": 1, "answer": "4", "problem_type": ["Algebra"], "problem": "$2 + 2$?"},
+    "brumo25_passk": {"problem_idx": 1, "problem": "$2 + 2$?", "answer": "4", "problem_type": ["Algebra"]},
+    "amc23_passk": {"id": 0, "answer": 4.0, "url": "https://example.org", "question": "$2 + 2$?"},
+    "olympiadbench_passk": {"id": 1, "question": "$2 + 2$?", "solution": ["4."], "final_answer": ["$4$"], "unit": None},
     "countdown_passk": {"nums": [3, 4, 5], "target": 17},
     "sudoku4_passk": {"question": "12.. 341. 2143 4321"},
     "sudoku9_passk": {"puzzle": "530070000600195000098000060800060003400803001700020006060000280000419005000080079"},
 }
+
+
+def test_every_task_is_tested_here_and_belongs_to_a_group():
+    """`passk` means what it always has; the competitions have a group of their own, with the AIMEs in both."""
+    folder = Path(tasks_directory())
+    groups = {name: yaml.safe_load((folder / f"{name}.yaml").read_text()) for name in ("passk", "passk_competitions")}
+    assert all(group["group"] == name for name, group in groups.items())
+    passk, competitions = (set(group["task"]) for group in groups.values())
+    # Programs run by permission only, so no group has them.
+    judged = {path.stem for path in folder.glob("*_passk.yaml")} - {"livecodebench_passk"}
+    assert passk | competitions == set(TASKS) == judged
+    assert passk & competitions == {"aime24_passk", "aime25_passk", "aime26_passk"}
 
 
 class ScriptedChat(Scripted):
@@ -416,9 +440,9 @@ def test_the_worked_examples_are_right(task, prompt, tmp_path):
             assert ("<answer>" in asked_for) == shown.endswith("</answer>")
             assert "Final Answer" not in shown
         answer = {"answer": re.split(r"\}(?:\.|\$|\n|$)", shown.rpartition("\\boxed{")[2])[0]}
-        if task.startswith("aime") and not answer["answer"].isdigit():
+        if loaded.benchmark.name == "aime" and not answer["answer"].isdigit():
             continue
-        if "answer" in example or task.startswith("math"):
+        if "answer" in example or loaded.benchmark.name == "math":
             answer = {"answer": example.get("answer", answer["answer"])}
         scores = loaded.process_results({**example, **answer}, [[shown]])
         assert (scores["answered"], scores["pass@1"]) == (1.0, 1.0)
@@ -518,7 +542,7 @@ def test_sudoku_puzzles_are_shown_row_by_row(task, size):
 
 
 def test_columns_are_found_under_their_other_names(tmp_path):
-    """AIME's Problem and Answer, CountDown's nums, Sudoku's puzzle, and cells written as dots."""
+    """AIME's Problem and Answer, AMC's question, CountDown's nums, Sudoku's puzzle, and cells written as dots."""
     for task, row in ONE_PROBLEM.items():
         loaded = load(task, data_file=file_of(tmp_path, row))
         assert len(loaded.eval_docs) == 1
@@ -556,15 +580,74 @@ def test_the_data_file_is_recorded(tmp_path):
     assert metadata["data_file_sha256"] == hashlib.sha256((tmp_path / "problems.jsonl").read_bytes()).hexdigest()
 
 
-def test_a_data_set_of_the_hub_is_read_with_its_own_columns(tmp_path, monkeypatch):
-    """A folder of that name stands in for AIME 2024: split train, columns with capitals."""
-    folder = tmp_path / "Maxwell-Jia" / "AIME_2024"
+#: Data sets as they are on the Hub: id, config, split, a made-up row with its columns and types; then the gold, and
+#: answers of which the last is wrong.
+ON_THE_HUB = {
+    "aime24_passk": (
+        ("Maxwell-Jia/AIME_2024", "default", "train"),
+        {"ID": "2024-I-1", "Problem": "Find it.", "Solution": "4", "Answer": 4},
+        ("4", [r"\boxed{004}", r"\boxed{5}"]),
+    ),
+    "aime26_passk": (
+        ("MathArena/aime_2026", "default", "train"),
+        {"problem_idx": 1, "answer": 4, "problem": "Find it."},
+        ("4", [r"\boxed{004}", r"\boxed{5}"]),
+    ),
+    "hmmt_feb25_passk": (
+        ("MathArena/hmmt_feb_2025", "default", "train"),
+        {"problem_idx": 1, "problem": "Find it.", "answer": r"1+\sqrt{2}, 1-\sqrt{2}", "problem_type": ["Algebra"]},
+        (r"1+\sqrt{2}, 1-\sqrt{2}", [r"\boxed{1 \pm \sqrt2}", r"\boxed{1-\sqrt2, \sqrt2+1}", r"\boxed{1+\sqrt2}"]),
+    ),
+    "hmmt_feb26_passk": (
+        ("MathArena/hmmt_feb_2026", "default", "train"),
+        {"problem_idx": 1, "answer": r"50(1 - \frac{1}{2^{9}})", "problem_type": ["Algebra"], "problem": "Find it."},
+        (r"50(1 - \frac{1}{2^{9}})", [r"\boxed{\frac{12775}{256}}", r"\boxed{50 - \frac{50}{512}}", r"\boxed{50}"]),
+    ),
+    "brumo25_passk": (
+        ("MathArena/brumo_2025", "default", "train"),
+        {"problem_idx": 1, "problem": "Find it.", "answer": r"12\pi", "problem_type": ["Geometry"]},
+        (r"12\pi", [r"\boxed{12 \pi}", "The final answer is $12π$. I hope it is correct.", r"\boxed{12}"]),
+    ),
+    "amc23_passk": (
+        ("math-ai/amc23", "default", "test"),
+        {"id": "0", "question": "Find it.", "answer": "3159.0", "url": "https://example.org"},
+        ("3159.0", [r"\boxed{3159}", r"\boxed{3{,}159}", r"\boxed{3159.5}"]),
+    ),
+    "olympiadbench_passk": (
+        ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train"),
+        {
+            "id": 1606, "question": "Find it.", "solution": ["It is so.", "Or so."],
+            "final_answer": [r"$\frac{600}{7}$,$2$"], "context": None, "image_1": None, "image_2": None,
+            "modality": "Text-only", "difficulty": "Competition", "is_multiple_answer": True, "unit": "km/h",
+            "answer_type": "Numerical", "error": None, "question_type": "Open-ended", "subfield": "Algebra",
+            "subject": "Math", "language": "English",
+        },
+        (r"\frac{600}{7},2", [r"\boxed{2, 85\frac{5}{7}}", r"\boxed{2 \text{ and } \frac{600}{7}}", r"\boxed{2}"]),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", ON_THE_HUB)
+def test_a_data_set_of_the_hub_is_read_with_its_own_columns(task, tmp_path, monkeypatch):
+    """A folder of that name stands in for it, with that config and split only."""
+    (name, config, split), row, (gold, completions) = ON_THE_HUB[task]
+    folder = tmp_path / name
     folder.mkdir(parents=True)
-    (folder / "train.jsonl").write_text(json.dumps({"ID": "1", "Problem": "Find $2 + 2$.", "Answer": 4}) + "\n")
+    features = Dataset.from_list([row]).features
+    features.update({column: Image() for column in row if column.startswith("image")})
+    Dataset.from_list([row], features=features).to_parquet(folder / "rows.parquet")
+    files = [{"split": split, "path": "rows.parquet"}]
+    card = yaml.safe_dump({"configs": [{"config_name": config, "data_files": files}]})
+    (folder / "README.md").write_text(f"---\n{card}---\n")
     monkeypatch.chdir(tmp_path)
-    prompt, _, results = asked("aime24_passk")
-    assert prompt.endswith("Problem:\nFind $2 + 2$.\n\nSolution:")
-    assert results["samples"]["aime24_passk"][0]["target"] == "4"
+    model = Scripted(lambda prompt: completions)
+    _, results = evaluate(model, task, repeats=len(completions))
+    assert model.requests[0][0].endswith("Problem:\nFind it.\n\nSolution:")
+    (sample,) = results["samples"][task]
+    assert sample["target"] == gold
+    assert sample["curve"]["correct"] == [True] * (len(completions) - 1) + [False]
+    # The rows stand in the samples.
+    json.dumps(sample["doc"])
 
 
 def test_a_data_set_out_of_reach_is_one_line(tmp_path, monkeypatch):

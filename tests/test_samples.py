@@ -242,6 +242,24 @@ def lm_eval_rows(**more):
         }
 
 
+@pytest.mark.parametrize(
+    ("task", "benchmark"),
+    [
+        ("amc23_passk", "math"),
+        ("hmmt_feb25_passk", "math"),
+        ("brumo25_passk", "math"),
+        ("olympiadbench_passk", "math"),
+        ("aime26_passk", "aime"),
+        ("math500_passk", "math"),
+        ("other_passk", "gsm8k"),
+    ],
+)
+def test_samples_of_our_tasks_are_judged_as_the_task_judges_them(task, benchmark, tmp_path):
+    """Though the golds look like those of GSM8K."""
+    path = write(tmp_path / f"samples_{task}_2026-01-02T03-04-05.678.jsonl", list(lm_eval_rows(filter="samples")))
+    assert choose_benchmarks([path])[0][0] == benchmark
+
+
 def test_lm_eval_rows_are_understood_in_both_shapes(tmp_path, expected):
     """`resps` is [[r1..rK]] in 0.4 and [r1..rK] announced; several filters repeat the same responses."""
     nested = list(lm_eval_rows(filter="samples"))

@@ -21,11 +21,12 @@ _NUMBER = re.compile(r"([-+]?)(\d{1,3}(?:,\d{3}){1,12}|\d{1,40})(?:\.(\d*))?\s*(
 
 
 def gold(document: Mapping[str, Any]) -> str:
-    """Return the answer of a problem as an integer without leading zeros; its column may hold a text or an int."""
+    """Return the answer of a problem as an integer without leading zeros; its column may hold a text, 27 or 27.0."""
     answer = document["answer"]
-    if isinstance(answer, bool) or not re.fullmatch(r"\s*\d{1,3}\s*", str(answer), re.ASCII):
+    integer = None if isinstance(answer, bool) else re.fullmatch(r"\s*(\d{1,3})(?:\.0)?\s*", str(answer), re.ASCII)
+    if not integer:
         raise WiseMergeError(f"its answer must be an integer from 0 to {LARGEST}; got {answer!r}")
-    return str(int(answer))
+    return str(int(integer[1]))
 
 
 def extract(completion: str) -> str | None:

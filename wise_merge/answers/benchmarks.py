@@ -5,6 +5,7 @@ completion (cheap, once per completion), and which answers are equal and right (
 expensive, once per distinct answer of a problem).
 """
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,11 +107,18 @@ def one_by_one(
 
 def _math_gold(document: Document) -> Gold:
     answer = document["answer"]
-    text = "" if answer is None else str(answer).strip()
-    if not text:
+    # Data sets have integers as floats (AMC), and a text as a list of one.
+    single = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+    text = "" if single is None or isinstance(single, list) else str(single).strip()
+    if not text or _OF_GSM8K in text:
         raise WiseMergeError(f"its answer must be mathematics such as \\frac{{1}}{{2}}; got {answer!r}")
-    return text
+    integer = _INTEGRAL.fullmatch(text)
+    return integer[1] if integer else text
 
+
+#: What a solution of GSM8K has before its answer: such a text is no answer.
+_OF_GSM8K = "####"
+_INTEGRAL = re.compile(r"(-?\d{1,15})\.0")
 
 BENCHMARKS = {
     benchmark.name: benchmark

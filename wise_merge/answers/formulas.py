@@ -11,7 +11,7 @@ import re
 
 from wise_merge.answers import quantities
 from wise_merge.answers.characters import plain, ungrouped
-from wise_merge.answers.solutions import EQUALS, solved
+from wise_merge.answers.solutions import EQUALS, solved, with_both_signs
 
 # Backslashes that are escaped twice; `\\` stays a line break within environments that have lines.
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}$%])")
@@ -63,6 +63,8 @@ _FUNCTION_IN_FONT = re.compile(rf"{_FONT}\s*\{{\s*({_FUNCTIONS})\s*\}}")
 _BARE_FUNCTION = re.compile(
     rf"(?<![\\a-zA-Z{{])({_FUNCTIONS}|sqrt|infinity|infty)(?![a-zA-Z])|(?<=\{{)(sqrt|pi)(?![a-zA-Z])"
 )
+# What math-verify cannot read as a name: m_{\max}.
+_INDEX_OF_NAME = re.compile(r"(?<=[a-zA-Z])_\s*(?:\{\s*\\(max|min)\s*\}|\\(max|min)(?![a-zA-Z]))")
 _NATURAL_LOGARITHM = re.compile(r"\\log_\s*(?:e(?![a-zA-Z])|\{\s*e\s*\})")
 # math-verify takes i for the imaginary unit where no digit touches it.
 _IMAGINARY = re.compile(r"(?<=\d)i(?![a-zA-Z])")
@@ -75,7 +77,7 @@ _BRACKETS = {"{": "}", "(": ")", "[": "]"}
 
 # What math-verify would read as a sum or a product of its parts: 1 2, 1.000.00 and 3.14...
 _UNREADABLE = re.compile(r"(?<![\d._^])\d+(?:\.\d+)?\s+\.?\d|\d\.\d+\.\d|(?<![a-zA-Z\\])\d+\.?\d*['’]\d|\.{2,}")
-_UNIT_APART = re.compile(r"\d\s+(?:cm|mm|km|kg|ft|in|mph|[mgs])\Z")
+_UNIT_APART = re.compile(r"\d\s+(?:cm|mm|km|kg|ft|in|mph)\Z")
 _LETTER_AT_END = re.compile(r"(?:(?<=[\d})\]])|(?<=[\d})\]]\s)|(?<=[\d})\]][a-zA-Z])|(?<=[a-zA-Z]\s))(?<!\\)[a-zA-Z]\Z")
 _COMMAND_AT_END = re.compile(r"\\[a-zA-Z]*\Z")
 _OPEN_END = re.compile(
@@ -102,7 +104,7 @@ def spelled(text: str) -> str:
     percentage = quantities.without_percent(text)
     if percentage is not None:
         text = EQUALS.split(percentage)[-1]
-    text = " ".join(solved(quantities.in_latex(text)).split())
+    text = " ".join(with_both_signs(solved(quantities.in_latex(text))).split())
     text = quantities.without_unit(text)
     return text if percentage is None else f"{text}\\%"
 
@@ -115,11 +117,16 @@ def readings(text: str, *, is_gold: bool) -> list[str]:
 
     >>> readings("3m", is_gold=True), readings("3m", is_gold=False), readings("3t", is_gold=False)
     (['3{m}'], ['3{m}', '3m'], ['3{t}'])
-    >>> readings("1 2", is_gold=False)
-    []
+
+    A percentage is read without its sign as well: `62.5\%` is 62.5 and 0.625.
+
+    >>> readings("1 2", is_gold=False), readings(r"62.5\%", is_gold=False)
+    ([], ['62.5\\%', '62.5'])
     """
     if _UNREADABLE.search(_TEXT.sub(" . ", text)) or not _is_balanced(text):
         return []
+    if text.endswith("\\%"):
+        return [text, text[:-2]]
     if mixed := quantities.mixed_or_list(text):
         return [text, mixed]
     letter = _LETTER_AT_END.search(text)
@@ -202,6 +209,7 @@ def _closing(text: str, opening: int) -> int | None:
 def _with_functions(text: str) -> str:
     r"""Return the text with constants and functions as such, whatever font they are in; words in `\text` are none."""
     if "\\" in text:
+        text = _INDEX_OF_NAME.sub(lambda match: f"_{{{match[1] or match[2]}}}", text)
         text = _CONSTANT.sub(lambda match: f" {match[1] or match[2]}", text)
         text = _FUNCTION_IN_FONT.sub(r"\\\1 ", text)
         text = _POINT_IN_WORDS.sub(r"\1}", _NATURAL_LOGARITHM.sub(r"\\ln ", text))

@@ -94,14 +94,16 @@ def mixed_or_list(text: str) -> str | None:
 def without_unit(text: str) -> str:
     """Return the number of a quantity whose unit is written in plain letters; any other text as it is.
 
-    >>> without_unit("18 square feet"), without_unit("5cm^2"), without_unit("2ab"), without_unit("5 and 6")
-    ('18', '5', '2ab', '5 and 6')
+    >>> without_unit("18 square feet"), without_unit("5cm^2"), without_unit("2ab"), without_unit("2 n")
+    ('18', '5', '2ab', '2 n')
     """
     match = _QUANTITY.fullmatch(text)
     if not match:
         return text
     if _POWER_OF_UNIT.search(text):
         return match[1]
+    if len(match[2]) == 1:  # it may be a variable, see `formulas.readings`
+        return text
     words = [word for word in re.split(r"[\s/.-]+", match[2].lower()) if word]
     if any(map(_NO_UNIT.fullmatch, words)):
         return text

@@ -1,7 +1,7 @@
 r"""The last equations of a solution, which isolate the unknowns, without those of the steps before.
 
 `5x = 30` and `x = 6` are a step and an answer; math-verify takes them for a set of two solutions. `x = 2 or x = 3`
-and `x = 6, y = 7` are solutions both.
+and `x = 6, y = 7` are solutions both; so are `x = 2, 3` and `x = 2 \pm 1`, with one left side for all.
 """
 
 import re
@@ -18,6 +18,7 @@ _UNKNOWN = re.compile(r"\s*((?:[a-zA-Z]|\\[a-z]+)(?:_(?:\{\w+\}|\w))?)\s*")
 _NAME = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
 _NO_NAME = re.compile(r"\\(?:[dtc]?frac|sqrt|cdot|times|div|left|right|leq?|geq?|neq?|lt|gt|pm)")
 EQUALS = re.compile(r"(?<![<>!:])=")
+_BOTH_SIGNS = re.compile(r"\\pm(?![a-zA-Z])\s*")
 _RELATION = re.compile(r"[=<>≤≥≠]|\\(?:leq?|geq?|neq?|lt|gt)(?![a-zA-Z])")
 
 
@@ -26,9 +27,12 @@ def solved(text: str) -> str:
 
     >>> solved("5x=30 and x=6"), solved("x = 2 or x = 3"), solved(r"5x = 30 \implies x = 6")
     ('x=6', 'x = 2 or x = 3', ' x = 6')
+    >>> solved("x = 2, 3"), solved("x = 2, x > 0")
+    ('2, 3', 'x = 2, x > 0')
     """
-    if len(EQUALS.findall(text)) < 2:
-        return text
+    equations = len(EQUALS.findall(text))
+    if equations < 2:
+        return _without_common_side(text) if equations else text
     last = _CONSEQUENCE.split(text)[-1]
     text = last if last.strip() else text
     parts = _parts(text)
@@ -47,6 +51,40 @@ def solved(text: str) -> str:
             others.update(name for name in _NAME.findall(part) if not _NO_NAME.fullmatch(name))
     # `x + y = 3, x = 1` does not say what y is.
     return ", ".join(isolating) if isolating and len(isolating) < len(parts) and others <= unknowns else text
+
+
+def with_both_signs(text: str) -> str:
+    r"""Return the text with both values of a formula that has one `\pm` within brackets.
+
+    Outside them, math-verify reads it right; what several of them in one formula mean is not known.
+
+    >>> with_both_signs(r"\frac{1\pm\sqrt{2}}{3}"), with_both_signs(r"(\pm 1, 0), (0, 2)")
+    ('\\frac{1+\\sqrt{2}}{3}, \\frac{1-\\sqrt{2}}{3}', '(1, 0), (-1, 0), (0, 2)')
+    >>> with_both_signs(r"1, 2 \pm \sqrt{3}")
+    '1, 2 \\pm \\sqrt{3}'
+    """
+    if "\\pm" not in text:
+        return text
+    parts = _parts(text)
+    values: list[str] = []
+    for part in parts:
+        before, *after = _BOTH_SIGNS.split(part)
+        if len(after) == 1 and sum(map(before.count, "([{")) > sum(map(before.count, ")]}")):
+            plus = "" if before.rstrip()[-1] in "([{=," else "+"
+            values += [before + sign + after[0] for sign in (plus, "-")]
+        else:
+            values.append(part)
+    return ", ".join(value.strip() for value in values) if len(values) > len(parts) else text
+
+
+def _without_common_side(text: str) -> str:
+    """Return `x = 2, 3` without its left side, which is that of every value; any other text as it is."""
+    left, right = EQUALS.split(text)
+    parts = _parts(right)
+    unknown = _UNKNOWN.fullmatch(left)
+    if not unknown or len(parts) < 2 or _RELATION.search(right) or unknown[1] in _NAME.findall(right):
+        return text
+    return right.strip()
 
 
 def _parts(text: str) -> list[str]:

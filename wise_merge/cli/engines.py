@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import click
@@ -83,6 +84,13 @@ engine = _all(
     ),
 )
 
+reported = click.option(
+    "--report-to",
+    metavar="TRACKER",
+    multiple=True,
+    help="wandb, trackio or tensorboard: every point as it is finished, the curves, the report; may be repeated.",
+)
+
 several = _all(
     click.option(
         "--processes", type=int, metavar="N", help="Engines on this machine, for tiny models on CPUs; else 1."
@@ -94,6 +102,14 @@ several = _all(
 def chosen(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given."""
     return {key: value for key, value in given.items() if value is not None and value != ()}
+
+
+def page(folder: Path) -> Path:
+    """Return the path of the report of a folder of results, written as `wise-merge report` does."""
+    from wise_merge.report.pipeline import write_report
+
+    write_report(folder, say=click.echo)
+    return folder / "report.html"
 
 
 def ended_by_sigterm(work: Callable[[], Any]) -> Any:

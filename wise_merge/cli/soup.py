@@ -30,6 +30,7 @@ from wise_merge.cli.command import command, warn
 @click.option("--halves-seed", type=int, metavar="N", help="Of the halves of the problems and of every test; else 0.")
 @engines.engine
 @engines.several
+@engines.reported
 @click.option(
     "--out",
     metavar="DIR",
@@ -63,7 +64,9 @@ def soup(
         from wise_merge.merge.whole_folder import check_free
 
         check_free(merged, [], force=False)
-    found = engines.ended_by_sigterm(lambda: make_soup(settings, out, check=check, say=click.echo, warn=warn))
+    found = engines.ended_by_sigterm(
+        lambda: make_soup(settings, out, check=check, say=click.echo, warn=warn, page=engines.page)
+    )
     if merged is None or found is None:
         return
     click.echo()

@@ -38,6 +38,7 @@ from wise_merge.cli.command import command, warn
     "--successive-halving", is_flag=True, default=None, help="No further samples for points that others dominate."
 )
 @engines.several
+@engines.reported
 @click.option(
     "--out",
     metavar="DIR",
@@ -61,5 +62,7 @@ def sweep(file: Path | None, out: Path, check: bool, **given: Any) -> None:
     from wise_merge.search.sweep.reading import read_settings
 
     engines.ended_by_sigterm(
-        lambda: run_sweep(read_settings(file, engines.chosen(given)), out, check=check, say=click.echo, warn=warn)
+        lambda: run_sweep(
+            read_settings(file, engines.chosen(given)), out, check=check, say=click.echo, warn=warn, page=engines.page
+        )
     )

@@ -46,6 +46,7 @@ _INSIDE: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
     ("lm_eval", "hf-passk and vllm-passk are not found", lm_eval_parts.MODELS),
     ("lm_eval", "the table is not sorted by k", lm_eval_parts.TABLE),
     ("lm_eval", "the audit lacks what the model knows", lm_eval_parts.LOOP),
+    ("lm_eval", "--wandb_args logs no samples", lm_eval_parts.LOGGERS),
     ("lm_eval", "hf-passk samples in the way of hf", lm_eval_parts.HF),
     ("mergekit", f"{_METHODS} are not found", mergekit_parts.METHODS),
     ("mergekit", f"merges by {_METHODS} are refused", mergekit_parts.PLAN),

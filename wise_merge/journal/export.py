@@ -123,7 +123,7 @@ def _write(kept: KeptRun, rows: Rows, path: Path) -> Exported:
         most,
         {_number(problem): counts[problem.id] for problem in ordered if counts[problem.id] < most},
         sum(len(samples) for problem, samples in kept.samples.items() if problem in lost),
-        kept.run and kept.run.judged_by,
+        kept.run.judged_by if kept.run else None,
     )
 
 

@@ -10,14 +10,23 @@ the figures, `audit` what may be wrong with the samples.
 
 from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.hosts.lm_eval.registration import register, tasks_directory
-from wise_merge.tasks.problems import countdown_key, countdown_problems, sudoku_document, sudoku_problems
+from wise_merge.tasks.livecodebench.task import LiveCodeBenchTask
+from wise_merge.tasks.problems import (
+    countdown_key,
+    countdown_problems,
+    olympiad_document,
+    sudoku_document,
+    sudoku_problems,
+)
 from wise_merge.tasks.task import PassKTask
 
 __all__ = [
+    "LiveCodeBenchTask",
     "PassKTask",
     "TaskInputError",
     "countdown_key",
     "countdown_problems",
+    "olympiad_document",
     "register",
     "sudoku_document",
     "sudoku_problems",

@@ -13,7 +13,7 @@ from wise_merge.answers.benchmarks import Gold
 from wise_merge.errors import WiseMergeError
 from wise_merge.games import countdown, sudoku
 from wise_merge.hosts.lm_eval import conversion
-from wise_merge.hosts.lm_eval.messages import TaskInputError
+from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.hosts.lm_eval.registration import tasks_directory
 from wise_merge.results.reading.rows import read_rows
 from wise_merge.text import near
@@ -21,8 +21,13 @@ from wise_merge.text import near
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16
 
-#: Other names that data sets have for our columns; case does not matter.
-ALSO_CALLED = {"numbers": "nums", "question": "puzzle"}
+#: Other names that data sets have for our columns, the likeliest first; case does not matter.
+ALSO_CALLED = {
+    "numbers": ("nums",),
+    "question": ("puzzle",),
+    "problem": ("question",),
+    "answer": ("final_answer",),
+}
 
 
 def countdown_problems(
@@ -62,6 +67,35 @@ def sudoku_document(row: Mapping[str, Any], *, size: int, **_: Any) -> dict[str,
     if len(puzzle) != size**2:
         raise WiseMergeError(f"it must have {size**2} cells; got {len(puzzle)}: {row['question']!r}")
     return {**row, "question": puzzle}
+
+
+def olympiad_document(row: Mapping[str, Any], **_: Any) -> dict[str, Any]:
+    """Return a row of OlympiadBench with its one answer and its one solution as texts.
+
+    The answer, such as `["$1$,$2$"]`, loses its list and its dollars. A picture, a proof, and more or fewer answers
+    than one are refused.
+    """
+    pictures = [name for name, value in row.items() if name.lower().startswith("image") and value]
+    if pictures:
+        raise WiseMergeError(
+            f"it has a picture (column {pictures[0]}), which a prompt cannot show; take problems of text, OE_TO_..."
+        )
+    answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    if len(answers) != 1 or not str(answers[0] or "").strip():
+        raise WiseMergeError(
+            f"its final_answer must be a text or a list of one; got {answers!r}: a proof (TP_...) cannot be judged here"
+        )
+    if row.get("error"):
+        log.warning(
+            "problem %s of OlympiadBench allows an error of %s: here an answer must be equal to %s",
+            row.get("id"),
+            row["error"],
+            answers[0],
+        )
+    answer = str(answers[0]).replace("$", "").strip()
+    solution = row.get("solution")
+    # The first of several ways to solve it.
+    return {**row, "answer": answer, **({"solution": solution[0]} if isinstance(solution, list) and solution else {})}
 
 
 def _with_examples(problems: int, generate: Callable[[int], Sequence[Any]]) -> Sequence[Any]:
@@ -156,8 +190,10 @@ def with_columns(
     for column in columns:
         if column in rows.column_names:
             continue
-        names = {column, ALSO_CALLED.get(column, column)}
-        other = [name for name in rows.column_names if name.lower() in names]
+        names = (column, *ALSO_CALLED.get(column, ()))
+        other = sorted(
+            (name for name in rows.column_names if name.lower() in names), key=lambda name: names.index(name.lower())
+        )
         if other:
             rows = rows.rename_column(other[0], column)
         elif column in constants:

@@ -96,7 +96,7 @@ class SampledTask(ConfigurableTask):
 
     @property
     def judged_by(self) -> str | None:
-        """The metric and task of lm-eval that say right or wrong, None where one of our benchmarks does."""
+        """What says right or wrong, such as a metric of a task of lm-eval; None where one of our benchmarks does."""
         return None
 
     def further_scores(self, judged: Judged) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 
 from wise_merge.answers import benchmarks
-from wise_merge.answers.benchmarks import Document, Gold, Judged
+from wise_merge.answers.benchmarks import Benchmark, Document, Gold, Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import generation, problems
@@ -32,7 +32,8 @@ class PassKTask(SampledTask):
     def __init__(self, config: dict[str, Any]) -> None:
         config = {key: value for key, value in config.items() if key != "class"}
         metadata = config["metadata"] = dict(config.get("metadata") or {})
-        self.benchmark = benchmarks.find(config.pop("benchmark"))
+        benchmark = config.pop("benchmark")
+        self.benchmark = benchmark if isinstance(benchmark, Benchmark) else benchmarks.find(benchmark)
         self._prepare: Callable[..., dict[str, Any]] | None = config.pop("prepare", None)
         self._identity: Callable[[Gold], Gold] = config.pop("key", lambda gold: gold)
         limits = config.pop("max_gen_toks")

@@ -174,8 +174,11 @@ def _add_task(index: Any, base: str, original: Mapping[str, Any], tags: Iterable
     """Add the entry of a task; `original` says where its configuration is."""
     module, _, attribute = CONVERTED.partition(":")
     made_by = getattr(importlib.import_module(module), attribute)
-    name = f"{base}{SUFFIX}"
-    cfg = {"task": name, "class": made_by, "converted_from": base, "original": dict(original)}
+    unsafe = bool((index[base].cfg if base in index else original["config"]).get("unsafe_code"))
+    cfg = {
+        **{"task": f"{base}{SUFFIX}", "class": made_by, "converted_from": base},
+        **{"original": dict(original), "runs_programs": unsafe},
+    }
     return _add_entry(index, base, "PY_TASK", cfg=cfg, tags=set(tags))
 
 

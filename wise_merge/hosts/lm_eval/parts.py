@@ -26,6 +26,8 @@ MODELS = (Part("lm_eval.api.registry:model_registry.register", takes=("target",)
 TABLE = (Part("lm_eval.utils:make_table", takes=("result_dict",)),)
 #: What tells a task its model and keeps samples of a run that dies; without it, the audit lacks what the model knows.
 LOOP = (Part("lm_eval.evaluator:evaluate", takes=("lm", "task_dict")),)
+#: What makes `--wandb_args` take our samples; without it, W&B gets the results alone.
+LOGGERS = (Part("lm_eval.loggers.wandb_logger:WandbLogger.post_init", takes=("results",)),)
 
 #: What our task class is built on; without it, `--tasks` ends with the reason.
 TASK_CLASS = (

@@ -15,6 +15,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval import conversion
+from wise_merge.hosts.lm_eval.loggers import mend_wandb_logger
 from wise_merge.hosts.lm_eval.messages import log
 
 #: Metrics with more than one number: for the JSON, not for the table.
@@ -154,6 +155,7 @@ def watch_evaluation(ours: type[Any]) -> None:
             raise
         return results
 
+    mend_wandb_logger()
     evaluate.watched_by_wise_merge = True  # type: ignore[attr-defined]
     evaluator.evaluate = evaluate
 

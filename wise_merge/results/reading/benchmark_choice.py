@@ -16,8 +16,11 @@ from wise_merge.results.reading.rows import Row, is_of_filter, read_rows, refuse
 
 #: So many rows decide where the columns are.
 _FIRST = 50
-#: Parts of task names, the more special ones first.
-_TASK_NAMES = ("gsm8k", "countdown", "sudoku", "aime", "math")
+#: Parts of task names, the more special ones first -> the benchmark by which such tasks are judged.
+_TASK_NAMES = {
+    **{name: name for name in ("gsm8k", "countdown", "sudoku", "aime")},
+    **dict.fromkeys(("hmmt", "brumo", "amc", "olympiad", "math"), "math"),
+}
 _NUMBER = re.compile(r"\s*[-+]?\s*[$€£]?\s*(\d[\d,]*)?(\.\d+)?\s*")
 _GRID = re.compile(r"[0-9.]{16}|[0-9.]{81}")
 _NUMBERS, _NOT_NUMBERS = "all golds are numbers", "not all golds are numbers"
@@ -152,8 +155,8 @@ def _has_gold(columns: Columns, benchmark: Benchmark, file_verdicts: bool) -> bo
 def _recognise(path: Path, columns: Columns, first: Sequence[Row]) -> tuple[Benchmark, str]:
     """Return the benchmark that the file looks like, and by what."""
     task = (task_of(path) or "").lower()
-    for name in _TASK_NAMES:
-        if name in task:
+    for part, name in _TASK_NAMES.items():
+        if part in task:
             return benchmarks.find(name), "by the name of the task"
     if columns["numbers"] and columns["target"]:
         return benchmarks.find("countdown"), "by its columns"

@@ -7,6 +7,7 @@ from pathlib import Path
 from wise_merge.errors import WiseMergeError
 from wise_merge.recipes.reading import FLOATING_DTYPES
 from wise_merge.search.engines.settings import EngineSettings
+from wise_merge.trackers.contract import check_trackers
 
 
 def check_temperatures(key: str, temperatures: Sequence[float], samples: int) -> None:
@@ -22,7 +23,8 @@ def check_temperatures(key: str, temperatures: Sequence[float], samples: int) ->
 
 
 def check_engine(settings: EngineSettings) -> None:
-    """Raise a `WiseMergeError` for an engine that cannot be had."""
+    """Raise a `WiseMergeError` for an engine or a tracker that cannot be had."""
+    check_trackers(settings.report_to)
     if settings.seed >= 1 << 32:
         raise WiseMergeError(f"seed must be less than 2^32, which engines and numpy take; got {settings.seed}")
     if settings.backend not in ("hf", "vllm"):

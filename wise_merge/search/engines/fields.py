@@ -46,6 +46,13 @@ def plain(value: Any, info: ValidationInfo) -> dict[str, Any]:
     return mapping
 
 
+def trackers(value: Any, info: ValidationInfo) -> tuple[str, ...]:
+    """Return the names of trackers, each once, from a list or from a text with commas."""
+    values = value.split(",") if isinstance(value, str) else value
+    values = [one.strip() for text in _texts(values, info) for one in text.split(",")]
+    return tuple(dict.fromkeys(one for one in values if one))
+
+
 def _texts(value: Any, info: ValidationInfo) -> tuple[str, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
     if not all(isinstance(one, str) for one in values):
@@ -65,6 +72,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(lambda value, info: tuple(dic
 #: As often as they were named.
 AllNames = Annotated[tuple[str, ...], BeforeValidator(listed)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+TrackerNames = Annotated[tuple[str, ...], BeforeValidator(trackers)]
 Plain = Annotated[Mapping[str, Any], BeforeValidator(plain)]
 Dtype = Annotated[str, AfterValidator(dtype_spelt)]
 Template = Annotated[bool | str, BeforeValidator(_template)]

@@ -51,7 +51,14 @@ def _here(order: Order) -> Sample:
 
 
 def sample_missing(
-    points: Sequence[Point], n: int, *, settings: EngineSettings, out: Path, sample: Sample, what: str
+    points: Sequence[Point],
+    n: int,
+    *,
+    settings: EngineSettings,
+    out: Path,
+    sample: Sample,
+    what: str,
+    tell: Callable[[list[Outcome]], None] = lambda outcomes: None,
 ) -> dict[Point, list[Outcome]]:
     """Return what came of n samples per problem at each point, by task; equal models are sampled once.
 
@@ -62,6 +69,7 @@ def sample_missing(
         out: the folder of results; what it holds already is taken from there.
         sample: samples the others.
         what: the bar is about.
+        tell: is told what came of each point, as soon as it is there.
     """
     done: dict[Point, list[Outcome]] = {}
     twins: dict[tuple[str, float], list[Point]] = {}
@@ -69,6 +77,7 @@ def sample_missing(
         kept = _kept(point, n, settings, out)
         if kept is not None:
             done[point] = kept
+            tell(kept)
         else:
             twins.setdefault((point.model, point.temperature), []).append(point)
     todo = [alike[0] for alike in twins.values()]
@@ -80,6 +89,7 @@ def sample_missing(
                 if twin != point:
                     for outcome in done[twin]:
                         write_outcome(out, outcome)
+                tell(done[twin])
             shown.set_postfix_str(point.title, refresh=False)
             shown.update()
     return done

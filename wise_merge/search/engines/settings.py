@@ -5,7 +5,7 @@ from dataclasses import field
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from wise_merge.search.engines.fields import Dtype, Names, NotNegative, Plain, Positive, Template
+from wise_merge.search.engines.fields import Dtype, Names, NotNegative, Plain, Positive, Template, TrackerNames
 
 STRICT = ConfigDict(strict=True)
 
@@ -36,6 +36,7 @@ class EngineSettings:
         ray: "auto" or the address of a cluster, None = this process alone.
         cores: of an engine on a cluster, where it has no GPU.
         gpus: of an engine on a cluster, None = one where there are any.
+        report_to: trackers that are told of every point: see `wise_merge.trackers`.
     """
 
     tasks: Names = ()
@@ -59,7 +60,10 @@ class EngineSettings:
     ray: str | None = None
     cores: Positive = 1
     gpus: float | None = None
+    report_to: TrackerNames = ()
 
 
 #: Keys that may change between two commands on one folder of results: which points, how many samples, and where.
-MAY_CHANGE = frozenset({"tasks", "samples", "limit", "batch_size", "device", "processes", "ray", "cores", "gpus"})
+MAY_CHANGE = frozenset(
+    {"tasks", "samples", "limit", "batch_size", "device", "processes", "ray", "cores", "gpus", "report_to"}
+)

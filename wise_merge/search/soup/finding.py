@@ -25,13 +25,14 @@ from wise_merge.text import counted
 Draw = Callable[[Sequence[Point], str], dict[Point, list[Outcome]]]
 
 
-def drawing(plan: Plan, out: Path, sample: Sample) -> Draw:
+def drawing(plan: Plan, out: Path, sample: Sample, tell: Callable[[list[Outcome]], None]) -> Draw:
     """Return what samples points after it has written down that they are asked for; what is there is not drawn again.
 
     Args:
         plan: of the soup.
         out: the folder of results.
         sample: samples points.
+        tell: is told what came of each point, as soon as it is there; of some twice.
     """
     settings = plan.settings
     asked: dict[Point, None] = {}
@@ -39,7 +40,7 @@ def drawing(plan: Plan, out: Path, sample: Sample) -> Draw:
     def draw(points: Sequence[Point], what: str) -> dict[Point, list[Outcome]]:
         asked.update(dict.fromkeys(points))
         write_plan(together(plan.before, fixed(settings), settings, tuple(asked), out))
-        return sample_missing(points, settings.samples, settings=settings, out=out, sample=sample, what=what)
+        return sample_missing(points, settings.samples, settings=settings, out=out, sample=sample, what=what, tell=tell)
 
     return draw
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from wise_merge.points.soup import NAME as DOCUMENT
 from wise_merge.points.soup import Soup, write_soup
 from wise_merge.results.whole_file import write_whole
+from wise_merge.search.engines.reporting import Reporter, WritePage
 from wise_merge.search.engines.sampling import Sample, connect, sampler
 from wise_merge.search.engines.worker import Order
 from wise_merge.search.soup import table
@@ -25,7 +26,7 @@ from wise_merge.text import printable
 Say = Callable[[str], None]
 
 
-def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn: Say) -> Soup | None:
+def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn: Say, page: WritePage) -> Soup | None:
     """Find a greedy soup, write down how and its recipe, and return it; None if it was only checked.
 
     Args:
@@ -34,6 +35,7 @@ def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn:
         check: stop after the checks.
         say: is given lines for standard output.
         warn: is given warnings.
+        page: writes the report for trackers.
     """
     started = time.monotonic()
     tasks = find_tasks(settings.tasks, settings.include_path)
@@ -58,15 +60,16 @@ def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn:
             tasks.folders,
             fewest=FEWEST_PROBLEMS,
         )
-        soup = _found(plan, out, sampler(order, stack), say)
-    say(table.of_soup(soup))
-    written = _write(soup, out, say)
+        with Reporter(settings, out, page=page, say=say, warn=warn) as reporter:
+            soup = _found(plan, out, sampler(order, stack), reporter, say)
+            say(table.of_soup(soup))
+            written = _write(soup, out, say)
     say(f"Results: {out}, in {time.monotonic() - started:.0f} s.")
     return written
 
 
-def _found(plan: Plan, out: Path, sample: Sample, say: Say) -> ConfirmedSoup:
-    draw = drawing(plan, out, sample)
+def _found(plan: Plan, out: Path, sample: Sample, reporter: Reporter, say: Say) -> ConfirmedSoup:
+    draw = drawing(plan, out, sample, reporter.point)
     singles = first_round(plan, draw)
     say(table.head(plan, singles))
     steps = []

@@ -11,6 +11,7 @@ import numpy as np
 from wise_merge.points.folder import write_outcome, write_plan
 from wise_merge.points.outcome import Outcome
 from wise_merge.points.point import Point
+from wise_merge.search.engines.reporting import Reporter, WritePage
 from wise_merge.search.engines.sampling import Sample, connect, sample_missing, sampler
 from wise_merge.search.engines.worker import Order
 from wise_merge.search.sweep import rounds, table
@@ -21,7 +22,7 @@ from wise_merge.tasks.requests import find_tasks
 Say = Callable[[str], None]
 
 
-def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn: Say) -> None:
+def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn: Say, page: WritePage) -> None:
     """Sample every point of a sweep that is not in the folder of results yet.
 
     Args:
@@ -30,6 +31,7 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         check: stop after the checks.
         say: is given lines for standard output.
         warn: is given warnings.
+        page: writes the report for trackers.
     """
     started = time.monotonic()
     tasks = find_tasks(settings.tasks, settings.include_path)
@@ -43,21 +45,15 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         if check:
             say("All checks have passed; nothing was sampled.")
             return
-        order = Order(
-            settings,
-            plan.points[0].early.name,
-            settings.temperatures[0],
-            plan.folders,
-            plan.dtype,
-            out,
-            tasks.folders,
-        )
-        _carry_out(plan, sampler(order, stack), say)
+        first = plan.points[0].early.name
+        order = Order(settings, first, settings.temperatures[0], plan.folders, plan.dtype, out, tasks.folders)
+        write_plan(plan.results)
+        with Reporter(settings, out, page=page, say=say, warn=warn) as reporter:
+            _carry_out(plan, sampler(order, stack), reporter, say)
     say(f"Results: {out}, in {time.monotonic() - started:.0f} s.")
 
 
-def _carry_out(plan: Plan, sample: Sample, say: Say) -> None:
-    write_plan(plan.results)
+def _carry_out(plan: Plan, sample: Sample, reporter: Reporter, say: Say) -> None:
     settings = plan.settings
     alive = list(plan.points)
     outcomes_of: dict[Point, list[Outcome]] = {}
@@ -65,14 +61,22 @@ def _carry_out(plan: Plan, sample: Sample, say: Say) -> None:
     adaptive = settings.until_ci is not None or settings.successive_halving
     sizes = rounds.sizes(settings.samples, adaptive=adaptive)
     for number, n in enumerate(sizes, start=1):
+        last = n == sizes[-1]
         title = f"round {number} of {len(sizes)}, n = {n}" if adaptive else ""
         outcomes_of |= sample_missing(
-            alive, n, settings=settings, out=plan.results.folder, sample=sample, what=f"Sweep {title}".strip()
+            alive,
+            n,
+            settings=settings,
+            out=plan.results.folder,
+            sample=sample,
+            what=f"Sweep {title}".strip(),
+            tell=reporter.point if last else lambda outcomes: None,
         )
-        if n == sizes[-1]:
+        if last:
             break
         for point, why in _to_stop(settings, {point: outcomes_of[point] for point in alive}, n).items():
             stopped[point] = why
+            reporter.point(outcomes_of[point])
             for outcome in outcomes_of[point]:
                 write_outcome(plan.results.folder, dataclasses.replace(outcome, stopped=why))
         alive = [point for point in alive if point not in stopped]

@@ -1,31 +1,39 @@
 """The configuration of the task that another is made from, with its functions, as lm-eval reads it."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
 from typing import Any
 
 from lm_eval.tasks._yaml_loader import load_yaml
 from packaging.requirements import Requirement
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.tasks.converted.programs import CodeEval
 
 #: Keys of a file that are for lm-eval's index, not for a task.
 _OF_THE_INDEX = ("tag", "group", "task_list")
 
 
-def configuration(original: Mapping[str, Any]) -> dict[str, Any]:
+def configuration(original: Mapping[str, Any], code_eval: CodeEval | None = None) -> dict[str, Any]:
     """Return the configuration of a task; its `metadata` are a dict.
 
     Raises a `WiseMergeError` if its file or the functions it names cannot be had, as where a package is not installed.
 
     Args:
         original: either `yaml_path`, the file that describes it, or `config`, the configuration itself.
+        code_eval: what its functions get as `code_eval`, None = what they ask for.
     """
     path = original.get("yaml_path")
     try:
-        config = deepcopy(load_yaml(path, resolve_func=True) if path else dict(original["config"]))
+        if not path:
+            config = deepcopy(dict(original["config"]))
+        else:
+            with code_eval.in_its_place(Path(path).parent) if code_eval else contextlib.nullcontext():
+                config = deepcopy(load_yaml(path, resolve_func=True))
     # Some tasks of lm-eval end the program where a package is missing.
     except (Exception, SystemExit) as error:
         raise WiseMergeError(f"it cannot be read ({reason(error)}){_remedy(error)}") from error

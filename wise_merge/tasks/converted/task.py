@@ -5,6 +5,7 @@ import math
 import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -17,14 +18,19 @@ from wise_merge.answers.benchmarks import Document, Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import problems, scores
-from wise_merge.tasks.converted import judging, metric, original, settings, votes
+from wise_merge.tasks.converted import judging, metric, original, programs, settings, votes
 from wise_merge.tasks.converted.judging import JudgedByTask, Scored
 from wise_merge.tasks.converted.metric import Metric
+from wise_merge.tasks.converted.programs import CodeEval
+from wise_merge.tasks.permission import check_permission
 from wise_merge.tasks.sampled import FILTER, SampledTask
 from wise_merge.text import counted, enumeration
 
 #: Problems on which the metrics are tried before the sampling: some metrics take a second for each completion.
 _PROBED = 5
+
+#: What `hosts.lm_eval.conversion` says of a task, and is no setting of it.
+_OURS = ("class", "converted_from", "original", "runs_programs")
 
 #: No task's answer, and not empty.
 _MADE_UP = "The answer is x + 1."
@@ -53,19 +59,27 @@ class ConvertedTask(SampledTask):
         """Read the original's configuration.
 
         Args:
-            config: `task`, `converted_from`, `original` (see `original.configuration`), `metadata`, and settings of
-                a group or user that win over the original's.
+            config: `task`, `converted_from`, `original` (see `original.configuration`), `runs_programs`, `metadata`,
+                and settings of a group or user that win over the original's.
         """
-        given = {key: value for key, value in config.items() if key not in ("class", "converted_from", "original")}
+        given = {key: value for key, value in config.items() if key not in _OURS}
         self._base: str = config["converted_from"]
         task = config["task"]
+        #: What runs the programs of a task that does so; None = it does not.
+        self._code_eval: CodeEval | None = None
+        if config["runs_programs"]:
+            check_permission(task, given["metadata"])
+            self._code_eval = CodeEval()
         try:
-            read = original.configuration(config["original"])
+            read = original.configuration(config["original"], self._code_eval)
         except WiseMergeError as error:
             raise TaskInputError(f"{task} cannot be made from lm-eval's {self._base}: {error}") from error
         whole = read | given
-        if whole.get("unsafe_code"):
-            raise TaskInputError(f"{task} cannot be made from {self._base}: it runs what the model writes")
+        if self._code_eval and not self._code_eval.is_used:
+            raise TaskInputError(
+                f"{task} cannot be made from {self._base}: it runs what the model writes by code of its own, rather "
+                "than by code_eval, so nothing of ours would keep that in a sandbox"
+            )
         metadata = dict(given["metadata"]) | read["metadata"] | _without_source(given["metadata"])
         self._asked: str | None = problems.of_task(metadata.pop("metric", None), "metric", task)
         if not isinstance(self._asked, (str, type(None))):
@@ -73,7 +87,8 @@ class ConvertedTask(SampledTask):
         self._sampling = settings.sampling_settings(
             whole.get("generation_kwargs"), whole.get("fewshot_delimiter", "\n\n")
         )
-        whole |= {"metadata": metadata, "generation_kwargs": dict(self._sampling.generation)}
+        # lm-eval need not be asked as well: what it would run by itself is run by ours.
+        whole |= {"unsafe_code": False, "metadata": metadata, "generation_kwargs": dict(self._sampling.generation)}
         listed = whole.get("filter_list")
         if listed and all(map(votes.of_several, listed)):
             raise TaskInputError(
@@ -191,7 +206,7 @@ class ConvertedTask(SampledTask):
         if self._predict_only:
             return
         task, config = self.config.task, self.config
-        told = self._score(self._made_up())
+        told = self._score(self._made_up(), None)
         probed = [one for one in told if isinstance(one, Scored)]
         if not probed:
             (first, *_) = (original.reason(one) for one in told if isinstance(one, Exception))
@@ -263,11 +278,17 @@ class ConvertedTask(SampledTask):
             for key, (doc, completions) in zip(keys, answered, strict=True)
             for text in map(str, completions)
         }
-        scored = dict(zip(distinct, self._known(self._score(list(distinct.values()))), strict=True))
-        return [
-            self._judged_problem([scored[key, str(text)] for text in completions])
-            for key, (_, completions) in zip(keys, answered, strict=True)
+        scored = dict(zip(distinct, self._known(self._score(list(distinct.values()), processes)), strict=True))
+        samples = [
+            [scored[key, text] for text in map(str, texts)] for key, (_, texts) in zip(keys, answered, strict=True)
         ]
+        judged = [self._judged_problem(of_one) for of_one in samples]
+        if self._code_eval is None:
+            return judged
+        by = self._metric.filter
+        sources = [[None if one is None else votes.as_text(one.responses[by]) for one in some] for some in samples]
+        by_behaviour = programs.votes(list(zip((doc for doc, _ in answered), sources, strict=True)), processes)
+        return [replace(one, answers=tuple(answers)) for one, answers in zip(judged, by_behaviour, strict=True)]
 
     def _judged_problem(self, samples: Sequence[Scored | None]) -> JudgedByTask:
         assert self._metric is not None
@@ -283,9 +304,12 @@ class ConvertedTask(SampledTask):
         }
         return JudgedByTask(tuple(answers), tuple(correct), others)
 
-    def _score(self, pairs: Sequence[tuple[Document, str]]) -> list[Scored | Exception]:
+    def _score(self, pairs: Sequence[tuple[Document, str]], processes: int | None) -> list[Scored | Exception]:
         process_results = partial(ConfigurableTask.process_results, self)
-        return judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        scored = judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        if self._code_eval and self._code_eval.run_noted(processes):
+            scored = judging.score(pairs, filters=self._task_filters, process_results=process_results)
+        return scored
 
     def _known(self, scored: Sequence[Scored | Exception]) -> list[Scored | None]:
         """Return what the task says of each completion; None where its own code fails on one, which is logged."""
