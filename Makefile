@@ -93,6 +93,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/soup.py
 	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/converted.py
 	$(firstword $(wildcard $(VENV_VLLM)/bin/python) $(BIN)/python) benchmarks/sampling_vllm.py
 
 clean:

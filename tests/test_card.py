@@ -22,13 +22,14 @@ from support.recipes import wise_ft
 
 from wise_merge.cli import main
 from wise_merge.figures.drawing import COLOURS
-from wise_merge.points import on_line
+from wise_merge.points import Coordinate, Point, PointCheckpoint, on_line
 from wise_merge.publish.card import BEGIN, END
 from wise_merge.publish.entries import RESULTS
-from wise_merge.publish.evidence import SHOWN, evidence_of
+from wise_merge.publish.evidence import SHOWN
 from wise_merge.publish.figure import draw
+from wise_merge.publish.of_sweep import evidence_of_sweep
 from wise_merge.publish.privacy import Privacy
-from wise_merge.publish.sampling import sampling_command
+from wise_merge.publish.sampling import sampling_commands
 
 SOURCES = ("--source", "early=anna/run@step-25", "--source", "late=anna/run@step-800")
 
@@ -325,6 +326,78 @@ def test_alphas_by_layer_are_shown_as_the_recipe_has_them():
     assert yaml.safe_load(block(text, "yaml"))["parameters"]["alpha"] == alphas
 
 
+# --- soups ----------------------------------------------------------------------------------------
+
+
+def soup_of(*names, weights=(1.0, 2.0, 1.0), temperature=1.0):
+    """A point that averages checkpoints, as a sweep of `uniform_soup` has it."""
+    checkpoints = tuple(PointCheckpoint(name, None, f"{number}" * 32) for number, name in enumerate(names))
+    coordinates = tuple(Coordinate("weight", weights[place], place) for place in range(len(names)))
+    return Point(checkpoints, "uniform_soup", coordinates, temperature)
+
+
+def test_a_soup_stands_beside_its_checkpoints():
+    """Any number of them: what each counts for, all as parents, and the figures of those that the sweep has sampled."""
+    point = soup_of("sft/checkpoint-1", "sft/checkpoint-2", "rl/checkpoint-2")
+    model(point.recipe())
+    alone = [point.alone(0), dataclasses.replace(soup_of("rl/checkpoint-2"), checkpoints=point.checkpoints[2:])]
+    verdicts = [[True, False, number % 2 == 0, True] for number in range(12)]
+    made = [of_verdicts(one, verdicts) for one in (point, *alone)]
+    leave(Path("grid"), [point, *alone], made)
+    text = card("--results", "grid", "--source", "checkpoint-1=anna/run@one", "--source", "rl/checkpoint-2=bob/rl")
+    overview, curves, made_of = tables(text)
+    assert [line[0] for line in overview[1:]] == ["this model", "model 1", "model 3"]
+    assert curves[0][:3] == ["k", "Pass@k, this model", "Pass@k, model 1"]
+    assert [line[0] for line in made_of[1:]] == ["model 1", "model 2", "model 3"]
+    assert [line[-1] for line in made_of] == ["weight", "1", "2", "1"]
+    assert "[Uniform soup](https://arxiv.org/abs/2203.05482) of 3 checkpoints." in text
+    assert "Dang" not in prose(text)
+    found = head(text)
+    assert (found["base_model"], found["tags"]) == (["anna/run", "bob/rl"], ["mergekit", "merge", "uniform-soup"])
+    recipe = yaml.safe_load(block(text, "yaml"))
+    assert [one["model"] for one in recipe["models"]] == ["anna/run@one", "checkpoint-2", "bob/rl"]
+    keys = re.findall(r"^@\w+\{([^,]+),", block(text, "bibtex"), flags=re.MULTILINE)
+    assert keys == ["wortsman2022soups", "goddard2024mergekit", "eval-harness"]
+    # Written again, it knows the names still.
+    assert head(card("--results", "grid"))["base_model"] == ["anna/run", "bob/rl"]
+
+
+def test_checkpoints_with_one_last_part_are_told_apart():
+    """No two of them are called alike, and no folder of theirs is named."""
+    model(soup_of("sft/checkpoint-2", "rl/checkpoint-2").recipe())
+    text = card()
+    assert [one["model"] for one in yaml.safe_load(block(text, "yaml"))["models"]] == [
+        "checkpoint-2-model-1",
+        "checkpoint-2-model-2",
+    ]
+    assert not re.search("sft/|rl/", text)
+
+
+def test_another_soup_has_no_figures_here():
+    """Other weights are another model; a merge by a method of mergekit is in no sweep."""
+    names = ("sft/checkpoint-1", "sft/checkpoint-2")
+    leave(Path("grid"), [soup_of(*names)], [of_verdicts(soup_of(*names), [[True]])])
+    for recipe, words in (
+        (soup_of(*names, weights=(1.0, 1.0)).recipe(), "grid holds no figures of this model: it is uniform_soup of"),
+        ({"merge_method": "linear", "models": [{"model": name} for name in names]}, "out is merged by linear"),
+    ):
+        Path("out").mkdir(exist_ok=True)
+        (Path("out") / "config.json").write_text("{}")
+        (Path("out") / "mergekit_config.yml").write_text(yaml.safe_dump(recipe))
+        done = CliRunner().invoke(main, ["card", "out", "--results", "grid"])
+        assert done.exit_code == 1
+        assert words in done.stderr
+
+
+def test_a_source_of_no_checkpoint_is_refused():
+    """With what the checkpoints are called; names with one last part are no name of either."""
+    model(soup_of("sft/checkpoint-2", "rl/checkpoint-2").recipe())
+    for source in ("late=anna/x", "checkpoint-2=anna/x", "sft/checkpoint-2=/no/id"):
+        done = CliRunner().invoke(main, ["card", "out", "--source", source])
+        assert done.exit_code == 1
+        assert "its checkpoints are sft/checkpoint-2, rl/checkpoint-2" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["a|b", "_checkpoint_", "run*1*", "x|y|z"])
 def test_names_do_not_break_tables(name):
     """Whatever a folder is called."""
@@ -408,7 +481,7 @@ def test_the_command_of_the_card_samples_as_the_sweep_did():
 def test_settings_of_sampling_are_read_as_they_were(settings):
     """Lists, commas, and texts that look like something else."""
     leave(Path("grid"), grid(), gen_kwargs=settings)
-    command = sampling_command(evidence_of(merged_of(grid()[1]), Path("grid")), "out", Privacy({}, ()))
+    (command,) = sampling_commands(evidence_of_sweep(merged_of(grid()[1]), Path("grid")), "out", Privacy({}, ()))
     assert parsed(f"```sh\n{command}\n```")["gen_kwargs"] == {**settings, "temperature": 1.0}
 
 
@@ -609,7 +682,7 @@ def drawn(tasks=(TASK,), alphas=(0.0, 0.5, 1.0), **sizes):
     points = grid()
     made = [outcome(point, task=task, **sizes) for point in points for task in tasks if point.alpha in alphas]
     leave(Path("grid"), points, made, tasks=tasks)
-    return draw(evidence_of(merged_of(points[1]), Path("grid")))
+    return draw(evidence_of_sweep(merged_of(points[1]), Path("grid")))
 
 
 def test_the_figure_has_a_curve_for_each_model():
@@ -623,8 +696,14 @@ def test_the_figure_has_a_curve_for_each_model():
 
 def test_a_model_that_was_not_sampled_has_no_curve():
     """Its colour does not occur."""
+    png = drawn(alphas=(0.5, 1.0))
+    assert [pixels(png, colour).any() for colour in COLOURS[:4]] == [False, True, True, False]
+
+
+def test_a_model_beside_which_no_other_stands_shows_its_vote_too():
+    """Pass@k in its own colour, and Maj@k in one that no checkpoint has."""
     png = drawn(alphas=(0.5,))
-    assert [pixels(png, colour).any() for colour in COLOURS[: len(SHOWN)]] == [False, True, False]
+    assert [pixels(png, colour).any() for colour in COLOURS[:5]] == [False, True, False, True, False]
 
 
 def test_every_task_has_a_panel_that_can_be_read():
@@ -637,10 +716,24 @@ def test_every_task_has_a_panel_that_can_be_read():
     assert panels == [True, True, True, False]
 
 
-def test_a_single_sample_of_a_single_problem_can_be_drawn():
-    """Three points, and no band."""
-    png = drawn(samples=1, problems=1)
+def test_samples_of_a_single_problem_can_be_drawn():
+    """Three curves, and no band."""
+    png = drawn(samples=4, problems=1)
     assert pixels(png, COLOURS[1]).any()
+
+
+def test_one_sample_of_each_problem_has_no_curve():
+    """Neither a picture nor a column that says the same as Pass@1; the picture of an earlier card goes."""
+    out = model()
+    leave(Path("grid"), grid())
+    card("--results", "grid")
+    assert (out / "pass_at_k.png").exists()
+    leave(Path("single"), grid(), samples=1, outcomes=[outcome(point, samples=1) for point in grid()])
+    text = card("--results", "single")
+    assert tables(text)[0][0] == ["", "T", "problems", "samples of each", "Pass@1"]
+    assert "<details>" not in text
+    assert "pass_at_k.png" not in text
+    assert not (out / "pass_at_k.png").exists()
 
 
 # --- entries of benchmarks ------------------------------------------------------------------------

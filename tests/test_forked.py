@@ -94,6 +94,27 @@ def test_signals_and_errors_end_it_as_they_end_every_process(anew):
     assert broken.stderr.endswith("ZeroDivisionError: division by zero\n")
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_its_end_is_that_of_every_process(anew, tmp_path):
+    """A thread is waited for, then comes what was registered; files and objects are let go of; any exit code."""
+    code = (
+        "import atexit, sys, tempfile, threading, time\n"
+        "left, folder = open('left.txt', 'w'), tempfile.TemporaryDirectory(dir='.')\n"
+        "left.write('all of it')\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('thread'))).start()\n"
+        "print('main')\n"
+        "sys.exit('a last word')\n"
+    )
+    done = forked.run([sys.executable, "-c", code], cwd=tmp_path, anew=anew)
+    assert (done.returncode, done.stdout) == (1, "main\nthread\nregistered\n")
+    assert done.stderr.splitlines()[0] == "a last word"
+    assert [path.name for path in tmp_path.iterdir()] == ["left.txt"]
+    assert (tmp_path / "left.txt").read_text() == "all of it"
+    codes = [forked.run([sys.executable, "-c", f"exit({code})"], anew=anew).returncode for code in ("", "-1", "300")]
+    assert codes == [0, 255, 44]
+
+
 def test_a_command_that_takes_too_long_is_ended(tmp_path):
     """Nothing of it goes on."""
     code = "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(600)"

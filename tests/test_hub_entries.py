@@ -23,7 +23,7 @@ from wise_merge.publish.entries import (
     model_index,
     results_file,
 )
-from wise_merge.publish.evidence import evidence_of
+from wise_merge.publish.of_sweep import evidence_of_sweep
 from wise_merge.publish.privacy import Privacy, privacy_of
 
 GSM8K = "gsm8k_passk"
@@ -53,13 +53,13 @@ def evidence(
         if point.alpha == 0.5 or not alone
     ]
     leave(folder, points, made, tasks=tasks, **settings)
-    return evidence_of(merged_of(points[len(temperatures)]), folder)
+    return evidence_of_sweep(merged_of(points[len(temperatures)]), folder)
 
 
 def of_model(found, task=None):
     """The figures of the model itself at the first temperature."""
     (one,) = (one for one in found.tasks if task in (None, one.task))
-    return next(row for row in one.at(found.temperature) if row.role == "this model")
+    return one.mine
 
 
 def write_task(folder, name, **facts):
@@ -79,7 +79,7 @@ def test_a_whole_benchmark_has_an_entry(tmp_path):
     row = of_model(found)
     ((name, entries),) = benchmark_entries(found, "2026-01-31").items()
     (entry,) = entries
-    right = sum(sum(problem.correct) for problem in row.outcome.problems)
+    right = sum(problem.c for problem in row.problems)
     share = 100 * right / (2 * 1319)
     assert 30 < share < 90
     assert (name, entry.dataset_id, entry.task_id, entry.date) == ("gsm8k", "openai/gsm8k", "gsm8k", "2026-01-31")
@@ -292,7 +292,7 @@ def test_the_results_file_is_json_whatever_is_not_known(tmp_path):
     """A variance over one sample and an interval over one problem are null, which every reader takes."""
     points = grid()
     leave(tmp_path, points, [of_verdicts(point, [[True]]) for point in points])
-    text = results_file(evidence_of(merged_of(points[1]), tmp_path), NAMES, NOBODY)
+    text = results_file(evidence_of_sweep(merged_of(points[1]), tmp_path), NAMES, NOBODY)
 
     def refuse(constant):
         raise AssertionError(constant)

@@ -140,10 +140,6 @@ def test_slices_have_no_temperature_and_alpha_of_their_own(folder):
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        (
-            {**plain(), "merge_method": "linear"},
-            "merge_method is linear; a card tells of one early and one late checkpoint",
-        ),
         ({**plain(), "paramters": {}}, "unknown key paramters.*did you mean parameters"),
         ({**plain(), "models": [{"model": "a"}, {"model": "b"}]}, "must name exactly one late checkpoint"),
         ({key: value for key, value in plain().items() if key != "base_model"}, "base_model is missing"),
@@ -160,11 +156,57 @@ def test_slices_have_no_temperature_and_alpha_of_their_own(folder):
         ),
     ],
 )
-def test_a_recipe_that_is_no_average_of_two_is_an_error(folder, recipe, message):
+def test_a_recipe_that_is_none_is_an_error(folder, recipe, message):
     """One line that names the file."""
     with pytest.raises(WiseMergeError, match=message) as error:
         read_merged(written(folder, recipe))
     assert str(folder / RECIPE) in str(error.value)
+
+
+def test_a_soup_tells_of_each_of_its_checkpoints(run):
+    """As many as there are, in the order of the recipe, with weight, step and hash; one weight is a default."""
+    names = [str(run / f"checkpoint-{step}") for step in (100, 2500)]
+    models = [{"model": names[0], "parameters": {"weight": 3}}, {"model": names[1]}]
+    (run / "soup.yml").write_text(yaml.safe_dump({"merge_method": "uniform_soup", "models": models}))
+    result = CliRunner().invoke(main, ["merge", str(run / "soup.yml"), str(run / "soup")])
+    assert result.exit_code == 0, result.output
+    merged = read_merged(run / "soup")
+    assert (merged.method, merged.is_pair, merged.roles) == ("uniform_soup", False, ("model 1", "model 2"))
+    assert [merged.name(role) for role in merged.roles] == names
+    assert [merged.parameters(role) for role in merged.roles] == [{"weight": 3.0}, {"weight": 1.0}]
+    assert [merged.step(role) for role in merged.roles] == [100, 2500]
+    content = (run / "checkpoint-2500" / "model.safetensors").read_bytes()
+    assert merged.sha256("model 2") == {"model.safetensors": hashlib.sha256(content).hexdigest()}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "roles", "names"),
+    [
+        ({"merge_method": "ties", "base_model": "c", "models": [{"model": "a"}, {"model": "b"}]}, "base 1 2", "c a b"),
+        ({"merge_method": "uniform_soup", "base_model": "b", "models": [{"model": "a"}, {"model": "b"}]}, "1 2", "b a"),
+        ({"merge_method": "weight_signature", "models": [{"model": "a"}]}, "1", "a"),
+        (
+            {
+                "merge_method": "passthrough",
+                "slices": [{"sources": [{"model": name, "layer_range": [0, 1]}]} for name in "ab"],
+            },
+            "1 2",
+            "a b",
+        ),
+    ],
+)
+def test_merges_by_any_method_name_their_checkpoints(folder, recipe, roles, names):
+    """Those of mergekit as well; a base that is no model like the others is called so."""
+    merged = read_merged(written(folder, recipe))
+    assert [role.removeprefix("model ") for role in merged.roles] == roles.split()
+    assert [merged.name(role) for role in merged.roles] == names.split()
+
+
+def test_a_model_that_is_no_merge_has_no_checkpoints(run):
+    """Only where there are figures of it is there anything to tell."""
+    merged = read_merged(run / "checkpoint-2500", evaluated=True)
+    assert (merged.recipe, merged.method, merged.roles, merged.is_pair) == ({}, "", (), False)
+    assert merged.architecture == "LlamaForCausalLM"
 
 
 def test_a_folder_without_recipe_or_with_a_broken_record_is_an_error(folder):
@@ -220,3 +262,19 @@ def test_another_temperature_is_another_model(tmp_path):
     recipe = bang(tmp_path, alpha=0.5, early=1, late=1.5)
     assert same_recipe(recipe, bang(tmp_path, alpha=0.5, early=1.0, late=1.5))
     assert not same_recipe(recipe, bang(tmp_path, alpha=0.5, early=1.5, late=1.0))
+
+
+def test_soups_are_the_same_by_their_checkpoints_and_weights():
+    """A weight that is left out is 1, wherever it stands; another weight, or another checkpoint, is another soup."""
+
+    def soup(**weights):
+        models = [
+            {"model": name, **({"parameters": {"weight": one}} if one is not None else {})}
+            for name, one in weights.items()
+        ]
+        return {"merge_method": "uniform_soup", "models": models}
+
+    assert same_recipe(soup(a=None, b=2), soup(a="1", b=2.0))
+    assert same_recipe(soup(a=3, b=None), {**soup(a=3, b=None), "parameters": {"weight": 1}})
+    for other in (soup(a=1, b=3), soup(a=1, c=2), soup(a=1, b=2, c=1)):
+        assert not same_recipe(soup(a=1, b=2), other)

@@ -1,5 +1,7 @@
 """Mixup of embeddings: loss and gradient written out, its draws, what it refuses, and the real trainers under it."""
 
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import forked
 from support.checkpoints import tiny_llama
 from support.trainers import host_classes, make_trainer
 
@@ -407,12 +410,20 @@ torch.save(weights, {output!r} + "/weights-" + os.environ["RANK"])
 
 
 def test_two_processes_train_as_one(tmp_path):
-    """Under torchrun on CPUs: the smoothed steps of two processes are those of one, mixed ones stay in step."""
+    """As torchrun starts them: the smoothed steps of two processes are those of one, mixed ones stay in step."""
     script = tmp_path / "train.py"
     script.write_text(TWO_PROCESSES.format(tests=str(Path(__file__).parent), output=str(tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = []
+    for rank in ("0", "1"):
+        environment = {**os.environ, **place, "RANK": rank, "LOCAL_RANK": rank}
+        processes.append(forked.start([sys.executable, script], env=environment, stderr=subprocess.PIPE))
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
     ranks = [torch.load(tmp_path / f"weights-{rank}") for rank in range(2)]
     assert all(torch.equal(one, other) for one, other in zip(*ranks, strict=True))
     alone = weights_of(make_trainer("Trainer", tmp_path / "alone", batch=8, smoothing=0.2, mixup=0.0))

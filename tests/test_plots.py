@@ -1,14 +1,16 @@
 """The pictures: which are drawn, what is in them, and that they are drawn alike twice."""
 
+import itertools
 import random
 import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from wise_merge.figures.drawing import COLOURS, MARKERS, look
+from wise_merge.figures.drawing import COLOURS, MARKERS, look, save
 from wise_merge.results.metrics import check_k, metrics
 from wise_merge.results.summary import summarize
 from wise_merge.results.verdicts import JudgedProblem
+from wise_merge.score import plots
 from wise_merge.score.plots import draw
 
 
@@ -32,6 +34,12 @@ def texts(path):
     return ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.fixture
+def only_curves(monkeypatch):
+    """The first picture alone is drawn, for tests that look at no other."""
+    monkeypatch.setattr(plots, "save", lambda pictures, directory: save(itertools.islice(pictures, 1), directory))
+
+
 def test_four_pictures_are_drawn_as_png_and_svg(tmp_path):
     """And the SVG says the same twice, so that it can be kept under version control."""
     paths = draw([("late", summary(0.5))], tmp_path / "one")
@@ -50,6 +58,7 @@ def test_curves_of_one_file_name_each_metric_and_k(tmp_path):
         assert text in written
 
 
+@pytest.mark.usefixtures("only_curves")
 @pytest.mark.parametrize("count", [2, 5, 9])
 def test_several_files_are_told_apart_without_colour(count, tmp_path):
     """Each is named once in the legend, and no two have colour, dashes and mark in common."""
@@ -74,6 +83,7 @@ def test_what_all_samples_give_stands_apart_from_the_curves(tmp_path):
     assert "all" not in texts(tmp_path / "curves.svg")
 
 
+@pytest.mark.usefixtures("only_curves")
 @pytest.mark.parametrize(
     "names",
     [
@@ -96,7 +106,8 @@ def test_one_sample_per_problem_has_no_curve_and_no_histogram(tmp_path):
     """A greedy run by itself is a point; beside a sampled one it stays one."""
     paths = draw([("greedy", summary(0.5, n=1))], tmp_path / "alone")
     assert [path.name for path in paths] == ["curves.png", "curves.svg"]
-    paths = draw([("greedy", summary(0.5, n=1)), ("sampled", summary(0.5))], tmp_path / "both")
+    files = [("greedy", summary(0.5, n=1)), *((f"sampled {i}", summary(0.1 * i)) for i in range(1, 9))]
+    paths = draw(files, tmp_path / "both")
     assert len(paths) == 8
     assert "greedy" in texts(tmp_path / "both" / "curves.svg")
     assert "greedy" not in texts(tmp_path / "both" / "histogram.svg")

@@ -34,7 +34,7 @@ def facts_of(path, *, file_verdicts=False, **settings):
     """The facts of a file without what its format decides."""
     samples = read_samples(path, file_verdicts=file_verdicts, **settings)
     assert not samples.rejected
-    found = judge(samples, file_verdicts=file_verdicts)
+    found = judge(samples)
     return [(one.id, one.answers, one.correct) for one in found.problems]
 
 
@@ -342,7 +342,7 @@ def test_of_several_filters_of_lm_eval_05_one_decides(tmp_path):
         read_samples(path, file_verdicts=True)
     for name, right in (("strict", 1), ("flexible", 2)):
         samples = read_samples(path, file_verdicts=True, filter_name=name)
-        assert [problem.c for problem in judge(samples, file_verdicts=True).problems] == [right, right]
+        assert [problem.c for problem in judge(samples).problems] == [right, right]
         assert f"exact_match of the filter {name}" in samples.notes[0]
     done = CliRunner().invoke(main, ["score", str(path), "--verdicts", "file", "--filter", "strict"])
     assert done.exit_code == 0, done.output
@@ -500,7 +500,7 @@ def test_agreement_with_the_labels_of_the_file_is_counted(tmp_path):
 def test_equal_answers_with_different_labels_are_told(tmp_path):
     """The labels count as they are, and the reader learns in how many problems they contradict each other."""
     rows = [{"id": 1, "preds": ["18", "18", "18", "7"], "labels": [True, True, False, False]}]
-    found = judge(read_samples(write(tmp_path / "x.jsonl", rows), file_verdicts=True), file_verdicts=True)
+    found = judge(read_samples(write(tmp_path / "x.jsonl", rows), file_verdicts=True))
     assert sorted(zip(found.problems[0].answers, found.problems[0].correct, strict=True)) == [
         ("18", False),
         ("18", True),
@@ -944,7 +944,7 @@ def test_a_list_that_is_not_there_is_as_long_as_what_stands_beside_it(tmp_path):
     assert samples.problems[2].scores == samples.problems[3].scores == {"reward": (float("-inf"), float("-inf"))}
     by_file = read_samples(tmp_path / "x.jsonl", file_verdicts=True)
     assert by_file.missing == {"completion": 4, "score in reward": 2, "verdict": 2}
-    assert [fact.c for fact in judge(by_file, file_verdicts=True).problems] == [1, 1, 1, 1, 0]
+    assert [fact.c for fact in judge(by_file).problems] == [1, 1, 1, 1, 0]
     assert by_file.notes == (
         "4 samples without a completion: the file's verdict counts",
         "2 samples without a score in reward rank last",
@@ -970,7 +970,7 @@ def test_a_verdict_or_a_score_that_is_not_there_keeps_its_sample(layout, nothing
     assert ours.missing == {"score in reward": 2}
     assert judge(ours).agreement.samples == 4
     theirs = read_samples(path, file_verdicts=True)
-    (one, _) = judge(theirs, file_verdicts=True).problems
+    (one, _) = judge(theirs).problems
     assert (one.answers, one.correct) == (("17", "18", None), (False, True, False))
     assert theirs.missing == {"score in reward": 2, "verdict": 2}
     left = read_samples(path, file_verdicts=True, skip_bad=True)

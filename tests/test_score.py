@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from wise_merge import cli
+from wise_merge.results.export import read_json
+from wise_merge.results.summary import summary_of
 
 
 def score(*arguments):
@@ -83,6 +85,31 @@ def test_one_file_suffices_to_recompute_every_figure(weak, tmp_path):
     (curve,) = (curve for curve in file["summary"]["curves"] if curve["name"] == "pass@k")
     assert curve["standard_error"][2] == pytest.approx(error)
     assert curve["low"][2] < curve["value"][2] < curve["high"][2]
+
+
+def test_figures_are_made_again_from_the_file(weak, tmp_path):
+    """With scores of the samples, with verdicts of the file alone, and with answers that are missing yet right."""
+    rows = [json.loads(line) for line in weak.read_text().splitlines()]
+    scored = [{**row, "scores": [number % 3 + 0.5 for number in range(8)]} for row in rows]
+    verdicts = [{"id": row["id"], "correct": [number % 2 == 0 for number in range(8)]} for row in rows]
+    without = [{**verdict, "answers": ["1", None] * 4} for verdict in verdicts]
+    for name, rows, options in (
+        ("scored", scored, ()),
+        ("verdicts", verdicts, ("--verdicts", "file")),
+        ("without", without, ("--verdicts", "file")),
+    ):
+        result = score(write(tmp_path / f"{name}.jsonl", rows), *options, "--json", tmp_path / "out.json")
+        assert result.exit_code == 0, result.output
+        (file,) = json.loads((tmp_path / "out.json").read_text())["files"]
+        (again,) = read_json(tmp_path / "out.json")
+        assert (again.by_file, again.rejected, len(again.problems)) == (bool(options), 0, 30)
+        made = summary_of(again.problems)
+        assert [(curve.name, curve.scorer) for curve in made.curves] == [
+            (curve["name"], curve["scorer"]) for curve in file["summary"]["curves"]
+        ]
+        for curve, told in zip(made.curves, file["summary"]["curves"], strict=True):
+            for key in ("value", "standard_error", "low", "high"):
+                assert getattr(curve, key) == pytest.approx(told[key], abs=1e-12)
 
 
 def share_of_right_winners(subset):

@@ -1,5 +1,6 @@
 """`wise-merge sweep` end to end: what it finds is what mergekit-yaml and lm_eval find, whatever happens on the way."""
 
+import contextlib
 import os
 import random
 import re
@@ -278,26 +279,16 @@ def test_a_sweep_that_sampled_anything_binds(place, swept, tmp_path):
     assert "7 models" in sweep(place, out, "--check", seed=5)
 
 
-def heed_sigint():
-    """Undo that a shell has what it starts in its background, and all that this starts, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def interrupted(command, place, moment):
     """Start a command as from a terminal, press Ctrl-C at a moment, and return exit code and what it said."""
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=place,
-        start_new_session=True,
-        preexec_fn=heed_sigint,
-    ) as process:
-        while process.poll() is None and not moment():
-            time.sleep(0.01)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # It heeds SIGINT, also where a shell has what it starts in its background, and all that this starts, ignore it.
+    process = forked.start(command, cwd=place, start_new_session=True, **pipes)
+    while process.poll() is None and not moment():
+        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGINT)
-        _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=120)
     return process.returncode, said
 
 

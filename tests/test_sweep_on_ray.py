@@ -1,11 +1,11 @@
 """A sweep over a real Ray cluster of two machines: the same results, nothing drawn twice, though one of them dies."""
 
-import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from support import forked
 from support.clusters import two_machines, wait_for_one_machine
 from support.sweeps import TASK, drawn, figures, sweep, write
 
@@ -84,11 +84,12 @@ def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_
 def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):
     """A sweep in one process works where Ray is not installed."""
     code = (
-        "import sys; sys.modules['ray'] = None\n"
+        "import sys; assert 'ray' not in sys.modules; sys.modules['ray'] = None\n"
         "from click.testing import CliRunner; from wise_merge.cli import main\n"
         f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x'])\n"
         "assert done.exit_code == 0, done.output\n"
         f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x', '--ray', 'auto'])\n"
         "assert 'pip install \"wise-merge[ray]\"' in done.output, done.output\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    done = forked.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

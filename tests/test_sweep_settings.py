@@ -12,7 +12,7 @@ from wise_merge.recipes.numbers import parse_numbers
 from wise_merge.search.sweep.grid import Axis, axes_of
 from wise_merge.search.sweep.reading import read_settings
 from wise_merge.search.sweep.settings import KEYS, SweepSettings, numbers
-from wise_merge.tasks.requests import check_names
+from wise_merge.tasks.requests import find_tasks
 
 #: A sweep that can be read, of checkpoints that nobody looks for here.
 GOOD = {"early": "runs/one", "late": "runs/two", "alphas": "0:1:0.25", "tasks": "gsm8k_passk"}
@@ -360,8 +360,8 @@ def test_methods_with_files_are_swept_by_their_recipe(tmp_path):
 
 def test_a_group_stands_for_its_tasks():
     """In its place, and a task that is named again is there once: outcomes are kept by the names of tasks."""
-    assert check_names(["sudoku9_passk", "passk"])[:2] == ("sudoku9_passk", "gsm8k_passk")
-    assert len(check_names(["passk", "gsm8k_passk"])) == len(set(check_names(["passk"]))) == 8
+    assert find_tasks(["sudoku9_passk", "passk"]).names[:2] == ("sudoku9_passk", "gsm8k_passk")
+    assert len(find_tasks(["passk", "gsm8k_passk"]).names) == len(set(find_tasks(["passk"]).names)) == 8
 
 
 def test_further_tasks_come_from_a_folder(tmp_path):
@@ -372,12 +372,12 @@ def test_further_tasks_come_from_a_folder(tmp_path):
     (tmp_path / "plain.yaml").write_text("task: plain\noutput_type: generate_until\ndataset_path: x\n")
     (tmp_path / "group.yaml").write_text("group: shelf\ntask:\n  - other_passk\n  - passk\n")
     folder = str(tmp_path)
-    assert set(check_names(["drawer"], folder)) == {"mine_passk", "other_passk"}
-    assert check_names(["shelf"], folder)[:2] == ("other_passk", "gsm8k_passk")
+    assert set(find_tasks(["drawer"], folder).names) == {"mine_passk", "other_passk"}
+    assert find_tasks(["shelf"], folder).names[:2] == ("other_passk", "gsm8k_passk")
     with pytest.raises(WiseMergeError, match="task plain has no verdict on each of K samples"):
-        check_names(["mine_passk", "plain"], folder)
+        find_tasks(["mine_passk", "plain"], folder)
     with pytest.raises(WiseMergeError, match=r"near it are .*mine_passk"):
-        check_names(["mine_pass"], folder)
+        find_tasks(["mine_pass"], folder)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.estimators.best_at_k import best_at_k_curves
 from wise_merge.estimators.uncertainty import (
     bootstrap_interval,
+    interval_of_mean,
     mean_interval,
     minimum_detectable_effect,
     paired_difference,
@@ -88,6 +89,24 @@ def test_no_success_at_all_is_not_certainty():
     assert high[0] == pytest.approx(wilson_interval(0, 30)[1])
     assert low[1] < 0.5 < high[1]
     assert np.isnan(mean_interval(np.array([0.5]), 100, rng=rng)).all()
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_mean_and_standard_error_are_enough_for_the_interval(n):
+    """Rates, single verdicts, all right and all wrong: as from the values themselves; of a single problem neither."""
+    rng = np.random.default_rng(3)
+    rates = rng.binomial(n, rng.beta(0.5, 0.5, 40)) / n
+    for values in (rates, np.ones(40), np.zeros(40), np.full(40, 1 / n if n > 1 else 1.0), rates[:1]):
+        expected = mean_interval(values, n, rng=rng)
+        found = interval_of_mean(float(values.mean()), float(standard_error(values)), len(values), n=n)
+        assert found == pytest.approx(tuple(map(float, expected)), abs=1e-9, nan_ok=True)
+
+
+def test_a_mean_of_other_values_has_the_normal_interval():
+    """Beyond [0, 1], and where no values within it could vary so much; unknown without a standard error."""
+    for mean in (25.0, 0.5, -0.1):
+        assert interval_of_mean(mean, 2.0, 100) == pytest.approx((mean - 3.92, mean + 3.92), abs=0.001)
+    assert all(np.isnan(interval_of_mean(0.5, np.nan, 100)))
 
 
 def test_the_interval_of_verdicts_is_wilsons_own():

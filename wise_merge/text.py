@@ -114,6 +114,15 @@ def shortened(value: object) -> str:
     return text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
 
 
+def excerpt(text: str, most: int = 200) -> str:
+    """Return a text, or the beginning of one that is longer than results need to keep.
+
+    >>> excerpt("assert f(1) == 1", most=9)
+    'assert f(...'
+    """
+    return text if len(text) <= most else text[:most] + "..."
+
+
 def printable(text: str) -> str:
     """Return the text with escapes for what a terminal would obey, such as colours and changes of direction."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

@@ -3,7 +3,8 @@
 To import torch, transformers and lm-eval takes seconds, which is most of what a command on a toy checkpoint takes. A
 command that this process forks for has all else as if it had been started: arguments, folder, environment, standard
 streams, `__main__`, what Python does at its end, its exit code or the signal that ends it. What it shares with others
-is what a start would have drawn anew: the seed of Python's hashes.
+is what a start would have drawn anew: the seed of Python's hashes. And what was imported here is not taken apart at its
+end: every page of it would be copied for that first, which takes longer than most of the commands.
 
 Many a module looks at the environment while it is imported. What it looked at is noted, and a command that would have
 shown it something else is refused; its caller (`support.forked`) starts it then.
@@ -14,6 +15,7 @@ serves at FOLDER/0 with the modules of the first stage, at FOLDER/1 with those o
 standard input ends.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -24,6 +26,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -91,6 +94,8 @@ def serve(listener: socket.socket, seen: set[str]) -> dict | None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         command = os.fork()
         if not command:
+            if request["session"]:
+                os.setsid()
             signal.signal(signal.SIGINT, signal.default_int_handler)
             connection.close()
             return request
@@ -156,6 +161,36 @@ def run(arguments: list[str]) -> None:
     exec(code, vars(main))
 
 
+def run_to_the_end(arguments: list[str]) -> None:
+    """Run a command and do what Python does at the end, up to the point at which it would take modules apart.
+
+    An exception goes on to Python itself, which then does all of it.
+    """
+    status = 0
+    try:
+        run(arguments)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            status = (ended.code or 0) & 0xFF
+        else:
+            print(ended.code, file=sys.stderr)
+            status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    # Files that it left open are written to the end when nobody has them any more.
+    names = vars(sys.modules["__main__"])
+    if names is not globals():
+        names.clear()
+    gc.collect()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            # Such as a pipe that nobody reads: Python has its own way to end with that.
+            sys.exit(status)
+    os._exit(status)
+
+
 def main() -> dict | None:
     """Serve; return the request in a process that is to run a command."""
     place, *stages = sys.argv[1:]
@@ -192,4 +227,4 @@ if __name__ == "__main__":
     _request = main()
     if _request is not None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        run(_request["arguments"])
+        run_to_the_end(_request["arguments"])

@@ -86,7 +86,7 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
 
-def start(arguments, *, cwd=None, env=None, stdout=None, stderr=None, anew=False):
+def start(arguments, *, cwd=None, env=None, stdout=None, stderr=None, start_new_session=False, anew=False):
     """Start a command: a script of this environment, or its Python with -c, -m or a script of its own."""
     arguments = [str(argument) for argument in arguments]
     environment = dict(os.environ if env is None else env)
@@ -101,7 +101,8 @@ def start(arguments, *, cwd=None, env=None, stdout=None, stderr=None, anew=False
                 streams[number] = os.open(os.devnull, os.O_WRONLY)
         try:
             for stage in reversed(range(len(STAGES))):
-                found = ask(server() / str(stage), command, cwd or os.getcwd(), environment, streams)
+                place = server() / str(stage)
+                found = ask(place, command, cwd or os.getcwd(), environment, streams, start_new_session)
                 if found:
                     return Process(arguments, *found, ends[1], ends[2])
         finally:
@@ -110,7 +111,8 @@ def start(arguments, *, cwd=None, env=None, stdout=None, stderr=None, anew=False
                     os.close(stream)
         for end in filter(None, ends.values()):
             end.close()
-    return subprocess.Popen(arguments, cwd=cwd, env=environment, stdout=stdout, stderr=stderr, text=True)
+    settings = {"stdout": stdout, "stderr": stderr, "text": True, "start_new_session": start_new_session}
+    return subprocess.Popen(arguments, cwd=cwd, env=environment, **settings)
 
 
 def run(arguments, *, cwd=None, env=None, timeout=None, anew=False):
@@ -133,9 +135,9 @@ def runnable(arguments):
     return arguments if Path(program).parent == SCRIPTS else None
 
 
-def ask(place, arguments, folder, environment, streams):
+def ask(place, arguments, folder, environment, streams, session=False):
     """Ask a server to run a command; return the connection and the process's number, or None if it must not."""
-    request = {"arguments": arguments, "folder": os.fspath(folder), "environment": environment}
+    request = {"arguments": arguments, "folder": os.fspath(folder), "environment": environment, "session": session}
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.connect(str(place))

@@ -7,6 +7,8 @@ from lm_eval.tasks import TaskManager
 from wise_merge.tasks import tasks_directory
 from wise_merge.tasks.completion import Completion
 
+from . import machine  # noqa: F401 - its import is what counts
+
 #: What lm-eval's table and JSON call our one filter.
 FILTER = "samples"
 

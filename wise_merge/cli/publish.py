@@ -12,7 +12,7 @@ from wise_merge.cli.command import command
 def _sources(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
     sources = dict(entry.partition("=")[::2] for entry in value)
     if len(sources) != len(value):
-        raise click.BadParameter("name early and late once each", context, parameter)
+        raise click.BadParameter("name each checkpoint once", context, parameter)
     return sources
 
 
@@ -29,16 +29,25 @@ def _facts(function: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--source",
             "sources",
-            metavar="ROLE=ID",
+            metavar="CHECKPOINT=ID",
             multiple=True,
             callback=_sources,
-            help="Where a checkpoint is on the Hub: early=ORG/MODEL@REVISION; may be given for late too.",
+            help="Where a checkpoint is on the Hub: early=ORG/MODEL@REVISION, and late; of other merges by its name, "
+            "such as checkpoint-100=ORG/MODEL@REVISION. May be repeated.",
+        ),
+        click.option(
+            "--evaluated-as",
+            metavar="NAME",
+            multiple=True,
+            help="How lm_eval's results call this model, if not by its folder or USER/NAME.",
         ),
         click.option(
             "--results",
             metavar="RESULTS",
+            multiple=True,
             type=click.Path(path_type=Path),
-            help="The folder of `wise-merge sweep` that has sampled this model.",
+            help="The folder of `wise-merge sweep`, or of `lm_eval --output_path`, or the file of `wise-merge score "
+            "--json`; the last two may be repeated.",
         ),
     ):
         function = option(function)
@@ -57,10 +66,10 @@ def card(out: Path, name: str | None, **facts: Any) -> None:
     """Write the card of a merged model, without publishing it.
 
     MODEL is a folder that `wise-merge merge`, `wise-merge best --merge` or
-    mergekit-yaml has written. Its README.md says what the model was made of and how
-    to make it again; with --results also how it scored at every k beside its two
-    checkpoints, with n, K, temperature and interval. What you have written between
-    the two marked lines of an earlier card is kept.
+    mergekit-yaml has written, or any model that --results are of. Its README.md says what the model was made of and how
+    to make it again; with --results also how it scored at every k, beside its
+    checkpoints where they were sampled too, with n, K, temperature and interval. What
+    you have written between the two marked lines of an earlier card is kept.
     """
     from wise_merge.publish.pipeline import PublishSettings, write_card
 

@@ -91,6 +91,37 @@ def mean_interval(
     return _wilson(mean, np.minimum(trials, most), level)
 
 
+def interval_of_mean(
+    mean: float, standard_error: float, problems: int, *, n: int = 1, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the ends of the interval for a mean over problems of which nothing else is left; NaN where it is unknown.
+
+    For values in [0, 1] it is that of `mean_interval`: mean and standard error tell their variance. No such values have
+    a variance above mean * (1 - mean); where that is so, and for a mean beyond [0, 1], it is mean -+ z standard errors.
+
+    Args:
+        mean: over problems.
+        standard_error: of it, as `standard_error` makes it.
+        problems: how many.
+        n: samples of each.
+        level: confidence level in (0, 1).
+    """
+    if problems < 2 or not (np.isfinite(mean) and np.isfinite(standard_error)):
+        return np.nan, np.nan
+    variance = standard_error**2 * (problems - 1)
+    if not 0 <= mean <= 1 or variance > mean * (1 - mean) + _ROUNDING:
+        half = NormalDist().inv_cdf((1 + level) / 2) * standard_error
+        return mean - half, mean + half
+    # As in `mean_interval`: never more trials than samples, and one per problem where all are 0 or all are 1.
+    trials = float(problems * n)
+    if not 0 < mean < 1:
+        trials = problems
+    elif variance > 0:
+        trials = min(trials, problems * mean * (1 - mean) / variance)
+    low, high = _wilson(np.asarray(mean), np.asarray(float(trials)), level)
+    return float(low), float(high)
+
+
 def bootstrap_interval(
     values: np.ndarray, *, rng: np.random.Generator, level: float = 0.95, resamples: int = 2000
 ) -> tuple[np.ndarray, np.ndarray]:

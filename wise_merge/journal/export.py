@@ -33,6 +33,8 @@ class Exported:
         most: samples of the problem that has most of them.
         fewer: number (or id) of each problem that has fewer -> how many; 0 = left out, as there is nothing of it.
         lost: samples without their problem, whose line is damaged; they are left out.
+        judged_by: the metric and task of lm-eval that judge them, whose verdicts a journal does not hold; None = one
+            of our benchmarks does, as `wise-merge score` will.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class Exported:
     most: int
     fewer: dict[str, int]
     lost: int
+    judged_by: str | None = None
 
 
 def export(contents: Contents, out: Path) -> list[Exported]:
@@ -71,6 +74,11 @@ def sentence(exported: Exported) -> str:
         counts = [f"{problem} ({count or 'none, left out'})" for problem, count in exported.fewer.items()]
         shown = ", ".join(counts[:_SHOWN]) + (f" and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else "")
         lines.append(f"  incomplete: problem {shown}; the same lm_eval command, run again, draws what is missing")
+    if exported.judged_by:
+        lines.append(
+            f"  without verdicts, which are those of {exported.judged_by}: the same lm_eval command, run again with "
+            "--log_samples, draws nothing and writes samples that wise-merge score reads"
+        )
     if exported.lost:
         lines.append(
             f"  left out: {exported.lost} samples whose problem is in a damaged line; the same lm_eval command, run "
@@ -115,6 +123,7 @@ def _write(kept: KeptRun, rows: Rows, path: Path) -> Exported:
         most,
         {_number(problem): counts[problem.id] for problem in ordered if counts[problem.id] < most},
         sum(len(samples) for problem, samples in kept.samples.items() if problem in lost),
+        kept.run.judged_by if kept.run else None,
     )
 
 
@@ -138,6 +147,7 @@ def _row(kept: KeptRun, problem: Problem, *, with_logprob: bool) -> dict[str, An
         # A score that is missing for some samples could not rank a problem.
         **({"logprob": [sample.logprob for sample in samples]} if with_logprob else {}),
         "seed": [sample.seed for sample in samples],
+        **({"judged_by": kept.run.judged_by} if kept.run and kept.run.judged_by else {}),
     }
 
 

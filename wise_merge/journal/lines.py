@@ -36,6 +36,8 @@ Record = dict[str, Any]
 def run_line(run: Run) -> bytes:
     """Return the line that says what the samples of a run share."""
     facts = {"format": FORMAT, "task": run.task, "model": run.model, "settings": run.settings}
+    if run.judged_by is not None:
+        facts["judged_by"] = run.judged_by
     return _line(run.fingerprint, "run", facts)
 
 
@@ -164,7 +166,7 @@ def as_evaluation(record: Record) -> Evaluation | None:
 def as_run(record: Record) -> Run | None:
     """Return the run that a record holds, None if it holds something else."""
     try:
-        run = Run(record["task"], record["model"], record["settings"])
+        run = Run(record["task"], record["model"], record["settings"], record.get("judged_by"))
         return run if run.fingerprint == record["run"] else None
     except (KeyError, AttributeError, WiseMergeError):
         return None

@@ -27,11 +27,14 @@ class Run:
         task: its name.
         model: in JSON's types; `name` in it is for people and takes no part in the fingerprint, the rest does.
         settings: generation settings and the run's seed, in JSON's types.
+        judged_by: the metric and task of lm-eval that judged the completions when the run began, None = one of our
+            benchmarks; takes no part in the fingerprint.
     """
 
     task: str
     model: Mapping[str, Any]
     settings: Mapping[str, Any]
+    judged_by: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:

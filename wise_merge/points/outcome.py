@@ -62,6 +62,7 @@ class Outcome:
         stopped: why the point has fewer samples than asked for ("interval" or "dominated"), None = it has all.
         problems: in the order of the task.
         limit: only the first so many problems were asked for, None = all.
+        judged_by: the metric and task of lm-eval whose verdicts these are, None = one of our benchmarks judged.
     """
 
     point: Point
@@ -71,6 +72,7 @@ class Outcome:
     stopped: str | None
     problems: tuple[ProblemOutcome, ...]
     limit: int | None = None
+    judged_by: str | None = None
 
     @property
     def n(self) -> int:
@@ -135,6 +137,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "max_tokens": outcome.max_tokens,
         "stopped": outcome.stopped,
         "limit": outcome.limit,
+        **({} if outcome.judged_by is None else {"judged_by": outcome.judged_by}),
         "problems": [
             {
                 "id": problem.id,
@@ -177,4 +180,5 @@ def from_json(point: Point, written: Mapping[str, Any]) -> Outcome:
             for problem in written["problems"]
         ),
         written["limit"],
+        written.get("judged_by"),
     )

@@ -1,8 +1,8 @@
 """The figures of an outcome, as `wise-merge score` makes them of a file of samples."""
 
 from wise_merge.points.outcome import Outcome
-from wise_merge.results.metrics import check_k, metrics
-from wise_merge.results.summary import Summary, summarize
+from wise_merge.results import summary
+from wise_merge.results.summary import Summary
 
 
 def summary_of(outcome: Outcome, *, seed: int = 0) -> Summary:
@@ -12,7 +12,4 @@ def summary_of(outcome: Outcome, *, seed: int = 0) -> Summary:
         outcome: with at least one problem.
         seed: of whatever is drawn.
     """
-    facts = outcome.facts()
-    reported = check_k(facts, None)
-    computed, notes = metrics(facts, reported, seed=seed)
-    return summarize(facts, computed, reported, seed=seed, notes=notes)
+    return summary.summary_of(outcome.facts(), seed=seed)

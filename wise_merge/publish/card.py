@@ -1,6 +1,5 @@
 """The model card, written from facts; between two marked lines of it stands what a person wrote."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +11,14 @@ import yaml
 from wise_merge import __version__
 from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
-from wise_merge.publish.entries import RESULTS, of_role, problems_text, samples_text, shots_text
-from wise_merge.publish.evidence import SHOWN, Evidence, Row, TaskEvidence
-from wise_merge.publish.merged import RECIPE, ROLES, Merged
+from wise_merge.publish.evaluation import evaluation
+from wise_merge.publish.evidence import Evidence
+from wise_merge.publish.merged import PAIR, RECIPE, Merged
 from wise_merge.publish.parents import LICENCE, Inherited
 from wise_merge.publish.privacy import Privacy, is_hub_id
-from wise_merge.publish.sampling import sampling_command
-from wise_merge.results.summary import LEVEL
+from wise_merge.publish.sampling import sampling_commands
+from wise_merge.text import counted
 
-#: The file of the picture.
-FIGURE = "pass_at_k.png"
 BEGIN = "<!-- yours: what stands between these two lines is kept when the card is written again -->"
 END = "<!-- yours: end -->"
 _KEPT = re.compile(re.escape(BEGIN) + r"[ \t]*\r?\n(.*?)" + re.escape(END), re.DOTALL)
@@ -35,6 +32,14 @@ _MERGEKITS = re.compile(
     r"```yaml\n(?:(?!```).)*```\s*",
     re.DOTALL,
 )
+#: Entries of citations.bib by method.
+_CITED = {
+    **dict.fromkeys(("wise_ft", "bang"), ("dang2025weight", "lin2023spurious", "wortsman2021robust")),
+    "uniform_soup": ("wortsman2022soups",),
+    "fisher": ("matena2022merging",),
+    "widen": ("yu2024extend",),
+    "weight_signature": ("cai2023robust",),
+}
 #: Tags of the methods, of which a model has one.
 _METHODS = tuple(name.replace("_", "-") for name in METHODS)
 
@@ -70,9 +75,11 @@ def card(facts: CardFacts, before: str | None) -> str:
     """
     from huggingface_hub import ModelCard
 
-    kept, metadata = _of_person(before)
+    kept, metadata = _of_person(before, facts.merged)
     ours = _metadata(facts)
-    ours["tags"] = list(dict.fromkeys([*ours["tags"], *_other_tags(metadata.get("tags"))]))
+    tags = list(dict.fromkeys([*ours.get("tags", ()), *_other_tags(metadata.get("tags"))]))
+    if tags:
+        ours["tags"] = tags
     # Always in one order: the Hub skips a card that has not changed.
     data = {**ours, **{key: value for key, value in metadata.items() if key not in ours}}
     body = "\n\n".join(
@@ -81,10 +88,10 @@ def card(facts: CardFacts, before: str | None) -> str:
             f"# {facts.name.rpartition('/')[2]}",
             f"{BEGIN}\n{kept}{END}",
             facts.privacy.text(_introduction(facts.merged, measured=facts.evidence is not None)),
-            *(map(facts.privacy.text, _evaluation(facts.evidence)) if facts.evidence is not None else ()),
+            *(map(facts.privacy.text, evaluation(facts.evidence)) if facts.evidence is not None else ()),
             facts.privacy.text(_made_of(facts.merged, facts.privacy)),
             facts.privacy.text(_again(facts)),
-            f"## Citations\n\n```bibtex\n{_citations()}\n```",
+            f"## Citations\n\n```bibtex\n{_citations(facts)}\n```",
         )
         if part
     )
@@ -94,11 +101,19 @@ def card(facts: CardFacts, before: str | None) -> str:
     return text
 
 
-def _citations() -> str:
-    return (Path(__file__).parent / "citations.bib").read_text(encoding="utf-8").strip()
+def _citations(facts: CardFacts) -> str:
+    """Return whom to cite: for the method, for mergekit, and for what evaluated the model."""
+    keys = _CITED.get(facts.merged.method, ())
+    if facts.merged.recipe:
+        keys = (*keys, "goddard2024mergekit")
+    keys = (*keys, "eval-harness")
+    text = (Path(__file__).parent / "citations.bib").read_text(encoding="utf-8")
+    entries = re.findall(r"^@\w+\{([^,]+),\n.*?^\}", text, flags=re.MULTILINE | re.DOTALL)
+    whole = dict(zip(entries, re.findall(r"^@.*?^\}", text, flags=re.MULTILINE | re.DOTALL), strict=True))
+    return "\n".join(whole[key] for key in keys)
 
 
-def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
+def _of_person(before: str | None, merged: Merged) -> tuple[str, dict[str, Any]]:
     """Return what a person wrote into a card: the marked part, and keys of the YAML."""
     if before is None:
         return "\n", {}
@@ -115,7 +130,9 @@ def _of_person(before: str | None) -> tuple[str, dict[str, Any]]:
             f"{BEGIN} and {END}. Otherwise delete it"
         )
     # These keys are written again each time, or removed with the results they describe.
-    ours = {"model-index", "eval_results", "base_model", "base_model_relation", *LICENCE}
+    ours = {"model-index", "eval_results", *LICENCE}
+    if merged.recipe:
+        ours |= {"base_model", "base_model_relation"}
     if kept is None:
         ours |= {"tags", "library_name"}
     return ("\n" if kept is None else kept[1]), {key: value for key, value in _head(before).items() if key not in ours}
@@ -153,12 +170,13 @@ def _metadata(facts: CardFacts) -> dict[str, Any]:
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
     merged = facts.merged
-    shown = [facts.privacy.names[merged.name(role)] for role in ROLES]
+    shown = [facts.privacy.names[merged.name(role)] for role in merged.roles]
     parents = [part.partition("@")[0] for name in shown for part in name.split("+")[-1:] if is_hub_id(part)]
     data: dict[str, Any] = {}
     if parents:
         data |= {"base_model": list(dict.fromkeys(parents)), "base_model_relation": "merge"}
-    data |= {"library_name": "transformers", "tags": ["mergekit", "merge", merged.method.replace("_", "-")]}
+    tags = ["mergekit", "merge", merged.method.replace("_", "-")] if merged.recipe else []
+    data |= {"library_name": "transformers", **({"tags": tags} if tags else {})}
     data |= facts.inherited.licence
     if facts.inherited.languages:
         data["language"] = list(facts.inherited.languages)
@@ -169,6 +187,29 @@ def _metadata(facts: CardFacts) -> dict[str, Any]:
 
 
 def _introduction(merged: Merged, *, measured: bool) -> str:
+    # The paper's result must not read as a claim about this model.
+    here = (
+        "How it turned out here is under [Evaluation](#evaluation)."
+        if measured
+        else "Of this model, no figures are known."
+    )
+    if not merged.recipe:
+        return here.replace("it turned out here", "it scored")
+    by = "Made by [wise-merge](https://pypi.org/project/wise-merge/) for [mergekit](https://github.com/arcee-ai/mergekit)."
+    if merged.is_pair:
+        return (
+            f"{_pair(merged)}. [Dang et al.](https://arxiv.org/abs/2504.10478) found that fine-tuning raises Pass@1 "
+            f"but lowers Pass@k, and that the average with an early checkpoint brings it back. {here} {by}"
+        )
+    contract = METHODS.get(merged.method)
+    if contract is None:
+        method = f"A merge of {counted(len(merged.roles), 'model')} by the method `{merged.method}` of"
+        return f"{method} [mergekit](https://github.com/arcee-ai/mergekit). {here}"
+    return f"[{contract.title}]({contract.paper}) of {counted(len(merged.roles), 'checkpoint')}. {here} {by}"
+
+
+def _pair(merged: Merged) -> str:
+    """Return what the average of an early and a late checkpoint is, by its method."""
     average = "(1 - alpha) * early + alpha * late"
     contract = METHODS[merged.method]
     if contract.parameter("temperature") is not None:
@@ -181,121 +222,71 @@ def _introduction(merged: Merged, *, measured: bool) -> str:
             f"[{contract.title}]({contract.paper}): the average of an early and a late checkpoint of one "
             f"training run, `{average}`"
         )
-    alpha = f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else ""
-    # The paper's result must not read as a claim about this model.
-    here = (
-        "How it turned out here is under [Evaluation](#evaluation)."
-        if measured
-        else "Of this model, no figures are known."
-    )
-    return (
-        f"{method}{alpha}. [Dang et al.](https://arxiv.org/abs/2504.10478) found that fine-tuning raises Pass@1 but "
-        f"lowers Pass@k, and that the average with an early checkpoint brings it back. {here} Made by "
-        "[wise-merge](https://pypi.org/project/wise-merge/) for [mergekit](https://github.com/arcee-ai/mergekit)."
-    )
-
-
-def _evaluation(evidence: Evidence) -> list[str]:
-    """Return the sections with the figures."""
-    parts = [
-        f"## Evaluation\n\n![Pass@k of early, late and this model]({FIGURE})\n\nPass@k is the unbiased estimate from "
-        f"all samples, Maj@k that of a majority vote over k of them; in brackets the {LEVEL:.0%} interval over "
-        "problems. "
-        f"Every figure at every k, and how many samples of each problem were correct, are in [{RESULTS}]({RESULTS})."
-    ]
-    for task in evidence.tasks:
-        parts.append(f"### {task.task}\n\n{_overview(evidence, task)}")
-        if of_role(task, evidence.temperature, "this model") is not None:
-            parts.append(_curve_table(evidence, task))
-    if evidence.unsampled:
-        parts.append(f"The sweep has not sampled this model on {', '.join(evidence.unsampled)}.")
-    if evidence.chosen:
-        # In Markdown, what stands between two asterisks is emphasised, and 0.5*pass@1 has one.
-        sentences = "\n\n".join(evidence.chosen).replace("*", r"\*")
-        parts.append(
-            f"### How it was chosen\n\n{sentences}\n\nThe figures above are over all problems, those too by which it "
-            "was chosen, and so flatter it a little; those on the other problems do not."
-        )
-    return parts
-
-
-def _overview(evidence: Evidence, task: TaskEvidence) -> str:
-    """Return a line per model and temperature: how much was sampled, and the ends of the curves."""
-    most = max(row.summary.reported[-1] for row in task.rows)
-    lines = [
-        f"| | T | problems | samples of each | Pass@1 | Pass@{most} | Maj@{most} |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    rows = sorted(task.rows, key=lambda row: (row.temperature != evidence.temperature, row.temperature))
-    for row in rows:
-        bold = "**" if row.role == "this model" and row.temperature == evidence.temperature else ""
-        cells = [
-            f"{bold}{row.role}{bold}",
-            f"{row.temperature:g}",
-            f"{row.summary.problems:,}",
-            samples_text(row),
-            *(_cell(row, name, k) for name, k in (("pass@k", 1), ("pass@k", most), ("maj@k", most))),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    shots = shots_text(evidence)
-    longest = [row.outcome.max_tokens for row in task.rows if row.outcome.max_tokens is not None]
-    remarks = []
-    if longest or shots:
-        remarks.append(f"Completions of up to {max(longest):,} tokens{shots}." if longest else f"{shots[2:]}.")
-    limits = {row.outcome.limit for row in task.rows}
-    if limits != {None}:
-        some = " of some of these models" if len(limits) > 1 else ""
-        remarks.append(f"Not the whole task: only its first problems were sampled{some}.")
-    return "\n".join(lines) + (f"\n\n{' '.join(remarks)}" if remarks else "")
-
-
-def _curve_table(evidence: Evidence, task: TaskEvidence) -> str:
-    """Return the whole curves at the first temperature, a line per k."""
-    rows = [row for role in SHOWN if (row := of_role(task, evidence.temperature, role)) is not None]
-    names = [name for name in ("pass@k", "maj@k") if all(row.summary.curve(name) is not None for row in rows)]
-    lines = [
-        f"| k | {' | '.join(f'{name.capitalize()}, {row.role}' for name in names for row in rows)} |",
-        f"|---|{'---|' * len(names) * len(rows)}",
-    ]
-    for k in sorted({k for row in rows for k in row.summary.reported}):
-        lines.append(f"| {k} | {' | '.join(_cell(row, name, k) for name in names for row in rows)} |")
-    head = f"The curves at T = {evidence.temperature:g}, n = {problems_text(rows)} problems"
-    return f"<details><summary>{head}</summary>\n\n" + "\n".join(lines) + "\n\n</details>"
-
-
-def _cell(row: Row, name: str, k: int) -> str:
-    curve = row.summary.curve(name)
-    if curve is None or k not in curve.k:
-        return ""
-    estimate = curve.at(k)
-    if math.isnan(estimate.low):  # of a single problem
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return method + (f" with alpha = {merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else "")
 
 
 def _made_of(merged: Merged, privacy: Privacy) -> str:
-    lines = ["| | early | late |", "|---|---|---|"]
-    names = {role: privacy.names[merged.name(role)] for role in ROLES}
-    lines.append(f"| model | {' | '.join(_link(names[role]) for role in ROLES)} |")
-    if any(merged.step(role) is not None for role in ROLES):
-        lines.append(f"| step of training | {' | '.join(_step(merged.step(role)) for role in ROLES)} |")
-    lines.append("| share | 1 - alpha | alpha |")
-    balanced = METHODS[merged.method].parameter("temperature") is not None
-    if balanced and all(merged.temperature(role) is not None for role in ROLES):
-        lines.append(f"| logits divided by | {' | '.join(f'{merged.temperature(role):g}' for role in ROLES)} |")
-    for name in dict.fromkeys(name for role in ROLES for name in merged.sha256(role)):
-        digests = [f"`{merged.sha256(role)[name]}`" if name in merged.sha256(role) else "" for role in ROLES]
-        lines.append(f"| SHA-256 of {name} | {' | '.join(digests)} |")
-    alpha = f"{merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else "by layer or tensor, see below"
-    facts = [f"alpha: {alpha}", f"architecture: {merged.architecture}"]
+    facts = [f"architecture: {merged.architecture}"]
+    if merged.is_pair:
+        alpha = f"{merged.alpha:g}" if isinstance(merged.alpha, (int, float)) else "by layer or tensor, see below"
+        facts.insert(0, f"alpha: {alpha}")
     if merged.dtype:
         facts.append(f"dtype of the weights: {merged.dtype}")
     versions: Mapping[str, str] = merged.record.get("versions") or {}
     if versions:
         facts.append("made with " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-    if not all(is_hub_id(part) for name in names.values() for part in name.split("+")):
+    names = [privacy.names[merged.name(role)] for role in merged.roles]
+    if not all(is_hub_id(part) for name in names for part in name.split("+")):
         facts.append("a checkpoint that is named without an organisation was not published")
-    return "## What it is made of\n\n" + "\n".join(lines) + "\n\n" + "\n".join(f"- {fact}" for fact in facts)
+    tables = [_pair_table(merged, privacy)] if merged.is_pair else _tables(merged, privacy) if merged.roles else []
+    title = "What it is made of" if merged.recipe else "What it is"
+    return "\n\n".join([f"## {title}", *tables, "\n".join(f"- {fact}" for fact in facts)])
+
+
+def _pair_table(merged: Merged, privacy: Privacy) -> str:
+    """Return what is known of early and late, a column each."""
+    lines = ["| | early | late |", "|---|---|---|"]
+    lines.append(f"| model | {' | '.join(_link(privacy.names[merged.name(role)]) for role in PAIR)} |")
+    if any(merged.step(role) is not None for role in PAIR):
+        lines.append(f"| step of training | {' | '.join(_step(merged.step(role)) for role in PAIR)} |")
+    lines.append("| share | 1 - alpha | alpha |")
+    balanced = METHODS[merged.method].parameter("temperature") is not None
+    if balanced and all(merged.temperature(role) is not None for role in PAIR):
+        lines.append(f"| logits divided by | {' | '.join(f'{merged.temperature(role):g}' for role in PAIR)} |")
+    for name in dict.fromkeys(name for role in PAIR for name in merged.sha256(role)):
+        digests = [f"`{merged.sha256(role)[name]}`" if name in merged.sha256(role) else "" for role in PAIR]
+        lines.append(f"| SHA-256 of {name} | {' | '.join(digests)} |")
+    return "\n".join(lines)
+
+
+def _tables(merged: Merged, privacy: Privacy) -> list[str]:
+    """Return what is known of any number of checkpoints, a line each, and the hashes of their weights below."""
+    parameters = {role: merged.parameters(role) for role in merged.roles}
+    columns = list(dict.fromkeys(name for own in parameters.values() for name in own))
+    steps = any(merged.step(role) is not None for role in merged.roles)
+    heads = ["", "model", *(["step of training"] if steps else []), *columns]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for role in merged.roles:
+        cells = [role, _link(privacy.names[merged.name(role)]), *([_step(merged.step(role))] if steps else [])]
+        cells += [_setting(parameters[role].get(name)) for name in columns]
+        lines.append(f"| {' | '.join(cells)} |")
+    digests = [(role, name, digest) for role in merged.roles for name, digest in merged.sha256(role).items()]
+    if not digests:
+        return ["\n".join(lines)]
+    hashes = [
+        "| | file | SHA-256 |",
+        "|---|---|---|",
+        *(f"| {role} | {name} | `{one}` |" for role, name, one in digests),
+    ]
+    folded = "<details><summary>SHA-256 of their weights</summary>\n\n" + "\n".join(hashes) + "\n\n</details>"
+    return ["\n".join(lines), folded]
+
+
+def _setting(value: Any) -> str:
+    """Return a parameter of a checkpoint; numbers that vary by layer or tensor stand in the recipe."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, (int, float)) else "see below"
 
 
 def _link(name: str) -> str:
@@ -313,17 +304,17 @@ def _step(step: int | None) -> str:
 
 
 def _again(facts: CardFacts) -> str:
-    """Return how to make and to sample the model again."""
-    recipe = yaml.safe_dump(facts.privacy.value(facts.merged.recipe), sort_keys=False, allow_unicode=True)
-    versions = facts.merged.record.get("versions") or {}
+    """Return how to make and to sample the model again; empty if nothing is known of either."""
+    merged = facts.merged
+    # A name without an organisation is that of a folder, which others make by the recipe.
+    model = facts.name if "/" in facts.name or not merged.recipe else "out"
+    commands = sampling_commands(facts.evidence, model, facts.privacy) if facts.evidence is not None else []
+    versions = merged.record.get("versions") or {}
     pins = [f"{name}=={versions[name]}" for name in ("wise-merge", "mergekit") if name in versions]
     install = "pip install " + " ".join(pins or [f"wise-merge=={__version__}"])
-    lora = " --lora-merge-cache CACHE" if "+" in facts.merged.ingredients.late else ""
-    text = (
-        f"## Make it again\n\n`{RECIPE}`:\n\n```yaml\n{recipe}```\n\n```sh\n{install}\n"
-        f"mergekit-yaml {RECIPE} out/{lora}\n"
-    )
-    if facts.evidence is not None:
-        # A name without an organisation is that of a folder which others do not have.
-        text += sampling_command(facts.evidence, facts.name if "/" in facts.name else "out", facts.privacy) + "\n"
-    return text + "```"
+    if not merged.recipe:
+        return "## Sample it again\n\n```sh\n" + "\n".join([install, *commands]) + "\n```" if commands else ""
+    recipe = yaml.safe_dump(facts.privacy.value(merged.recipe), sort_keys=False, allow_unicode=True)
+    lora = " --lora-merge-cache CACHE" if any("+" in merged.name(role) for role in merged.roles) else ""
+    text = "\n".join([install, f"mergekit-yaml {RECIPE} out/{lora}", *commands])
+    return f"## Make it again\n\n`{RECIPE}`:\n\n```yaml\n{recipe}```\n\n```sh\n{text}\n```"

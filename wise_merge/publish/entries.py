@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wise_merge import __version__
-from wise_merge.publish.evidence import Evidence, Row, TaskEvidence
+from wise_merge.publish.evidence import MODEL, Evidence, OtherMetric, Row, TaskEvidence
 from wise_merge.publish.privacy import Privacy
 from wise_merge.results.summary import LEVEL, Curve, Estimate
 
@@ -22,7 +22,7 @@ RESULTS = "wise_merge_results.json"
 _METRICS = ("pass@k", "maj@k")
 #: Arguments of a model that are not published.
 _SECRET = re.compile(r"(^|_)(token|key|password|secret)$", re.IGNORECASE)
-#: Of a sweep's settings.
+#: Of the settings of sampling.
 _SAMPLING = (
     *("backend", "model_args", "seed", "metadata", "gen_kwargs", "num_fewshot"),
     *("apply_chat_template", "system_instruction", "fewshot_as_multiturn", "include_path"),
@@ -69,6 +69,16 @@ def dataset_of(task: str, settings: Mapping[str, Any]) -> Dataset:
     return Dataset(str(facts["dataset_path"]), facts.get("dataset_name"), facts.get("test_split"))
 
 
+def _dataset(task: TaskEvidence) -> Dataset:
+    """Return where the problems of a task came from: as its evaluation records it, else as the task's file says."""
+    if task.dataset is None:
+        return dataset_of(task.task, task.settings)
+    if (task.settings.get("metadata") or {}).get("data_file") or not task.dataset.get("dataset_path"):
+        return Dataset(None)
+    known = {key: task.dataset.get(key) for key in ("dataset_path", "dataset_name", "test_split")}
+    return Dataset(*(None if value is None else str(value) for value in known.values()))
+
+
 def _facts(path: Path) -> dict[str, Any]:
     """Return the settings of a task file of lm-eval and of what it includes, without running code it names."""
     import yaml
@@ -99,20 +109,17 @@ def benchmark_entries(evidence: Evidence, date: str) -> "dict[str, list[EvalResu
 
     entries: dict[str, list[EvalResultEntry]] = {}
     for task in evidence.tasks:
-        dataset = dataset_of(task.task, evidence.settings)
-        if dataset not in REGISTERED:
-            continue
-        name, problems = REGISTERED[dataset]
-        for row in task.at(evidence.temperature):
-            whole = row.outcome.limit is None and row.summary.problems == problems
-            if row.role != "this model" or not whole:
+        dataset, row = _dataset(task), task.mine
+        if row is not None and dataset in REGISTERED:
+            name, problems = REGISTERED[dataset]
+            if row.limit is not None or row.summary.problems != problems:
                 continue
             one = _curve(row, "pass@k").at(1)
             notes = (
                 f"Pass@1: mean over {samples_text(row)} sample{'s' if row.summary.n_high > 1 else ''} of each of "
                 f"{problems:,} problems at temperature "
-                f"{row.temperature:g}, {LEVEL:.0%} interval [{100 * one.low:.1f}, {100 * one.high:.1f}]"
-                f"{shots_text(evidence)}"
+                f"{temperature_text(row)}, {LEVEL:.0%} interval [{100 * one.low:.1f}, {100 * one.high:.1f}]"
+                f"{shots_text(task)}" + (f", judged by {task.judge}" if task.judge else "")
             )
             entries.setdefault(name, []).append(
                 EvalResultEntry(
@@ -127,41 +134,59 @@ def model_index(evidence: Evidence) -> "list[EvalResult]":
     from huggingface_hub import EvalResult
 
     results = []
-    datasets = {task.task: dataset_of(task.task, evidence.settings) for task in evidence.tasks}
+    datasets = {task.task: _dataset(task) for task in evidence.tasks}
     # The Hub's form has one list of metrics per dataset, under the name of the first task.
     several = {dataset for dataset, count in Counter(datasets.values()).items() if dataset.id and count > 1}
     for task in evidence.tasks:
-        dataset = datasets[task.task]
+        dataset, row = datasets[task.task], task.mine
         of_task = f", {task.task}" if dataset in several else ""
-        for row in task.at(evidence.temperature):
-            if row.role != "this model":
-                continue
-            for name in _METRICS:
-                curve = row.summary.curve(name)
-                last = row.summary.reported[-1]
-                ends = (1, last) if name == "pass@k" else (last,)
-                for k in dict.fromkeys(ends) if curve is not None else ():
-                    estimate = _curve(row, name).at(k)
-                    results.append(
-                        EvalResult(
-                            task_type="text-generation",
-                            dataset_type=dataset.id or task.task,
-                            dataset_name=task.task,
-                            dataset_config=dataset.config,
-                            dataset_split=dataset.split,
-                            metric_type=name,
-                            metric_name=f"{name[:-1]}{k}{of_task}",
-                            metric_value=round(estimate.value, 4),
-                            metric_args={
-                                "k": k,
-                                "problems": row.summary.problems,
-                                "samples_per_problem": row.summary.n_low,
-                                "temperature": row.temperature,
-                                **_interval(estimate),
-                            },
-                        )
-                    )
+        for kind, name, estimate, sampled in [
+            *(_ends(row) if row is not None else ()),
+            *(_other(metric) for metric in task.others),
+        ]:
+            results.append(
+                EvalResult(
+                    task_type="text-generation",
+                    dataset_type=dataset.id or task.task,
+                    dataset_name=task.task,
+                    dataset_config=dataset.config,
+                    dataset_split=dataset.split,
+                    metric_type=kind,
+                    metric_name=f"{name}{of_task}",
+                    metric_value=round(estimate.value, 4),
+                    metric_args={**sampled, **_interval(estimate)},
+                )
+            )
     return results
+
+
+#: A figure of the model-index: its type, its name, its value, and what it was made from.
+_Figure = tuple[str, str, Estimate, dict[str, Any]]
+
+
+def _ends(row: Row) -> list[_Figure]:
+    """Return Pass@k at both ends of its curve, and Maj@k at the far one."""
+    figures: list[_Figure] = []
+    for name in _METRICS:
+        curve = row.summary.curve(name)
+        last = row.summary.reported[-1]
+        ends = (1, last) if name == "pass@k" else (last,)
+        for k in dict.fromkeys(ends) if curve is not None else ():
+            sampled: dict[str, Any] = {
+                "k": k,
+                "problems": row.summary.problems,
+                "samples_per_problem": row.summary.n_low,
+            }
+            if row.temperature is not None:
+                sampled["temperature"] = row.temperature
+            figures.append((name, f"{name[:-1]}{k}", _curve(row, name).at(k), sampled))
+    return figures
+
+
+def _other(metric: OtherMetric) -> _Figure:
+    known = {"filter": metric.filter, "problems": metric.problems}
+    name = f"{metric.name}, {metric.filter}"
+    return metric.name, name, metric.estimate, {key: value for key, value in known.items() if value is not None}
 
 
 def _interval(estimate: Estimate) -> dict[str, Any]:
@@ -182,8 +207,8 @@ def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy)
     document = {
         "wise_merge": __version__,
         "level": LEVEL,
-        "sampling": published_settings(evidence, privacy),
-        "models": {role: names[role] for role in ("early", "late")},
+        **_sampling(evidence, privacy),
+        "models": {role: name for role, name in names.items() if role != MODEL},
         "chosen": list(evidence.chosen),
         "temperature": evidence.temperature,
         "tasks": {task.task: [_row(row, names) for row in task.rows] for task in evidence.tasks},
@@ -192,11 +217,37 @@ def results_file(evidence: Evidence, names: Mapping[str, str], privacy: Privacy)
     return (json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
 
 
-def published_settings(evidence: Evidence, privacy: Privacy) -> dict[str, Any]:
-    """Return the settings of sampling, without paths, tokens and passwords."""
-    settings = {key: evidence.settings.get(key) for key in _SAMPLING}
-    arguments = evidence.settings.get("model_args") or {}
+def _sampling(evidence: Evidence, privacy: Privacy) -> dict[str, Any]:
+    """Return how the samples were drawn: in a sweep alike on all tasks, elsewhere by task."""
+    if evidence.of_sweep:
+        return {"sampling": published_settings(evidence.tasks[0], privacy)}
+    by_task = {
+        task.task: {
+            **published_settings(task, privacy),
+            "dataset": None if task.dataset is None else privacy.value(task.dataset),
+            "judge": task.judge,
+            "other_metrics": [_other_as_json(metric) for metric in task.others],
+            "remarks": list(task.remarks),
+        }
+        for task in evidence.tasks
+    }
+    return {"sources": list(evidence.sources), "sampling_by_task": by_task}
+
+
+def _other_as_json(metric: OtherMetric) -> dict[str, Any]:
+    one = metric.estimate
+    figures = {"value": one.value, "standard_error": one.standard_error, "low": one.low, "high": one.high}
+    known = {"metric": metric.name, "filter": metric.filter, "problems": metric.problems}
+    return {**known, **{key: _number(value) for key, value in figures.items()}}
+
+
+def published_settings(task: TaskEvidence, privacy: Privacy) -> dict[str, Any]:
+    """Return the settings of sampling, without paths, tokens and passwords; what is not recorded is null."""
+    settings = {key: task.settings.get(key) for key in _SAMPLING}
+    arguments = task.settings.get("model_args") or {}
     settings["model_args"] = {key: value for key, value in arguments.items() if not _SECRET.search(key)}
+    if task.settings.get("model") is not None:
+        settings["model"] = task.settings["model"]
     published: dict[str, Any] = privacy.value(settings)
     return published
 
@@ -206,9 +257,9 @@ def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
         "role": row.role,
         "model": names[row.role],
         "temperature": row.temperature,
-        "max_tokens": row.outcome.max_tokens,
-        "limit": row.outcome.limit,
-        "stopped": row.outcome.stopped,
+        "max_tokens": row.max_tokens,
+        "limit": row.limit,
+        "stopped": row.stopped,
         "problems": row.summary.problems,
         "samples_per_problem": [row.summary.n_low, row.summary.n_high],
         "bias": _number(row.summary.bias),
@@ -223,9 +274,9 @@ def _row(row: Row, names: Mapping[str, str]) -> dict[str, Any]:
             }
             for curve in row.summary.curves
         },
-        "by_problem": [
-            {"id": problem.id, "n": problem.n, "c": sum(problem.correct)} for problem in row.outcome.problems
-        ],
+        "by_problem": None
+        if row.problems is None
+        else [{"id": problem.id, "n": problem.n, "c": problem.c} for problem in row.problems],
     }
 
 
@@ -249,15 +300,15 @@ def _range_text(counts: Sequence[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def shots_text(evidence: Evidence) -> str:
-    """Return how many worked examples the prompt had, if the sweep was told: ", 8-shot"."""
-    shots = evidence.settings.get("num_fewshot")
+def shots_text(task: TaskEvidence) -> str:
+    """Return how many worked examples the prompt had, if that is known: ", 8-shot"."""
+    shots = task.settings.get("num_fewshot")
     return "" if shots is None else f", {shots}-shot"
 
 
-def of_role(task: TaskEvidence, temperature: float, role: str) -> Row | None:
-    """Return the row of a role at a temperature; None if it was not sampled."""
-    return next((row for row in task.at(temperature) if row.role == role), None)
+def temperature_text(row: Row) -> str:
+    """Return the temperature of sampling in words."""
+    return "not recorded" if row.temperature is None else f"{row.temperature:g}"
 
 
 def _curve(row: Row, name: str) -> Curve:

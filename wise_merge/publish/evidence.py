@@ -1,21 +1,36 @@
-"""How a model scored beside its two checkpoints, from the results of a sweep."""
+"""How a model scored: its figures on each task, beside those of its checkpoints where there are any.
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+Where they come from is the business of `of_sweep`, `of_lm_eval` and `of_scores`; here is what these have in common.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wise_merge.errors import WiseMergeError
-from wise_merge.points import Outcome, Point, Results, read_results
-from wise_merge.points.summary import summary_of
-from wise_merge.publish.merged import Merged, same_recipe
-from wise_merge.recipes.models import ingredients
-from wise_merge.recipes.reading import load_yaml
-from wise_merge.results.summary import Summary
+from wise_merge.points import Point
+from wise_merge.results.summary import Estimate, Summary
 
-#: The roles, in the order in which they are shown.
-SHOWN = ("early", "this model", "late")
+#: The role of the model that is published.
+MODEL = "this model"
+#: Roles in the order in which they are shown; those of further checkpoints come after them.
+SHOWN = ("early", MODEL, "late")
+
+
+def place_of(role: str) -> int:
+    """Return where a role is shown among others: early, this model, late, then base, model 1, model 2, ..."""
+    if role in SHOWN:
+        return SHOWN.index(role)
+    return len(SHOWN) + (int(role.rpartition(" ")[2]) if " " in role else 0)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many of a problem's samples are correct: c of n."""
+
+    id: str
+    n: int
+    c: int
 
 
 @dataclass(frozen=True)
@@ -23,19 +38,43 @@ class Row:
     """A model sampled at a temperature on a task.
 
     Attributes:
-        role: "early", "this model" or "late".
-        outcome: what came of it.
+        role: `MODEL`, or that of one of its checkpoints.
+        temperature: of sampling; None = it is not recorded.
         summary: its figures.
+        problems: what these were made from; None = the samples were not kept.
+        max_tokens: of the longest completion allowed, None = unknown.
+        limit: only the first so many problems were asked for, None = all, as far as is known.
+        problems_of_task: how many the task has, sampled or not; None = unknown.
+        stopped: see `wise_merge.points.Outcome`.
+        point: of a sweep.
     """
 
     role: str
-    outcome: Outcome
+    temperature: float | None
     summary: Summary
+    problems: tuple[Counts, ...] | None
+    max_tokens: int | None = None
+    limit: int | None = None
+    problems_of_task: int | None = None
+    stopped: str | None = None
+    point: Point | None = None
 
-    @property
-    def temperature(self) -> float:
-        """Of sampling."""
-        return self.outcome.point.temperature
+
+@dataclass(frozen=True)
+class OtherMetric:
+    """A further metric of a task, of this model.
+
+    Attributes:
+        name: as lm-eval has it.
+        filter: of lm-eval, whose answers it judges.
+        estimate: its value; NaN for what is not known beside it.
+        problems: how many it is over; None = it is not recorded.
+    """
+
+    name: str
+    filter: str
+    estimate: Estimate
+    problems: int | None
 
 
 @dataclass(frozen=True)
@@ -44,145 +83,71 @@ class TaskEvidence:
 
     Attributes:
         task: its name.
-        rows: by temperature, and within one in the order of SHOWN.
+        rows: by temperature, and within one in the order of `place_of`; empty for a task that has no verdict on each
+            of K samples.
+        temperature: at which its figures are shown first.
+        settings: of sampling this model, in JSON's types, by the names that a sweep has for them.
+        dataset: `dataset_path`, `dataset_name` and `test_split`, as the evaluation records them; None = the file of the
+            task says so.
+        judge: what decided whether a sample is right; None = the task's own judge, which is one of ours.
+        others: further metrics of this model.
+        remarks: sentences that the reader of the figures should see.
     """
 
     task: str
     rows: tuple[Row, ...]
+    temperature: float | None
+    settings: Mapping[str, Any]
+    dataset: Mapping[str, Any] | None = None
+    judge: str | None = None
+    others: tuple[OtherMetric, ...] = ()
+    remarks: tuple[str, ...] = ()
 
-    def at(self, temperature: float) -> tuple[Row, ...]:
-        """Return the rows of a temperature."""
-        return tuple(row for row in self.rows if row.temperature == temperature)
+    @property
+    def first(self) -> tuple[Row, ...]:
+        """The rows of the temperature that is shown first."""
+        return tuple(row for row in self.rows if row.temperature == self.temperature)
+
+    def of_role(self, role: str) -> Row | None:
+        """Return the row of a role at the temperature that is shown first; None if it was not sampled."""
+        return next((row for row in self.first if row.role == role), None)
+
+    @property
+    def mine(self) -> Row | None:
+        """The row of this model at the temperature that is shown first."""
+        return self.of_role(MODEL)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a sweep says of a model.
+    """What is known of how a model scores.
 
     Attributes:
-        settings: of the sweep, see `wise_merge.points.Results`.
-        temperature: at which its figures are shown first: that of `wise-merge best`, or as asked.
+        temperature: at which its figures are shown first; None = it differs between tasks, or is not recorded.
         tasks: figures by task.
+        sources: how they were made, in sentences; empty for a sweep.
         unsampled: tasks of the sweep on which it has not sampled the model.
         chosen: how `wise-merge best` chose it, in its own sentences; empty if it did not.
         runs: in the sweep's journal, of this model at that temperature: task -> fingerprint.
-        journal: the folder of these.
+        journal: the folder of these; None = there is no journal.
+        date: of the newest evaluation, ISO 8601; None = it is not recorded.
     """
 
-    settings: Mapping[str, Any]
-    temperature: float
+    temperature: float | None
     tasks: tuple[TaskEvidence, ...]
-    unsampled: tuple[str, ...]
-    chosen: tuple[str, ...]
-    runs: Mapping[str, str]
-    journal: Path
+    sources: tuple[str, ...] = ()
+    unsampled: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
+    runs: Mapping[str, str] = field(default_factory=dict)
+    journal: Path | None = None
+    date: str | None = None
 
+    @property
+    def of_sweep(self) -> bool:
+        """Whether one command sampled all models alike, with settings that are known."""
+        return self.journal is not None
 
-def evidence_of(
-    merged: Merged,
-    folder: Path,
-    *,
-    temperature: float | None = None,
-    watch: Callable[[Sequence[Outcome]], Iterable[Outcome]] = lambda outcomes: outcomes,
-) -> Evidence:
-    """Return what the results of a sweep say of a model and its two checkpoints.
-
-    Args:
-        merged: the model.
-        folder: that `wise-merge sweep` wrote its results to.
-        temperature: of sampling, whose figures come first; None = as `wise-merge best` chose, else 1, else the lowest.
-        watch: sees the outcomes pass as their figures are made.
-    """
-    results = read_results(folder)
-    points = {role: _points(results, merged, role) for role in SHOWN}
-    mine = points["this model"]
-    chosen = _chosen(folder, merged)
-    sampled_as = [
-        (role, outcome)
-        for role in SHOWN
-        for point in points[role]
-        for task in results.tasks
-        if (outcome := results.outcome(point, task)) is not None and outcome.problems
-    ]
-    sampled = sorted({outcome.point.temperature for role, outcome in sampled_as if role == "this model"})
-    if not sampled:
-        raise WiseMergeError(f"the sweep of {folder} has not sampled {mine[0].title} yet; run it again, it goes on")
-    first = _temperature(sampled, temperature, chosen)
-    seen = {id(outcome): outcome for _, outcome in sampled_as}
-    summaries = {id(outcome): summary_of(outcome) for outcome in watch(list(seen.values()))}
-    tasks, unsampled = [], []
-    for task in results.tasks:
-        rows = [Row(role, outcome, summaries[id(outcome)]) for role, outcome in sampled_as if outcome.task == task]
-        # A temperature at which this model was not sampled says nothing of it.
-        rows = [row for row in rows if row.temperature in sampled]
-        rows.sort(key=lambda row: (row.temperature, SHOWN.index(row.role)))
-        if any(row.role == "this model" for row in rows):
-            tasks.append(TaskEvidence(task, tuple(rows)))
-        else:
-            unsampled.append(task)
-    runs = {
-        outcome.task: outcome.run
-        for role, outcome in sampled_as
-        if role == "this model" and outcome.point.temperature == first
-    }
-    return Evidence(
-        results.settings,
-        first,
-        tuple(tasks),
-        tuple(unsampled),
-        chosen[0] if chosen else (),
-        runs,
-        results.journal,
-    )
-
-
-def _points(results: Results, merged: Merged, role: str) -> list[Point]:
-    """Return the points of this model, or of its checkpoints, at all temperatures."""
-    mine = [point for point in results.points if same_recipe(point.recipe(), merged.recipe)]
-    if not mine:
-        alphas = sorted({point.alpha for point in results.points if point.alpha is not None})
-        where = f" with alpha {', '.join(f'{alpha:g}' for alpha in alphas)} and" if alphas else ", with"
-        lates = ", ".join(dict.fromkeys(point.late.name for point in results.points))
-        early = ", ".join(dict.fromkeys(point.early.name for point in results.points))
-        method, dtype = results.settings.get("method"), results.settings.get("dtype")
-        raise WiseMergeError(
-            f"{results.folder} holds no figures of this model: it is {merged.method} of {merged.ingredients.early} "
-            f"and {merged.ingredients.late} with alpha {merged.alpha} and dtype {merged.recipe.get('dtype')}; the "
-            f"sweep was {method} of {early} and {lates}{where} dtype {dtype}"
-        )
-    if role == "this model":
-        return mine
-    return [point for point in results.points if point.reference == role and point.checkpoints == mine[0].checkpoints]
-
-
-def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:
-    """Return how `wise-merge best` chose this model, and the temperature it named; None if it chose another one."""
-    path = folder / "best.yml"
-    if not path.is_file():
-        return None
-    recipe = load_yaml(path, "recipe")
-    try:
-        if len(ingredients(recipe)) != 1 or not same_recipe(recipe, merged.recipe):
-            return None
-    except (WiseMergeError, KeyError):
-        return None
-    lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-    head = " ".join(lines)
-    # The sentences that `wise_merge.search.best.recipe` writes.
-    match = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
-    if match is None:
-        return None
-    return (match[1].strip(), match[2].strip()), float(match[3])
-
-
-def _temperature(sampled: Sequence[float], asked: float | None, chosen: tuple[tuple[str, ...], float] | None) -> float:
-    if asked is not None and asked not in sampled:
-        raise WiseMergeError(
-            f"--temperature {asked:g} is none at which the sweep sampled this model, which are "
-            f"{', '.join(f'{temperature:g}' for temperature in sampled)}"
-        )
-    if asked is not None:
-        return asked
-    if chosen is not None and chosen[1] in sampled:
-        return chosen[1]
-    return 1.0 if 1.0 in sampled else sampled[0]
+    @property
+    def has_curves(self) -> bool:
+        """Whether some task has more than one sample of each problem of this model, at the temperature shown first."""
+        return any(task.mine is not None and task.mine.summary.reported[-1] > 1 for task in self.tasks)

@@ -1,4 +1,4 @@
-"""What the cards of the two checkpoints say that holds for their average too: licence and languages."""
+"""What the cards of the checkpoints say that holds for their average too: licence and languages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import yaml
 
 from wise_merge.checkpoints.hub import card
 from wise_merge.errors import WiseMergeError, first_line
-from wise_merge.publish.merged import ROLES, Merged
+from wise_merge.publish.merged import PAIR, Merged
 from wise_merge.publish.privacy import Privacy, is_hub_id
+from wise_merge.text import enumeration
 
 #: What belongs to a licence that is not one of the Hub's list.
 LICENCE = ("license", "license_name", "license_link")
@@ -42,13 +43,20 @@ def inherited(
         licence: overrules theirs.
         earlier: keys of the licence in an earlier card of this model, which hold where the parents say nothing.
     """
-    metadata, warnings = {}, []
-    for role in ROLES:
+    metadata: dict[str, dict[str, Any]] = {}
+    doubtful: dict[str, list[str]] = {}
+    for role in merged.roles:
         own, reason = _metadata(merged.name(role), privacy.names[merged.name(role)])
         metadata[role] = own
         if reason:
             unknown = "" if own else ", so neither its licence nor its languages are known"
-            warnings.append(f"{role}: {reason}{unknown}")
+            doubtful.setdefault(f"{reason}{unknown}", []).append(role)
+    # Of many checkpoints, most have no card for one reason; of two, each has a line of its own.
+    warnings = [
+        f"{called}: {text}"
+        for text, roles in doubtful.items()
+        for called in (roles if merged.is_pair or len(roles) == 1 else [f"each of {enumeration(roles, 'and')}"])
+    ]
     languages = _languages(list(metadata.values()))
     if licence is not None:
         return Inherited({"license": licence}, languages, tuple(warnings))
@@ -59,21 +67,25 @@ def inherited(
 def _common_licence(
     metadata: Mapping[str, dict[str, Any]], earlier: Mapping[str, str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the licence of both parents, and warnings about it."""
+    """Return the licence of all parents, and warnings about it."""
     licences = {role: _licence(role, own) for role, own in metadata.items()}
     known = {role: own for role, own in licences.items() if "license" in own}
-    if len(known) == 2 and known["early"] != known["late"]:
-        early, late = (", ".join(known[role].values()) for role in ROLES)
+    # One of each; of many checkpoints, most have the same.
+    different = {tuple(own.items()): role for role, own in reversed(known.items())}
+    if len(different) > 1:
+        roles = [role for role in known if role in different.values()]
+        first, *others = (f"{', '.join(known[role].values())}" for role in roles)
+        rest = "".join(f", {role} {licence}" for role, licence in zip(roles[1:], others, strict=True))
         raise WiseMergeError(
-            f"early has the licence {early}, late {late}; decide which holds for their average, and say so by --license"
+            f"{roles[0]} has the licence {first}{rest}; decide which holds for their average, and say so by --license"
         )
     if not known:
         nothing = "no licence is known, and the card has none; say which by --license, such as --license mit"
         return dict(earlier), [] if earlier else [nothing]
     licence, warnings = next(iter(known.values())), []
-    if len(known) == 1:
-        (role,) = known
-        warnings.append(f"the licence, {licence['license']}, is that of {role}; that of the other is not known")
+    if len(known) < len(metadata):
+        of = "that of the other is" if len(metadata) == len(PAIR) else "those of the others are"
+        warnings.append(f"the licence, {licence['license']}, is that of {enumeration(known, 'and')}; {of} not known")
     if earlier and earlier != licence:
         was = earlier["license"]
         warnings.append(f"the card had the licence {was}, and now has {licence['license']}; --license {was} keeps it")

@@ -2,7 +2,7 @@
 
 import datetime
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,16 +10,20 @@ import yaml
 
 from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.card import FIGURE, CardFacts, card, earlier_licence, is_ours
+from wise_merge.publish.card import CardFacts, card, earlier_licence, is_ours
 from wise_merge.publish.contents import Contents, contents_of
 from wise_merge.publish.entries import RESULTS, benchmark_entries, model_index, results_file
-from wise_merge.publish.evidence import Evidence, evidence_of
+from wise_merge.publish.evaluation import FIGURE
+from wise_merge.publish.evaluations import evidence_of_evaluations
+from wise_merge.publish.evidence import MODEL, Evidence
 from wise_merge.publish.figure import draw
 from wise_merge.publish.hub import Target, check_login, check_target, send
-from wise_merge.publish.merged import ROLES, Merged, read_merged
+from wise_merge.publish.merged import Merged, read_merged
+from wise_merge.publish.of_sweep import evidence_of_sweep, is_of_sweep
 from wise_merge.publish.parents import inherited
-from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of
+from wise_merge.publish.privacy import Privacy, is_hub_id, privacy_of, published
 from wise_merge.publish.whole import check_whole
+from wise_merge.publish.whose import Known
 from wise_merge.results.whole_file import write_whole
 from wise_merge.text import bar, size, table
 
@@ -32,7 +36,8 @@ ENTRIES = ".eval_results"
 class PublishSettings:
     """What the command line says: see `wise-merge push --help`."""
 
-    results: Path | None = None
+    results: Sequence[Path] = ()
+    evaluated_as: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     licence: str | None = None
     temperature: float | None = None
@@ -49,10 +54,10 @@ def write_card(out: Path, name: str | None, settings: PublishSettings, *, say: S
         say: prints a line.
         warn: prints a line on stderr.
     """
-    merged = read_merged(out)
+    merged = read_merged(out, evaluated=bool(settings.results))
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
-    evidence = _evidence(merged, settings)
+    evidence = _evidence(merged, privacy, name, settings, warn)
     for path in _write(merged, _written(merged, privacy, name, before, settings, evidence, warn)):
         say(str(path))
 
@@ -77,15 +82,18 @@ def push(
         warn: prints a line on stderr.
     """
     check_target(target)
-    if settings.include_samples and settings.results is None:
-        raise WiseMergeError("--include-samples needs --results: the samples are in the sweep's folder")
-    merged = read_merged(out)
+    if settings.include_samples and not (len(settings.results) == 1 and is_of_sweep(settings.results[0])):
+        raise WiseMergeError(
+            "--include-samples needs --results with the folder of a sweep, which has the samples in its journal; those "
+            "of lm_eval are sent by its own --hf_hub_log_args"
+        )
+    merged = read_merged(out, evaluated=bool(settings.results))
     if not dry_run:
         check_login(target)  # before what takes minutes on a large model
     check_whole(out, watch=bar)
     before = _earlier_card(out)
     privacy = _privacy(merged, before, settings, warn)
-    evidence = _evidence(merged, settings)
+    evidence = _evidence(merged, privacy, target.repository, settings, warn)
     written = _kept(merged, before, settings, privacy) if evidence is None else None
     if written is None:
         written = _written(merged, privacy, target.repository, before, settings, evidence, warn)
@@ -101,23 +109,54 @@ def push(
 
 
 def _privacy(merged: Merged, before: str | None, settings: PublishSettings, warn: Say) -> Privacy:
-    for role, source in settings.sources.items():
-        if role not in ROLES or not is_hub_id(source):
-            raise WiseMergeError(
-                f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {role}={source}"
-            )
-    folders = [merged.folder, *([settings.results] if settings.results is not None else [])]
-    earlier = _earlier_sources(merged.folder) if is_ours(before) else {}
-    privacy, warnings = privacy_of(merged, {**earlier, **settings.sources}, tuple(folders))
+    sources = {_role(merged, called, source): source for called, source in settings.sources.items()}
+    folders = [merged.folder, *settings.results]
+    earlier = _earlier_sources(merged) if is_ours(before) else {}
+    privacy, warnings = privacy_of(merged, {**earlier, **sources}, tuple(folders))
     for warning in warnings:
         warn(f"warning: {warning}")
     return privacy
 
 
-def _evidence(merged: Merged, settings: PublishSettings) -> Evidence | None:
-    if settings.results is None:
+def _role(merged: Merged, called: str, source: str) -> str:
+    """Return the role of the checkpoint that a --source is of, by role, by name in the recipe, or by its last part."""
+    named = {role: merged.name(role) for role in merged.roles}
+    meant = [role for role, name in named.items() if called in (role, name)]
+    meant = meant or [role for role, name in named.items() if called == published(name)]
+    if len(meant) == 1 and is_hub_id(source):
+        return meant[0]
+    if merged.is_pair:
+        raise WiseMergeError(
+            f"--source takes early=ORG/MODEL or late=ORG/MODEL@REVISION, ids on the Hub; got {called}={source}"
+        )
+    if not named:
+        raise WiseMergeError(f"--source says where checkpoints are, and {merged.folder} is no merge; leave it out")
+    raise WiseMergeError(
+        f"--source takes CHECKPOINT=ORG/MODEL@REVISION, a checkpoint of {merged.folder} and its id on the Hub; got "
+        f"{called}={source}; its checkpoints are {', '.join(named.values())}"
+    )
+
+
+def _evidence(
+    merged: Merged, privacy: Privacy, name: str | None, settings: PublishSettings, warn: Say
+) -> Evidence | None:
+    """Return what the results say of the model; None if there are none."""
+    sweeps = [path for path in settings.results if is_of_sweep(path)]
+    if settings.evaluated_as and (sweeps or not settings.results):
+        raise WiseMergeError("--evaluated-as is how results of lm_eval call this model; give them too (--results)")
+    if not settings.results:
         return None
-    return evidence_of(merged, settings.results, temperature=settings.temperature, watch=bar)
+    if sweeps:
+        if len(settings.results) > 1:
+            raise WiseMergeError(
+                f"{sweeps[0]} is the folder of a sweep, beside which no other results can stand: a sweep samples all "
+                "models alike; give it alone, or leave it out"
+            )
+        return evidence_of_sweep(merged, sweeps[0], temperature=settings.temperature, watch=bar)
+    if settings.temperature is not None:
+        raise WiseMergeError("--temperature chooses among those of a sweep, and --results has none; leave it out")
+    known = Known(merged, privacy, [name] if name else [], settings.evaluated_as)
+    return evidence_of_evaluations(known, settings.results, warn)
 
 
 def _written(
@@ -163,9 +202,11 @@ def _earlier_card(out: Path) -> str | None:
 def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dict[str, bytes]:
     from huggingface_hub import eval_result_entries_to_yaml
 
-    names = {"this model": "this model", **{role: privacy.names[merged.name(role)] for role in ROLES}}
-    files = {FIGURE: draw(evidence), RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
-    date = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    names = {MODEL: MODEL, **{role: privacy.names[merged.name(role)] for role in merged.roles}}
+    files = {RESULTS: privacy.text(results_file(evidence, names, privacy).decode()).encode()}
+    if evidence.has_curves:
+        files[FIGURE] = draw(evidence)
+    date = evidence.date or datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     for name, entries in benchmark_entries(evidence, date).items():
         content = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
         # MathArena names the files of its own entries so: MathArena--aime_2026.yaml.
@@ -173,13 +214,13 @@ def _evidence_files(evidence: Evidence, merged: Merged, privacy: Privacy) -> dic
     return files
 
 
-def _earlier_sources(out: Path) -> dict[str, str]:
+def _earlier_sources(merged: Merged) -> dict[str, str]:
     """Return where the checkpoints are on the Hub, as an earlier card of this model was told."""
-    if not (out / RESULTS).is_file():
+    if not (merged.folder / RESULTS).is_file():
         return {}
-    models = read_json(out / RESULTS).get("models")
+    models = read_json(merged.folder / RESULTS).get("models")
     named = models if isinstance(models, dict) else {}
-    return {role: named[role] for role in ROLES if isinstance(named.get(role), str) and is_hub_id(named[role])}
+    return {role: named[role] for role in merged.roles if isinstance(named.get(role), str) and is_hub_id(named[role])}
 
 
 def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy: Privacy) -> dict[str, bytes] | None:
@@ -198,10 +239,12 @@ def _kept(merged: Merged, before: str | None, settings: PublishSettings, privacy
 
 
 def _write(merged: Merged, files: Mapping[str, bytes]) -> list[Path]:
-    """Write the card's files, and remove entries of an earlier one that are no longer true."""
+    """Write the card's files, and remove entries and the picture of an earlier one that are no longer true."""
     for stale in (merged.folder / ENTRIES).glob("*.yaml"):
         if f"{ENTRIES}/{stale.name}" not in files:
             stale.unlink()
+    if RESULTS in files and FIGURE not in files:
+        (merged.folder / FIGURE).unlink(missing_ok=True)
     paths = []
     for name, content in files.items():
         write_whole(merged.folder / name, content)
@@ -215,6 +258,7 @@ def _samples(evidence: Evidence, privacy: Privacy) -> dict[str, bytes]:
     from wise_merge.journal.contents import Contents as Runs
     from wise_merge.journal.export import export
 
+    assert evidence.journal is not None
     runs = read_runs(evidence.journal).runs
     files = {}
     for task, run in evidence.runs.items():

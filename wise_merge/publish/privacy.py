@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -11,7 +12,8 @@ import yaml
 
 from wise_merge.checkpoints.places import is_path
 from wise_merge.errors import WiseMergeError
-from wise_merge.publish.merged import ROLES, Merged
+from wise_merge.publish.merged import Merged
+from wise_merge.text import enumeration
 
 #: A whole text that is a path from the root, of the home, of a drive or of a share, with two parts or more, or climbs.
 _PATH = re.compile(
@@ -122,26 +124,26 @@ def privacy_of(merged: Merged, sources: Mapping[str, str], folders: tuple[Path, 
 
     Args:
         merged: the model.
-        sources: "early" or "late" -> id on the Hub, `ORG/MODEL` or `ORG/MODEL@REVISION`.
+        sources: role of a checkpoint -> id on the Hub, `ORG/MODEL` or `ORG/MODEL@REVISION`.
         folders: that the command was given.
     """
     names = {name: published(name) for name in _models(merged.recipe)}
     warnings = []
-    shown = {role: sources.get(role) or published(merged.name(role)) for role in ROLES}
-    if shown["early"] == shown["late"]:
-        if len(sources) == len(ROLES):
-            raise WiseMergeError(
-                f"early and late are both {shown['early']} by --source; name what differs, such as the revision: "
-                "--source early=ORG/MODEL@REVISION"
-            )
-        shown = {role: sources.get(role) or f"{shown[role]}-{role}" for role in ROLES}
-    for role in ROLES:
-        names[merged.name(role)] = shown[role]
-        if not any(is_hub_id(part) for part in shown[role].split("+")):
-            warnings.append(
-                f"{role} is called {shown[role]} in what is published, which nobody else can find; if it is on the "
-                f"Hub, say where: --source {role}=ORG/MODEL@REVISION"
-            )
+    shown = _shown(merged, sources)
+    names |= {merged.name(role): called for role, called in shown.items()}
+    unknown = [role for role, called in shown.items() if not any(is_hub_id(part) for part in called.split("+"))]
+    if merged.is_pair:
+        warnings += [
+            f"{role} is called {shown[role]} in what is published, which nobody else can find; if it is on the "
+            f"Hub, say where: --source {role}=ORG/MODEL@REVISION"
+            for role in unknown
+        ]
+    elif unknown:
+        warnings.append(
+            f"checkpoints are called {', '.join(shown[role] for role in unknown)} in what is published, which nobody "
+            "else can find; if they are on the Hub, say where, for each: "
+            f"--source {shown[unknown[0]]}=ORG/MODEL@REVISION"
+        )
     local = [Path.home(), Path.cwd(), *folders]
     parts = [Path(part) for name in names for part in name.split("+")]
     local += [part for part in parts if part.is_absolute() or part.exists()]
@@ -151,6 +153,21 @@ def privacy_of(merged: Merged, sources: Mapping[str, str], folders: tuple[Path, 
     kept = {path for path in known if len(Path(path).parts) > 2 or path == str(Path.home()) != "/"}
     kept |= {json.dumps(path)[1:-1] for path in kept}  # as JSON spells what is not ASCII
     return Privacy(names, tuple(sorted(kept, key=lambda path: (-len(path), path)))), warnings
+
+
+def _shown(merged: Merged, sources: Mapping[str, str]) -> dict[str, str]:
+    """Return how the checkpoints are called in public, by their roles; no two of them alike."""
+    shown = {role: sources.get(role) or published(merged.name(role)) for role in merged.roles}
+    twice = {name for name, count in Counter(shown.values()).items() if count > 1}
+    for name in twice:
+        alike = [role for role, called in shown.items() if called == name]
+        if all(role in sources for role in alike):
+            raise WiseMergeError(
+                f"{enumeration(alike, 'and')} are {'both' if len(alike) == 2 else 'all'} {name} by --source; name what "
+                f"differs, such as the revision: --source {alike[0]}=ORG/MODEL@REVISION"
+            )
+        shown |= {role: f"{name}-{role.replace(' ', '-')}" for role in alike if role not in sources}
+    return shown
 
 
 def _models(recipe: Any) -> Iterator[str]:

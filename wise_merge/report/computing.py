@@ -151,6 +151,7 @@ def _of_task(
         tuple(_group(group, label) for group, label in zip(groups, group_labels(groups), strict=True)),
         tuple(sorted(points, key=lambda point: (point.group, point.temperature, point.variant))),
         tuple(title_of(point, groups[group_of[point]]) for point in results.points if point not in sampled),
+        next((outcome.judged_by for outcome, _ in summarized if outcome.judged_by), None),
     )
 
 

@@ -177,6 +177,7 @@ class TaskNumbers:
         groups: in the order of training.
         points: that have been sampled, by group, temperature and variant.
         missing: titles of those that have not.
+        judged_by: the metric and task of lm-eval that say which samples are right, None = one of our benchmarks.
     """
 
     name: str
@@ -186,6 +187,7 @@ class TaskNumbers:
     groups: tuple[Group, ...]
     points: tuple[PointNumbers, ...]
     missing: tuple[str, ...]
+    judged_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -282,7 +282,8 @@ function drawHeader() {
   const points = task().points, methods = [...new Set(task().groups.map((group) => group.method))];
   document.getElementById("heading").textContent = numbers.folder;
   document.getElementById("opening").replaceChildren(...numbers.opening.flatMap(statement));
-  document.getElementById("about").textContent = `Sweep by ${methods.join(" and ")}, task ${task().name}: ${many(points.length, "point")}, ${size(points)}, K = ${count(task().k)}.`;
+  document.getElementById("about").textContent = `Sweep by ${methods.join(" and ")}, task ${task().name}: ${many(points.length, "point")}, ${size(points)}, K = ${count(task().k)}.` +
+    (task().judged_by ? ` A sample is right by ${task().judged_by}.` : "");
   const missing = document.getElementById("missing"), sentences = [];
   if (task().missing.length) sentences.push(`Unfinished: ${many(task().missing.length, "point")} of ${count(points.length + task().missing.length)} not sampled yet: ${some(task().missing)}.`);
   if (numbers.unsampled.length) sentences.push(`Nothing is there yet of ${numbers.unsampled.join(", ")}.`);

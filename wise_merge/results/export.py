@@ -1,15 +1,20 @@
-"""Results as JSON, with the facts from which every figure can be recomputed, and as CSV, one line per figure."""
+"""Results as JSON, with the facts from which every figure can be recomputed, and as CSV, one line per figure.
+
+The facts in JSON can be read again.
+"""
 
 import csv
 import io
+import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from wise_merge import __version__
+from wise_merge.errors import WiseMergeError
 from wise_merge.results.comparison import Comparison
 from wise_merge.results.reading.problem import Samples
 from wise_merge.results.summary import LEVEL, Summary
@@ -25,6 +30,33 @@ class Scored:
     samples: Samples
     verdicts: Verdicts
     summary: Summary
+
+
+@dataclass(frozen=True)
+class ReadAgain:
+    """What `write_json` has written of a file of samples.
+
+    Attributes:
+        name: short, see `Scored`.
+        path: of the samples, as the command was given it.
+        task: that an lm-eval file is named after, else None.
+        benchmark: by which answers were read; None = they are the file's own.
+        by_file: whether the verdicts are the file's own; None = it is not recorded.
+        rejected: how many rows could not be used.
+        missing: see `wise_merge.results.reading.problem.Samples`.
+        notes: sentences that the reader of the figures should see.
+        problems: judged.
+    """
+
+    name: str
+    path: Path
+    task: str | None
+    benchmark: str | None
+    by_file: bool | None
+    rejected: int
+    missing: Mapping[str, int]
+    notes: tuple[str, ...]
+    problems: tuple[JudgedProblem, ...]
 
 
 def write_json(path: Path, scored: Sequence[Scored], comparisons: Sequence[Comparison], *, seed: int) -> None:
@@ -66,9 +98,12 @@ def _file(one: Scored) -> dict[str, Any]:
         "path": str(samples.path),
         "task": samples.task,
         "benchmark": samples.benchmark and samples.benchmark.name,
+        "judged_by": samples.judged_by,
         "columns": {**samples.columns.roles, "scores": samples.columns.scores},
         "rejected": [{"place": place, "reason": reason} for place, reason in samples.rejected],
         "missing": samples.missing,
+        "notes": [*samples.notes, *one.verdicts.notes],
+        "verdicts": "file" if one.verdicts.by_file else "own",
         "agreement": one.verdicts.agreement and asdict(one.verdicts.agreement),
         "problems": [_problem(problem) for problem in one.verdicts.problems],
         "summary": {"notes": summary.pop("notes"), **summary},
@@ -91,3 +126,62 @@ def _problem(problem: JudgedProblem) -> dict[str, Any]:
     if problem.scores:
         facts["samples"] = {"answer": answers, "correct": problem.correct, "scores": problem.scores}
     return facts
+
+
+def read_json(path: Path) -> list[ReadAgain]:
+    """Return what `write_json` has written of each file; the figures can be made again from it."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return [_read_again(file) for file in document["files"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise WiseMergeError(
+            f"{path} cannot be read ({reason}); write it again with `wise-merge score --json`"
+        ) from error
+
+
+def _read_again(file: Mapping[str, Any]) -> ReadAgain:
+    verdicts = file.get("verdicts")
+    return ReadAgain(
+        name=str(file["file"]),
+        path=Path(file["path"]),
+        task=file["task"],
+        benchmark=file["benchmark"],
+        by_file=None if verdicts is None else verdicts == "file",
+        rejected=len(file["rejected"]),
+        missing=dict(file["missing"]),
+        notes=tuple(file.get("notes", ())),
+        problems=tuple(_problem_again(problem) for problem in file["problems"]),
+    )
+
+
+def _problem_again(facts: Mapping[str, Any]) -> JudgedProblem:
+    """Return the problem of which `_problem` has written the facts."""
+    answers: list[str | None]
+    if "samples" in facts:
+        answers, correct = facts["samples"]["answer"], facts["samples"]["correct"]
+    elif facts["unanswered"] is None:
+        answers, correct = [], [index < facts["c"] for index in range(facts["n"])]
+    else:
+        votes = [(vote["answer"], vote["correct"]) for vote in facts["answers"] for _ in range(vote["count"])]
+        # A sample without an answer is right only by a verdict of the file.
+        right = facts["c"] - sum(correct for _, correct in votes)
+        votes += [(None, index < right) for index in range(facts["unanswered"])]
+        answers, correct = [answer for answer, _ in votes], [right for _, right in votes]
+    if len(correct) != facts["n"] or sum(correct) != facts["c"]:
+        raise ValueError(f"the samples of problem {facts['id']} are not those that were counted")
+    # JSON has no infinity, the score of what a scorer cannot read.
+    scores = {
+        scorer: tuple(-math.inf if score is None else score for score in values)
+        for scorer, values in facts.get("samples", {}).get("scores", {}).items()
+    }
+    return JudgedProblem(
+        facts["id"],
+        facts["gold"],
+        tuple(correct),
+        None if facts["unanswered"] is None else tuple(answers),
+        scores,
+        facts["distinct_completions"],
+        None if facts["operations"] is None else tuple(facts["operations"]),
+        facts["cut_off"],
+    )

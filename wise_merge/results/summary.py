@@ -14,7 +14,7 @@ import numpy as np
 from wise_merge.estimators.bias_variance import bias_and_variance, pass_at_k_bound, rate_histogram
 from wise_merge.estimators.majority import majority_at_n
 from wise_merge.estimators.uncertainty import mean_interval, minimum_detectable_effect, standard_error
-from wise_merge.results.metrics import Metric, by_size, correct_counts
+from wise_merge.results.metrics import Metric, by_size, check_k, correct_counts, metrics
 from wise_merge.results.verdicts import JudgedProblem
 
 #: Confidence level of every interval.
@@ -110,6 +110,18 @@ class Summary:
     def curve(self, name: str, scorer: str | None = None) -> Curve | None:
         """Return the curve of a metric, None if there is none."""
         return next((curve for curve in self.curves if (curve.name, curve.scorer) == (name, scorer)), None)
+
+
+def summary_of(problems: Sequence[JudgedProblem], *, seed: int = 0) -> Summary:
+    """Return the figures of judged problems, of which there is one at least, reported at k = 1, 2, 4, ...
+
+    Args:
+        problems: see there.
+        seed: of whatever is drawn.
+    """
+    reported = check_k(problems, None)
+    computed, notes = metrics(problems, reported, seed=seed)
+    return summarize(problems, computed, reported, seed=seed, notes=notes)
 
 
 def summarize(

@@ -59,22 +59,25 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Every problem, judged, and how far our verdicts agree with those of the file, if it has any."""
+    """Every problem, judged, and how far our verdicts agree with those of the file, if it has any.
+
+    `by_file` says that they are those of the file, and not ours.
+    """
 
     problems: tuple[JudgedProblem, ...]
     agreement: Agreement | None
     notes: tuple[str, ...]
+    by_file: bool = False
 
 
-def judge(samples: Samples, *, file_verdicts: bool = False, processes: int | None = None) -> Verdicts:
+def judge(samples: Samples, *, processes: int | None = None) -> Verdicts:
     """Return all problems of a file, judged.
 
     Args:
-        samples: as read; with its own verdicts if `file_verdicts`.
-        file_verdicts: take them instead of judging.
+        samples: as read; if the verdicts of the file count, they are taken.
         processes: that may be used; None means one per core.
     """
-    if file_verdicts:
+    if samples.file_verdicts:
         return _as_the_file_says(samples, processes)
     assert samples.benchmark is not None
     judged = benchmarks.classify(
@@ -124,7 +127,7 @@ def _as_the_file_says(samples: Samples, processes: int | None) -> Verdicts:
         )
     if votes and all(vote is None for vote in votes.values()):
         notes.append("the file has neither completions nor answers, so there is no vote")
-    return Verdicts(tuple(problems), None, tuple(notes))
+    return Verdicts(tuple(problems), None, tuple(notes), by_file=True)
 
 
 def judged_problem(

@@ -40,6 +40,8 @@ class Sampler:
     barrier: Callable[[], None]
     #: task -> fingerprint of the run in the journal that the last samples of it belong to.
     runs: Mapping[str, str] = {}
+    #: task -> the metric and task of lm-eval that judge its completions, where none of our benchmarks does.
+    judged_by: Mapping[str, str] = {}
     #: Seconds to wait for a journal that another process still has open.
     patience = 0.0
     #: Whether the bar of an evaluation stays on the screen when it is over.
@@ -215,7 +217,7 @@ class Sampler:
         for problem in problems:
             # Greedy completions depend on no seed.
             settings = {**problem.settings, "seed": None if problem.greedy else run_seed}
-            run = Run(task=problem.task, model=model, settings=settings)
+            run = Run(problem.task, model, settings, self.judged_by.get(problem.task))
             if run.fingerprint not in journals:
                 journal = stack.enter_context(open_journal(run))
                 journals[run.fingerprint] = journal

@@ -39,21 +39,30 @@ def not_compared(scored: Sequence[Scored]) -> list[str]:
     for index, one in enumerate(scored[1:], start=1):
         if not any(_of_one_task(other, one) for other in scored[:index]):
             tasks = [of.samples.task or of.name for of in (scored[0], one)]
-            read = [
-                of.samples.benchmark.name if of.samples.benchmark else "its answers stand" for of in (scored[0], one)
-            ]
-            why = (
-                f"the tasks are {tasks[0]} and {tasks[1]}"
-                if read[0] == read[1]
-                else f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
-            )
+            read = [_read_as(of) for of in (scored[0], one)]
+            own = all(of.samples.judged_by for of in (scored[0], one))
+            if read[0] == read[1] or (own and not _may_be_one_task(scored[0], one)):
+                why = f"the tasks are {tasks[0]} and {tasks[1]}"
+            elif own:
+                why = f"one is judged by {read[0]}, the other by {read[1]}"
+            else:
+                why = f"one is read as {read[0]}, the other as {read[1]}; --benchmark NAME reads all files alike"
             sentences.append(f"{one.name} is not compared with {scored[0].name}: {why}")
     return sentences
 
 
 def _of_one_task(one: Scored, other: Scored) -> bool:
-    tasks = {one.samples.task, other.samples.task} - {None}
-    return one.samples.benchmark == other.samples.benchmark and len(tasks) < 2
+    return _read_as(one) == _read_as(other) and _may_be_one_task(one, other)
+
+
+def _may_be_one_task(one: Scored, other: Scored) -> bool:
+    return len({one.samples.task, other.samples.task} - {None}) < 2
+
+
+def _read_as(one: Scored) -> str:
+    """Return what says which answers are right, and which are equal."""
+    samples = one.samples
+    return samples.benchmark.name if samples.benchmark else samples.judged_by or "its answers stand"
 
 
 def _compare_two(

@@ -169,7 +169,7 @@ def _score(
         raise WiseMergeError(f"{path} has no completions, which --scorer and --embeddings need")
     for scorer in settings.scorers:
         samples = _with_scores(samples, scorer, settings)
-    verdicts = judge(samples, file_verdicts=settings.file_verdicts, processes=settings.processes)
+    verdicts = judge(samples, processes=settings.processes)
     try:
         reported = check_k(verdicts.problems, settings.k)
     except WiseMergeError as error:

@@ -24,6 +24,12 @@ def is_a(model: Any, *names: str) -> bool:
     return any(base.__name__ in names for base in type(model).__mro__)
 
 
+def tell_judge(model: Any, task: str, judged_by: str | None) -> None:
+    """Tell one of our models what judges a task's completions, for the journal, if none of our benchmarks does."""
+    if judged_by is not None and is_a(model, *OURS):
+        model.judged_by = {**model.judged_by, task: judged_by}
+
+
 def token_count(model: Any, text: str, *, special_tokens: bool | None = False) -> int | None:
     """Return how many tokens the model's tokenizer makes of a text, None if it has none to ask.
 

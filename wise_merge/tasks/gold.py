@@ -12,6 +12,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import apply_template
 
 from wise_merge.errors import WiseMergeError
+from wise_merge.hosts.lm_eval import conversion
 from wise_merge.hosts.lm_eval.registration import tasks_directory
 from wise_merge.tasks.problems import variables
 from wise_merge.tasks.task import PassKTask
@@ -57,7 +58,8 @@ def gold_solutions(
 def solutions_of(task: Any, *, num_fewshot: int | None = None, limit: int | None = None) -> list[GoldSolution]:
     """Return the problems of a loaded task with their solutions.
 
-    Of our own tasks, the solution is written as that of the worked examples in the prompt; of others, it is the target.
+    Of our own tasks, the solution is written as that of the worked examples in the prompt; of others, and of those made
+    from others, it is the target.
     """
     name = task.config.task
     ours = isinstance(task, PassKTask)
@@ -115,9 +117,13 @@ def _load(name: str, metadata: dict[str, Any]) -> Any:
     # For one of our tasks, lm-eval's own 14,000 are left out, as indexing them takes seconds.
     ours = (Path(directory) / f"{name}.yaml").is_file()
     manager = TaskManager(include_defaults=not ours, include_path=directory, metadata=metadata)
-    if name not in manager.all_tasks:
+    made = conversion.add(manager, name)
+    if len(made) > 1:
+        raise WiseMergeError(f"{name} stands for {len(made)} tasks, such as {made[0]}; name one of them")
+    # Its lists of names are made before names are added.
+    if name not in manager.task_index:
         raise WiseMergeError(f"lm-eval has no task {name!r}; `lm_eval ls tasks` lists them")
-    if name not in manager.all_subtasks:
+    if manager.task_index[name].kind.name in ("GROUP", "TAG"):
         raise WiseMergeError(f"{name} is a group of tasks; name one of them")
     return manager.load([name])["tasks"][name]
 

@@ -16,6 +16,7 @@ from wise_merge.hosts.lm_eval import conversion
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.hosts.lm_eval.registration import tasks_directory
 from wise_merge.results.reading.rows import read_rows
+from wise_merge.text import near
 
 #: Examples that are generated beside the problems of the games, so --num_fewshot goes up to this.
 FEWSHOT_EXAMPLES = 16
@@ -117,10 +118,15 @@ def of_task(setting: Any, name: str, task: str) -> Any:
     if not isinstance(setting, dict):
         return setting
     ours = {path.stem for path in Path(tasks_directory()).glob("*_passk.yaml")}
-    unknown = sorted(set(setting) - ours - {task} - conversion.made)
-    if unknown:
+    known = ours | {task} | conversion.made
+    unknown = sorted(set(setting) - known)
+    # One that lm-eval may have another task for is perhaps only left out of this run; a slip of the pen is not.
+    slips = [
+        one for one in unknown if not one.endswith(conversion.SUFFIX) or near(one, known - set(setting), cutoff=0.9)
+    ]
+    if slips:
         raise TaskInputError(
-            f"{name} names {', '.join(unknown)}, which is no task; the tasks are {', '.join(sorted(ours))}"
+            f"{name} names {', '.join(slips)}, which is no task; the tasks are {', '.join(sorted(ours | {task}))}"
         )
     return setting.get(task)
 

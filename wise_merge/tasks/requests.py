@@ -7,6 +7,7 @@ around one model and one temperature is left out.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lm_eval.tasks import TaskManager
@@ -17,7 +18,7 @@ from wise_merge.hosts.lm_eval import conversion
 from wise_merge.hosts.lm_eval.conversion import SUFFIX
 from wise_merge.hosts.lm_eval.registration import leaves, tasks_directory
 from wise_merge.tasks.sampled import SampledTask
-from wise_merge.text import near
+from wise_merge.text import excerpt, near
 
 #: lm-eval's default seed for choosing the examples of a few-shot prompt.
 _FEWSHOT_SEED = 1234
@@ -51,6 +52,20 @@ class TaskSettings:
 
 
 @dataclass(frozen=True)
+class FoundTasks:
+    """Tasks that there are.
+
+    Attributes:
+        names: of the tasks, those of a group in its place.
+        folders: of lm-eval, with the files that some of them are made from: to index these alone takes no time, to
+            index all of lm-eval's takes ten seconds.
+    """
+
+    names: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class TaskRequests:
     """A task whose requests have been built.
 
@@ -58,7 +73,7 @@ class TaskRequests:
         name: of the task.
         task: that judges the completions.
         instances: of lm-eval, one per problem.
-        golds: what the answers to each problem are compared with, as text.
+        golds: what the answers to each problem are compared with, as text; of a long one the beginning.
         max_tokens: of the longest completion allowed.
     """
 
@@ -85,8 +100,8 @@ class TaskRequests:
         return self.task.judge(list(zip(docs, completions, strict=True)), processes=processes)
 
 
-def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[str, ...]:
-    """Return the names of tasks, those of a group in its place.
+def find_tasks(names: Sequence[str], include_path: str | None = None) -> FoundTasks:
+    """Return the tasks that these names and patterns stand for.
 
     Raises a `WiseMergeError` for one that does not exist, with names that are near it.
     """
@@ -113,7 +128,16 @@ def check_names(names: Sequence[str], include_path: str | None = None) -> tuple[
         # Our tasks have a class of their own; those of lm-eval's class score one answer per problem.
         if name in index and index[name].kind.name == "TASK":
             raise _no_verdicts(name)
-    return tasks
+    files = [Path(file) for name in tasks if name in index and (file := _made_from(index[name]))]
+    own = Path(include_path).resolve() if include_path else None
+    folders = [str(file.parent) for file in files if own is None or own not in file.resolve().parents]
+    return FoundTasks(tasks, tuple(dict.fromkeys(folders)))
+
+
+def _made_from(entry: Any) -> str | None:
+    """Return the file of lm-eval that a task is made from, None if it is not."""
+    original = (entry.cfg or {}).get("original")
+    return original.get("yaml_path") if isinstance(original, Mapping) else None
 
 
 def _within(name: str, index: Mapping[str, Any]) -> list[str]:
@@ -131,7 +155,14 @@ def _no_verdicts(name: str) -> WiseMergeError:
     return WiseMergeError(f"task {name} has no verdict on each of K samples; take one whose name ends in _passk")
 
 
-def build(model: Any, names: Sequence[str], n: int, temperature: float, settings: TaskSettings) -> list[TaskRequests]:
+def build(
+    model: Any,
+    names: Sequence[str],
+    n: int,
+    temperature: float,
+    settings: TaskSettings,
+    folders: Sequence[str] = (),
+) -> list[TaskRequests]:
     """Return the tasks of these names with their requests, as `lm_eval` asks them of a model.
 
     Args:
@@ -140,8 +171,9 @@ def build(model: Any, names: Sequence[str], n: int, temperature: float, settings
         n: K, how many samples of each problem.
         temperature: of sampling; requests at any other can be had (`TaskRequests.at`).
         settings: see there.
+        folders: see `FoundTasks`.
     """
-    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path, names)
+    manager = _manager({**settings.metadata, "repeats": n}, settings.include_path, names, folders)
     built: dict[str, TaskRequests] = {}
     index = manager.task_index
     known = [one for name in names for one in ([name] if name in index else conversion.add(manager, name) or [name])]
@@ -154,12 +186,19 @@ def build(model: Any, names: Sequence[str], n: int, temperature: float, settings
     return list(built.values())
 
 
-def _manager(metadata: Mapping[str, Any], include_path: str | None, names: Sequence[str]) -> Any:
+def _manager(
+    metadata: Mapping[str, Any], include_path: str | None, names: Sequence[str], folders: Sequence[str] = ()
+) -> Any:
     """Return lm-eval's manager with our tasks and the user's, and its own only where a name is made from one of these.
 
-    Indexing the files of its own takes ten seconds.
+    Args:
+        metadata: of the tasks.
+        include_path: the user's folder.
+        names: that are to be found.
+        folders: of lm-eval where it is known that these suffice, see `FoundTasks`.
     """
-    paths = [tasks_directory(), *([include_path] if include_path else [])]
+    # The last one counts, should two have a task of one name.
+    paths = [*folders, tasks_directory(), *([include_path] if include_path else [])]
     manager = TaskManager(include_path=paths, include_defaults=False, metadata=dict(metadata))
     index = manager.task_index
     if any(name.endswith(SUFFIX) and name not in index and name.removesuffix(SUFFIX) not in index for name in names):
@@ -194,5 +233,5 @@ def _build(model: Any, name: str, task: Any, temperature: float, settings: TaskS
         **multiturn,
     )
     return TaskRequests(
-        name, task, task.instances, [task.gold_text(one.doc) for one in task.instances], task.max_tokens
+        name, task, task.instances, [excerpt(task.gold_text(one.doc)) for one in task.instances], task.max_tokens
     )

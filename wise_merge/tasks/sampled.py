@@ -94,6 +94,11 @@ class SampledTask(ConfigurableTask):
     def choose_prompt(self, has_chat_template: bool) -> None:
         """Set what depends on the prompt, where a task has several."""
 
+    @property
+    def judged_by(self) -> str | None:
+        """What says right or wrong, such as a metric of a task of lm-eval; None where one of our benchmarks does."""
+        return None
+
     def further_scores(self, judged: Judged) -> dict[str, Any]:
         """Return what else is reported of a problem, by metric."""
         return {}
@@ -145,6 +150,7 @@ class SampledTask(ConfigurableTask):
                 "use --model hf-passk or --model vllm-passk, or another model as scorer: logprob:MODEL"
             )
         self.check_judging()
+        backend.tell_judge(self._model, task, self.judged_by)
         super().build_all_requests(**kwargs)
         self._cut_prompts = self._find_cut_prompts()
 
@@ -206,12 +212,21 @@ class SampledTask(ConfigurableTask):
                 "arguments": {"gen_args_0": {"arg_0": instance.args[0], "arg_1": instance.args[1]}},
                 "resps": [self._texts(instance.resps)],
                 "filter": FILTER,
-                **({"curve": details} if (details := audit.sampling_details(self._texts(instance.resps))) else {}),
+                **({"curve": curve} if (curve := self._curve(instance.doc, self._texts(instance.resps))) else {}),
             }
             for instance in self._instances
             if instance.resps
         ]
         return rescue.save(self.config.task, rows, getattr(self._model, "rank", 0)) if rows else None
+
+    def _curve(self, doc: Document, completions: tuple[str, ...]) -> dict[str, Any]:
+        """Return what a logged row says of the samples themselves; verdicts only where no other can judge them."""
+        judged = None if self.judged_by is None else self._judged.get((self.key(doc), completions))
+        return {
+            **({} if judged is None else {"answers": list(judged.answers), "correct": list(judged.correct)}),
+            **audit.sampling_details(completions),
+            **({} if self.judged_by is None else {"judged_by": self.judged_by}),
+        }
 
     def _first_k(self, completions: Sequence[Any], problem: str) -> tuple[str, ...]:
         """Return exactly K texts, and refuse fewer."""
@@ -265,6 +280,9 @@ class SampledTask(ConfigurableTask):
             token_count=partial(backend.token_count, self._model),
         )
         problem_scores = scores.of_problem(completions, judged, counts)
+        if self.judged_by is not None:
+            # `wise-merge score` takes the verdicts of such rows as they are.
+            problem_scores["curve"]["judged_by"] = self.judged_by
         if self._ranking:
             ranked = self._ranking.scores(self.statement(doc), completions)
             scores.add_best_at_k(problem_scores, ranked, judged)

@@ -51,6 +51,7 @@ def plan_of(
         raise WiseMergeError(_no_rows(path))
     try:
         columns = find_columns(first, fields, steps=steps is not None)
+        file_verdicts = file_verdicts or (benchmark is None and _judged_by_its_task(columns))
         chosen, why = _choose(path, columns, first, benchmark, file_verdicts)
         has_gold = chosen is not None and _has_gold(columns, chosen, file_verdicts)
     except WiseMergeError as error:
@@ -116,10 +117,25 @@ def _choose(
         return benchmarks.find(name), "as asked"
     if file_verdicts and columns["answers"]:
         # The file has extracted answers, and these are the votes.
-        return None, "answers and verdicts are the file's own"
+        by = f", by {columns.judged_by}" if columns.judged_by else ""
+        return None, f"answers and verdicts are the file's own{by}"
     if file_verdicts and not columns["completions"]:
         return None, "verdicts are the file's own"
     return _recognise(path, columns, first)
+
+
+def _judged_by_its_task(columns: Columns) -> bool:
+    """Return whether the completions are those of a task that judges them itself, and so has the only right verdicts.
+
+    Raises a `WiseMergeError` if the file is without these.
+    """
+    if columns.judged_by is not None and not columns["labels"]:
+        raise WiseMergeError(
+            f"these completions are judged by {columns.judged_by}, and the file has none of its verdicts; the lm_eval "
+            "command that drew them, run again with its journal and --log_samples, draws nothing and writes samples "
+            "with verdicts; or --benchmark NAME judges them by one of ours"
+        )
+    return columns.judged_by is not None
 
 
 def _has_gold(columns: Columns, benchmark: Benchmark, file_verdicts: bool) -> bool:

@@ -82,6 +82,11 @@ ROLES = (*NAMES, "scores")
 #: Where lm-eval, from 0.5 on, has what each metric of a filter says of each completion.
 SCORES_PER_REPEAT = "scores_per_repeat"
 
+#: Where lm-eval's rows of a task that judges its completions itself say by which metric; those of a journal on top.
+JUDGED_BY = ("curve.judged_by", "judged_by")
+#: Where such rows have the task's own votes and verdicts.
+OWN_VERDICTS = {"answers": "curve.answers", "labels": "curve.correct"}
+
 #: How the scores of a completion's steps become one score.
 STEPS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "last": lambda scores: scores[-1],
@@ -105,6 +110,7 @@ class Columns:
         left_out: columns that look like scores but cannot be used, with the reason.
         unfit: from role to what stands under one of its names but cannot be meant, for messages.
         names: all columns of the file, likewise.
+        judged_by: the task of lm-eval that judges the completions itself, and its metric, None = one of ours does.
     """
 
     per_problem: bool
@@ -115,6 +121,7 @@ class Columns:
     left_out: tuple[str, ...]
     unfit: Mapping[str, str]
     names: tuple[str, ...]
+    judged_by: str | None = None
 
     def __getitem__(self, role: str) -> str | None:
         return self.roles.get(role)

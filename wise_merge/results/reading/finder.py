@@ -10,7 +10,17 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.results.reading.columns import NAMES, SCORES_PER_REPEAT, Columns, Fields, dig, is_number, is_verdict
+from wise_merge.results.reading.columns import (
+    JUDGED_BY,
+    NAMES,
+    OWN_VERDICTS,
+    SCORES_PER_REPEAT,
+    Columns,
+    Fields,
+    dig,
+    is_number,
+    is_verdict,
+)
 from wise_merge.results.reading.rows import Row
 from wise_merge.results.reading.texts import are_texts, as_texts, is_missing, is_one_message, statement
 from wise_merge.text import shortened
@@ -63,7 +73,9 @@ def find_columns(rows: Sequence[Row], fields: Fields, *, steps: bool = False) ->
     roles["finish_reason"] = finder.find("finish_reason", _are_reasons)
     scores, of_steps, left_out = finder.scores(_listed if per_problem else _single, roles, steps)
     of_roles = {role: name for role, name in roles.items() if name}
-    return Columns(per_problem, lm_eval, of_roles, scores, of_steps, left_out, finder.unfit, tuple(finder.names))
+    return Columns(
+        per_problem, lm_eval, of_roles, scores, of_steps, left_out, finder.unfit, tuple(finder.names), finder.judged_by
+    )
 
 
 class _Finder:
@@ -77,6 +89,8 @@ class _Finder:
         self.names += [name for name in deep if name not in self.names and self.values(name)]
         self.claimed = {column for columns in fields.values() for column in columns}
         self.unfit: dict[str, str] = {}
+        marks = [mark for column in JUDGED_BY if lm_eval for mark in self.values(column) if isinstance(mark, str)]
+        self.judged_by = marks[0] if marks else None
 
     def _inner(self, column: str) -> list[str]:
         """Return the columns of the object, or of the objects of the list, that a column holds."""
@@ -120,6 +134,8 @@ class _Finder:
         """Return the column of the role: the one the user named, else one by its name and the shape of its values."""
         if role in self.fields:
             return self.given(role)
+        if self.judged_by is not None and role in OWN_VERDICTS:
+            return OWN_VERDICTS[role] if self.values(OWN_VERDICTS["labels"]) else None
         if self.lm_eval and role in ("answers", "labels"):
             return self._metric_with_verdicts() if role == "labels" else None
         for group in self._groups(role):

@@ -53,6 +53,7 @@ class Samples:
         rejected: (place, reason) of every row that could not be used.
         notes: sentences that the reader of the figures should see.
         missing: how many samples lack a `completion`, a `verdict` or a score (`score in COLUMN`).
+        file_verdicts: whether the verdicts of the file count, not those of the benchmark.
     """
 
     path: Path
@@ -64,3 +65,9 @@ class Samples:
     rejected: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     missing: Mapping[str, int]
+    file_verdicts: bool = False
+
+    @property
+    def judged_by(self) -> str | None:
+        """The metric and task of lm-eval whose verdicts they are; None where they are ours, or those of any file."""
+        return self.columns.judged_by if self.benchmark is None else None

@@ -12,6 +12,7 @@ from wise_merge.results.reading.columns import Columns, dig
 from wise_merge.results.reading.plan import Plan
 from wise_merge.results.reading.rows import Row, read_rows
 from wise_merge.results.reading.texts import statement
+from wise_merge.text import excerpt
 
 #: The role of each column that a benchmark may need of a problem.
 _ROLES = {"answer": "gold", "question": "problem", "problem": "problem", "puzzle": "problem"}
@@ -52,6 +53,8 @@ def unwrapped(gold: Any) -> Any:
 
 def raw_gold(row: Row, plan: Plan) -> list[Any] | None:
     """Return what the gold is made of, as it stands in the row; None if the file has no gold."""
+    if plan.benchmark is None and plan.columns.judged_by is not None:
+        return [row.get("target")]
     if not plan.has_gold or plan.benchmark is None:
         return None
     return [dig(row, plan.columns[role] or "") for role in needed_roles(plan.benchmark)]
@@ -65,7 +68,9 @@ def gold(row: Row, raw: Sequence[Any], plan: Plan) -> Gold:
         raw: see `raw_gold`.
         plan: of the file, which has a gold.
     """
-    assert plan.benchmark is not None
+    if plan.benchmark is None:
+        # Nothing is compared with it by us; people read it, and files of other problems are told by it.
+        return excerpt(str(unwrapped(raw)))
     for role, value in zip(needed_roles(plan.benchmark), raw, strict=True):
         if value is None or value == "":
             raise WiseMergeError(f"it has no {role}: {plan.columns[role]} is missing or empty")

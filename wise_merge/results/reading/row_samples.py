@@ -97,6 +97,9 @@ def _answers(completions: list[str | None] | None, column: list[Any] | None, pla
     if column is None:
         return None
     given = [None if is_missing(answer) else str(answer) for answer in column]
+    if plan.columns.judged_by is not None and benchmark is None:
+        # A task of lm-eval says by null where there is no answer, and its answer may be "None".
+        return list(given)
     given = [None if text is None or text.strip() in _NO_ANSWER else text for text in given]
     return [text if text is None or benchmark is None else _read_answer(benchmark, text) for text in given]
 

@@ -40,7 +40,8 @@ def read_samples(
         fields: role -> columns where the names are not to be guessed, see `columns.parse_fields`.
         benchmark: by which answers are read and compared; None means to be chosen by the file.
         why: a benchmark that is given was chosen.
-        file_verdicts: take the verdicts of the file; then it needs no gold.
+        file_verdicts: take the verdicts of the file; then it needs no gold. Where a task of lm-eval judged the
+            completions itself, they are taken unless a benchmark is given.
         steps: which of `columns.STEPS` makes one score of a list per completion; None leaves such scores out.
         filter_name: the filter of lm-eval whose rows are read; None = of each problem those of the first one.
         skip_bad: leave out samples without a completion (or verdict, if the file's decide); else they are wrong.
@@ -63,9 +64,9 @@ def read_samples(
         other = plan_for(further, plan.benchmark.name if plan.benchmark else None)
         _check_alike(path, plan, further, other)
         reader.read(further, other, progress=progress, prefix=further.name)
-    if file_verdicts:
+    if plan.file_verdicts:
         reader.check_filter(path, plan)
-    _check_not_empty(path, reader, file_verdicts=file_verdicts)
+    _check_not_empty(path, reader, file_verdicts=plan.file_verdicts)
     problems = sorted((problem.finish() for problem in reader.collected.values()), key=_by_id)
     return Samples(
         path,
@@ -77,11 +78,15 @@ def read_samples(
         tuple(reader.rejected),
         tuple(reader.notes(plan)),
         dict(sorted(reader.missing.samples.items())),
+        plan.file_verdicts,
     )
 
 
 def _check_alike(path: Path, plan: Plan, further: Path, other: Plan) -> None:
     """Raise a `WiseMergeError` unless both files hold the same of each sample and are of one task."""
+    if other.columns.judged_by != plan.columns.judged_by:
+        by = [columns.judged_by or "one of our benchmarks" for columns in (other.columns, plan.columns)]
+        raise WiseMergeError(f"{further} cannot be put together with {path}: it is judged by {by[0]}, not {by[1]}")
     if _held(other.columns) != _held(plan.columns) or task_of(further) != task_of(path):
         raise WiseMergeError(
             f"{further} cannot be put together with {path}: it holds {', '.join(_held(other.columns))}, "

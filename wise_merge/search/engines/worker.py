@@ -29,6 +29,7 @@ class Order:
         folders: name of a checkpoint -> where it lies.
         dtype: that the engine loads unless `model_args` names one; None = its own choice.
         out: the folder of results.
+        task_folders: of lm-eval, that tasks are made from.
         fewest: problems that a task must have.
         processes: that may judge answers, None = one per core.
         patience: seconds to wait for a journal that another process has not let go yet.
@@ -41,6 +42,7 @@ class Order:
     folders: Mapping[str, Path]
     dtype: str | None
     out: Path
+    task_folders: tuple[str, ...] = ()
     fewest: int = 1
     processes: int | None = None
     patience: float = 0.0
@@ -56,7 +58,14 @@ class Worker:
         settings = order.settings
         self._engine = _engine(order)
         self._engine.patience = order.patience
-        self._tasks = build(self._engine, settings.tasks, settings.samples, order.temperature, _task_settings(settings))
+        self._tasks = build(
+            self._engine,
+            settings.tasks,
+            settings.samples,
+            order.temperature,
+            _task_settings(settings),
+            order.task_folders,
+        )
         for task in self._tasks:
             if len(task.instances) < order.fewest:
                 raise WiseMergeError(
@@ -102,7 +111,8 @@ class Worker:
             outcome_of_problem(str(instance.doc_id), problem_id(str(instance.args[0])), gold, texts, verdicts)
             for instance, gold, texts, verdicts in zip(task.instances, task.golds, of_problem, judged, strict=True)
         ]
-        return Outcome(point, task.name, run, task.max_tokens, None, tuple(problems), self._order.settings.limit)
+        limit, judged_by = self._order.settings.limit, task.task.judged_by
+        return Outcome(point, task.name, run, task.max_tokens, None, tuple(problems), limit, judged_by)
 
 
 def _engine(order: Order) -> Any:

@@ -20,7 +20,7 @@ from wise_merge.search.soup.plan import Plan, make_plan
 from wise_merge.search.soup.recipe import NAME, check_replaceable, recipe
 from wise_merge.search.soup.result import ConfirmedSoup
 from wise_merge.search.soup.settings import SoupSettings
-from wise_merge.tasks.requests import check_names
+from wise_merge.tasks.requests import find_tasks
 from wise_merge.text import printable
 
 Say = Callable[[str], None]
@@ -38,7 +38,8 @@ def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn:
         page: writes the report for trackers.
     """
     started = time.monotonic()
-    settings = dataclasses.replace(settings, tasks=check_names(settings.tasks, settings.include_path))
+    tasks = find_tasks(settings.tasks, settings.include_path)
+    settings = dataclasses.replace(settings, tasks=tasks.names)
     with ExitStack() as stack:
         connect(settings, stack)
         plan = make_plan(settings, out)
@@ -56,6 +57,7 @@ def make_soup(settings: SoupSettings, out: Path, *, check: bool, say: Say, warn:
             plan.folders,
             plan.dtype,
             out,
+            tasks.folders,
             fewest=FEWEST_PROBLEMS,
         )
         with Reporter(settings, out, page=page, say=say, warn=warn) as reporter:

@@ -17,7 +17,7 @@ from wise_merge.search.engines.worker import Order
 from wise_merge.search.sweep import rounds, table
 from wise_merge.search.sweep.plan import Plan, make_plan
 from wise_merge.search.sweep.settings import SweepSettings
-from wise_merge.tasks.requests import check_names
+from wise_merge.tasks.requests import find_tasks
 
 Say = Callable[[str], None]
 
@@ -34,7 +34,8 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         page: writes the report for trackers.
     """
     started = time.monotonic()
-    settings = dataclasses.replace(settings, tasks=check_names(settings.tasks, settings.include_path))
+    tasks = find_tasks(settings.tasks, settings.include_path)
+    settings = dataclasses.replace(settings, tasks=tasks.names)
     with ExitStack() as stack:
         connect(settings, stack)
         plan = make_plan(settings, out)
@@ -44,7 +45,8 @@ def run_sweep(settings: SweepSettings, out: Path, *, check: bool, say: Say, warn
         if check:
             say("All checks have passed; nothing was sampled.")
             return
-        order = Order(settings, plan.points[0].early.name, settings.temperatures[0], plan.folders, plan.dtype, out)
+        first = plan.points[0].early.name
+        order = Order(settings, first, settings.temperatures[0], plan.folders, plan.dtype, out, tasks.folders)
         write_plan(plan.results)
         with Reporter(settings, out, page=page, say=say, warn=warn) as reporter:
             _carry_out(plan, sampler(order, stack), reporter, say)

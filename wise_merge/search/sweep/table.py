@@ -60,7 +60,8 @@ def of_outcomes(outcomes: Sequence[Outcome]) -> str:
         shown = sorted({1, n})
         head = [*_head(some[0].point), "T", *(f"pass@{k}" for k in shown), "n"]
         rows = [head, *(_row(outcome, shown) for outcome in some)]
-        blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems", *table(rows)]))
+        judged = "".join(f", right by {by}" for by in {one.judged_by: None for one in some} if by)
+        blocks.append("\n".join([f"\n{task}, {len(some[0].problems)} problems{judged}", *table(rows)]))
     return "\n".join(blocks)
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -97,6 +98,8 @@ class ConvertedTask(SampledTask):
         self._left_out = [entry["name"] for entry in listed or () if votes.of_several(entry)]
         if self._left_out:
             whole["filter_list"] = [entry for entry in listed or () if not votes.of_several(entry)]
+        #: The targets of problems, by `key`.
+        self._target_of: dict[Hashable, Any] = {}
         #: The metric that says right or wrong, once it is known.
         self._metric: Metric | None = None
         #: All others, and whether each is there of every completion.
@@ -166,9 +169,27 @@ class ConvertedTask(SampledTask):
 
     # --- judging ----------------------------------------------------------------------------------
 
+    @property
+    def judged_by(self) -> str:
+        """The metric that says right or wrong, once it is known, and the task that has it."""
+        return f"lm-eval's {self._base}" if self._metric is None else f"{self._metric} of lm-eval's {self._base}"
+
     def key(self, doc: Document) -> Hashable:
         """Return the whole problem as text: the task's metric may look at any of its columns."""
         return json.dumps(doc, sort_keys=True, default=str)
+
+    def doc_to_target(self, doc: Document, doc_to_target: Any = None) -> Any:
+        """Return the target of a problem, or what a template given makes of it, as the original does.
+
+        That of a problem is made once: lm-eval asks for it per completion and filter, and compiles the template anew.
+        """
+        if doc_to_target is not None:
+            return super().doc_to_target(doc, doc_to_target)
+        key = self.key(doc)
+        if key not in self._target_of:
+            self._target_of[key] = super().doc_to_target(doc)
+        # Metrics may change what they are given.
+        return deepcopy(self._target_of[key])
 
     def gold_text(self, doc: Document) -> str:
         """Return the targets of the original, as text."""

@@ -29,6 +29,11 @@ class LiveCodeBenchTask(PassKTask):
         )
         super().__init__({**config, "benchmark": benchmark, "prepare": self._without_tests})
 
+    @property
+    def judged_by(self) -> str:
+        """What says right or wrong: the tests, which `wise-merge score` does not run."""
+        return f"the tests of {self.config.task}"
+
     def _without_tests(self, row: Mapping[str, Any], **_: Any) -> dict[str, Any]:
         """Return a problem with the digest of its tests in their place."""
         tests = read_tests(row)
