@@ -38,6 +38,87 @@ def commands(page):
 ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page) if command not in ELSEWHERE]
 
 
+#: Of the tasks that the pages name, besides GSM8K: config, and rows of each split.
+DATA_SETS = {
+    "openai/openai_humaneval": (
+        "openai_humaneval",
+        {
+            "test": [
+                {
+                    **{
+                        "task_id": f"HumanEval/{number}",
+                        "entry_point": "add",
+                        "canonical_solution": "    return a + b\n",
+                    },
+                    "prompt": f'def add(a, b):\n    """Add, {number}.\n\n    >>> add(2, 3)\n    5\n    """\n',
+                    "test": "def check(candidate):\n    assert candidate(1, 1) == 2\n",
+                }
+                for number in range(2)
+            ]
+        },
+    ),
+    "google-research-datasets/mbpp": (
+        "full",
+        {
+            "test": [
+                {
+                    **{"task_id": number, "text": f"Double a number, {number}.", "code": "def double(n): return 2 * n"},
+                    "test_list": [f"assert double({n}) == {2 * n}" for n in range(3)],
+                }
+                for number in range(2)
+            ]
+        },
+    ),
+    "Idavidrein/gpqa": (
+        "gpqa_diamond",
+        {
+            "train": [
+                {
+                    **{"Question": f"How much is {n} + 1?", "Correct Answer": str(n + 1)},
+                    **{f"Incorrect Answer {wrong}": str(n + 1 + wrong) for wrong in (1, 2, 3)},
+                }
+                for n in range(2)
+            ]
+        },
+    ),
+    "TIGER-Lab/MMLU-Pro": (
+        "default",
+        {
+            split: [
+                {
+                    **{"question": f"How much is {n} + 1 ({split})?", "options": ["1", "2"], "answer": "AB"[n]},
+                    **{"answer_index": n, "category": "math", "cot_content": f"A: It is {n + 1}.", "question_id": n},
+                }
+                for n in (0, 1, 0, 1, 0)
+            ]
+            for split in ("test", "validation")
+        },
+    ),
+    "google/IFEval": (
+        "default",
+        {
+            "train": [
+                {
+                    **{"key": key, "prompt": f"Write a line without a comma, {key}."},
+                    **{"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]},
+                }
+                for key in range(2)
+            ]
+        },
+    ),
+}
+
+
+def leave_data_set(folder, config, splits):
+    """Leave what `datasets` loads under a name while the Hub is out of reach."""
+    folder.mkdir(parents=True)
+    files = ""
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        files += f"  - split: {split}\n    path: {split}.jsonl\n"
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: {config}\n  data_files:\n{files}---\n")
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder as a reader may have it: the README's recipe, its checkpoints, GSM8K, a merged model."""
@@ -58,13 +139,9 @@ def workplace(tmp_path_factory):
     (folder / "gsm8k.jsonl").write_text(lines)
     held_out = [{"prompt": row["question"], "completion": f" {row['answer']}"} for row in rows]
     (folder / "held_out.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
-    # What `datasets` loads under this name while the Hub is out of reach.
-    hub = folder / "openai" / "gsm8k"
-    hub.mkdir(parents=True)
-    (hub / "test.jsonl").write_text(lines)
-    (hub / "README.md").write_text(
-        "---\nconfigs:\n- config_name: main\n  data_files:\n  - split: test\n    path: test.jsonl\n---\n"
-    )
+    for name, (config, splits) in DATA_SETS.items():
+        leave_data_set(folder / name, config, splits)
+    leave_data_set(folder / "openai" / "gsm8k", "main", {"test": rows})
     run("mergekit-yaml wise.yml out/", folder)
     return folder
 

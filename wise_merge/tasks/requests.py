@@ -5,7 +5,7 @@ around one model and one temperature is left out.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,9 +146,19 @@ def _within(name: str, index: Mapping[str, Any]) -> list[str]:
     if kind == "TAG":
         return [other for other, entry in index.items() if entry.kind.name not in _MANY and name in entry.tags]
     if kind == "GROUP":
-        parts = [part if isinstance(part, str) else part.get("task") for part in index[name].cfg["task"]]
-        return [one for part in parts if isinstance(part, str) for one in _within(part, index)]
+        return [one for part in _named_in(index[name].cfg) for one in _within(part, index)]
     return [name]
+
+
+def _named_in(group: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the names of the tasks and groups that a group lists, and those of groups that it describes itself."""
+    for part in group["task"]:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part.get("task"), list):
+            yield from _named_in(part)
+        else:
+            yield part.get("task") or part["group"]
 
 
 def _no_verdicts(name: str) -> WiseMergeError:
