@@ -61,10 +61,9 @@ def folder(tmp_path):
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     (tmp_path / "functions.py").write_text(FUNCTIONS)
     (tmp_path / "capitals.yaml").write_text(CAPITALS.format(rows=rows))
-    # Another task of the same, with other settings.
-    (tmp_path / "add.py").touch()
 
     def add(name, text=""):
+        """Another task of the same, with other settings."""
         (tmp_path / f"{name}.yaml").write_text(f"include: capitals.yaml\ntask: {name}\n{text}")
 
     add("rivers", "description: Rivers are no cities.\ntag: places")
@@ -320,6 +319,17 @@ def test_settings_say_what_the_original_does_not():
     assert settings.with_token_limit(greedy.generation, Model()) == greedy.generation
     assert settings.with_token_limit({}, Model())["max_gen_toks"] == 99
     assert settings.with_token_limit({}, None)["max_gen_toks"] == 256
+
+
+def test_a_text_of_a_file_that_looks_like_a_date_stays_as_it_is_written(tmp_path, folder):
+    """In prompts and targets, also within other values."""
+    rows = tmp_path / "dates.jsonl"
+    rows.write_text(json.dumps({"country": "2013-05-07", "city": "2020-01-01T10:00", "date": [{"of": "12:30:00"}]}))
+    task = manager_of(folder, data_file=str(rows)).load(["capitals_passk"])["tasks"]["capitals_passk"]
+    (doc,) = task.eval_docs
+    assert task.doc_to_text(doc) == "Capital of 2013-05-07?"
+    assert task.gold_text(doc) == "2020-01-01T10:00"
+    assert doc["date"] == [{"of": "12:30:00"}]
 
 
 # --- an lm-eval that has been rebuilt inside --------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The problems of our tasks: from a file of the user's, or generated; with the columns that a task needs."""
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,10 @@ def data_file(setting: Any, task: str) -> Path | None:
     return None if setting is None else Path(setting).expanduser()
 
 
+#: A column of dates among the features of `datasets`, whose names of columns are not taken for one.
+_DATE = re.compile(r"Value\((?:dtype=)?'(?:timestamp|date|time)")
+
+
 def read_file(path: Path, task: str) -> datasets.Dataset:
     """Return the rows of a JSON Lines file."""
     if not path.is_file():
@@ -157,7 +162,11 @@ def read_file(path: Path, task: str) -> datasets.Dataset:
     if not count:
         raise TaskInputError(f"{task}: {path} is empty")
     try:
-        return datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
+        rows = datasets.load_dataset("json", data_files={"test": str(path.resolve())}, split="test")
+        # Texts that look like dates have become dates, which a prompt would show with a time of day.
+        if _DATE.search(str(rows.features)):
+            rows = datasets.Dataset.from_list([row for _, row in read_rows(path, refuse)])
+        return rows
     except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
         raise TaskInputError(f"{task}: {path} is not a JSON Lines file: {error.__cause__ or error}") from error
 

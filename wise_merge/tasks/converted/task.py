@@ -27,7 +27,7 @@ from wise_merge.tasks.sampled import FILTER, SampledTask
 from wise_merge.text import counted, enumeration
 
 #: Problems on which the metrics are tried before the sampling: some metrics take a second for each completion.
-_PROBED = 5
+_PROBED = 3
 
 #: What `hosts.lm_eval.conversion` says of a task, and is no setting of it.
 _OURS = ("class", "converted_from", "original", "runs_programs")
