@@ -51,7 +51,7 @@ def _evaluated(path: Path, file: ReadAgain, role_of: Callable[[Run], str | None]
             f"{run.model}"
         )
     task = file.task or last_part(file.name)
-    judge = "the verdicts of the file of samples"
+    judge = f"the metric {file.judged_by}" if file.judged_by else "the verdicts of the file of samples"
     if not file.by_file:
         judge = f"`wise-merge score`, with answers read as those of {file.benchmark}"
     # Notes, which the first files of this kind do not have, tell of samples that lack something, too.

@@ -59,7 +59,9 @@ def evidence_of_sweep(
         rows = [row for row in rows if row.temperature in sampled]
         rows.sort(key=lambda row: (row.temperature or 0.0, place_of(row.role)))
         if any(row.role == MODEL for row in rows):
-            tasks.append(TaskEvidence(task, tuple(rows), first, results.settings))
+            judge = next((one.judged_by for _, one in sampled_as if one.task == task and one.judged_by), None)
+            judge = judge and f"the metric {judge}"
+            tasks.append(TaskEvidence(task, tuple(rows), first, results.settings, judge=judge))
         else:
             unsampled.append(task)
     runs = {
