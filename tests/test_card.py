@@ -358,6 +358,18 @@ def test_a_soup_stands_beside_its_checkpoints():
     assert [one["model"] for one in recipe["models"]] == ["anna/run@one", "checkpoint-2", "bob/rl"]
     keys = re.findall(r"^@\w+\{([^,]+),", block(text, "bibtex"), flags=re.MULTILINE)
     assert keys == ["wortsman2022soups", "goddard2024mergekit", "eval-harness"]
+    assert "How it was chosen" not in text
+    head_of_soup = (
+        "# Written by `wise-merge soup`: the mean of sft/checkpoint-1 (step 1), sft/checkpoint-2\n"
+        "# Kept in this order, of 3 checkpoints, each for a larger x.\n# On the other 6: pass@8 0.5.\n"
+        "# Sample it at temperature 1, as it was chosen.\n"
+    )
+    Path("grid/soup.yml").write_text(head_of_soup + yaml.safe_dump(point.recipe()))
+    _, _, chosen = card("--results", "grid").partition("### How it was chosen\n\n")
+    assert chosen.split("\n\n")[:2] == [
+        "The mean of anna/run@one (step 1), checkpoint-2. Kept in this order, of 3 checkpoints, each for a larger x.",
+        "On the other 6: pass@8 0.5.",
+    ]
     # Written again, it knows the names still.
     assert head(card("--results", "grid"))["base_model"] == ["anna/run", "bob/rl"]
 

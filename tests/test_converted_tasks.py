@@ -5,6 +5,7 @@ import random
 
 import nltk
 import pytest
+from conftest import REPOSITORY
 from lm_eval import simple_evaluate
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -96,6 +97,14 @@ def evaluated(tmp_path_factory):
         "model": model,
         "tasks": dict(zip(names, loaded, strict=False)),
     }
+
+
+def test_the_page_lists_what_was_tried_and_how_it_came_out():
+    """A row for each task of the table."""
+    page = (REPOSITORY / "docs" / "tasks.md").read_text()
+    for case in CASES:
+        named = ", as named" if case.metric else ""
+        assert f"| `{case.name}{SUFFIX}` | {case.shows} | `{case.judged_by}`{named} |" in page
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

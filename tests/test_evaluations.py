@@ -12,8 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from huggingface_hub import ModelCard
+from lm_eval import simple_evaluate
 from lm_eval._cli.harness import HarnessCLI
 from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
 from support.checkpoints import make_checkpoint
 
 from wise_merge.answers.benchmarks import Judged
@@ -175,23 +177,39 @@ def evaluate(
 # --- a real run -----------------------------------------------------------------------------------
 
 
-def test_a_card_shows_what_lm_eval_found_and_tells_no_more_of_the_machine(place, console_script):
+def lm_eval(model_args, tasks, **settings):
+    """Run lm-eval and leave its results, as its command line does, without reading its 14,000 task files."""
+    tracker = EvaluationTracker(output_path="results")
+    found = simple_evaluate(
+        model="hf-passk",
+        model_args=model_args,
+        device="cpu",
+        tasks=tasks,
+        log_samples=True,
+        evaluation_tracker=tracker,
+        task_manager=TaskManager(include_defaults=False, metadata=settings["metadata"]),
+        **settings,
+    )
+    samples = found.pop("samples")
+    tracker.save_results_aggregated(results=found, samples=samples)
+    for task in found["configs"]:
+        tracker.save_results_samples(task, samples[task])
+    (path,) = Path("results").glob("*/results_*.json")
+    return json.loads(path.read_text())["results"]
+
+
+def test_a_card_shows_what_lm_eval_found_and_tells_no_more_of_the_machine(place):
     """Two tasks in one real run: its own figures, its settings, a command that lm-eval reads, and no path."""
     problems = [{"question": f"What is {digit} + 0?", "answer": f"#### {digit}"} for digit in range(8)]
     (place / "digits.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in problems))
-    done = console_script(
-        *("lm_eval", "--model", "hf-passk", "--device", "cpu", "--tasks", "gsm8k_passk,countdown_passk"),
-        *("--model_args", json.dumps({"pretrained": str(place / "out"), "journal": str(place / "drawn so far")})),
-        *("--output_path", "results"),
-        *("--num_fewshot", 0, "--gen_kwargs", "max_gen_toks=16", "temperature=0.8", "--log_samples"),
-        "--metadata",
-        json.dumps({"repeats": 8, "problems": 6, "data_file": {"gsm8k_passk": str(place / "digits.jsonl")}}),
-        cwd=place,
+    theirs = lm_eval(
+        {"pretrained": str(place / "out"), "journal": str(place / "drawn so far")},
+        ["gsm8k_passk", "countdown_passk"],
+        num_fewshot=0,
+        gen_kwargs={"max_gen_toks": 16, "temperature": 0.8},
+        metadata={"repeats": 8, "problems": 6, "data_file": {"gsm8k_passk": str(place / "digits.jsonl")}},
     )
-    assert done.returncode == 0, done.stderr
     text, _ = card("--results", "results", "--name", "anna/wise")
-    (path,) = place.glob("results/*/results_*.json")
-    theirs = json.loads(path.read_text())["results"]
     shown = [table for table in tables(text) if table[0][:2] == ["", "T"]]
     for table, task, size in zip(shown, ("gsm8k_passk", "countdown_passk"), (8, 6), strict=True):
         (row,) = table[1:]
@@ -403,6 +421,19 @@ def test_samples_of_another_run_are_refused(place):
     rows[0]["curve"]["correct"] = [not right for right in rows[0]["curve"]["correct"]]
     samples.write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert f"the samples of {TASK} beside {path} give pass@1" in refused("--results", "results")
+
+
+def test_a_damaged_evaluation_is_one_line(place):
+    """A curve without its n, and samples that end in the middle of a line."""
+    path = evaluate("results")
+    (samples,) = path.parent.glob("samples_*.jsonl")
+    samples.write_text(samples.read_text()[:-20])
+    assert re.search(r"samples_sums_passk_\S+ is damaged at line 20", refused("--results", "results"))
+    samples.unlink()
+    document = json.loads(path.read_text())
+    del document["results"][TASK]["curve,samples"]["n"]
+    path.write_text(json.dumps(document))
+    assert f"has figures of {TASK} that are not as lm-eval writes them ('n' is missing)" in refused("--results", path)
 
 
 def test_what_is_no_evaluation_is_refused(place):

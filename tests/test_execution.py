@@ -18,6 +18,7 @@ from wise_merge.execution import behaviour, description, programs, sandbox, serv
 from wise_merge.execution.behaviour import Candidate, behaviours
 from wise_merge.execution.description import describe_sandbox
 from wise_merge.execution.inside import server as inside
+from wise_merge.execution.inside.page import Writer, new_page, record
 from wise_merge.execution.outcome import Limits, Outcome, Program
 from wise_merge.execution.programs import run_programs
 from wise_merge.execution.sandbox import Sandbox
@@ -25,6 +26,8 @@ from wise_merge.execution.sandbox import Sandbox
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks /proc what runs")
 
 SHORT = Limits(seconds=1.0, memory=200 * 1024**2)
+
+MARK = f"of the tests in {os.getpid()}"
 
 #: Programs that mean harm, each with what becomes of it.
 HOSTILE = {
@@ -71,7 +74,9 @@ UNTIDY = {
     "a thread": "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()",
     "no descriptors": "import os\nos.closerange(0, 1000)",
     "builtins": "import builtins\nbuiltins.len = builtins.str = builtins.type = builtins.print = None",
-    "a folder": "import os\nos.makedirs('a/b')\nopen('a/b/c', 'w').write('x')\nos.chmod\nopen('d', 'w')",
+    "closed folders": (
+        "import os, posix\nos.makedirs('a/b')\nopen('a/b/c', 'w')\nfor x in ('a/b', 'a'): posix.chmod(x, 0)"
+    ),
 }
 
 
@@ -118,21 +123,35 @@ def box(request, monkeypatch):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _no_servers_left():
-    yield
-    servers.close()
+def _servers_of_these_tests():
+    """Marked, as others may run programs on this machine meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        servers.close()
+        patch.setattr(servers, "command", marked(MARK))
+        yield
+        servers.close()
 
 
 def status(source, **kwargs):
     return run_programs([Program(source, **kwargs)])[0].status
 
 
-def running():
+def marked(mark):
+    """The command of a server, with words in it that say whose it is."""
+
+    def command(*args):
+        *rest, code = sandbox.command(*args)
+        return [*rest, f"{mark!r}; {code}"]
+
+    return command
+
+
+def running(mark):
     """The processes that run programs, and the programs, which are forked from them."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and b"wise_merge.execution.inside" in (entry / "cmdline").read_bytes():
+            if entry.name.isdigit() and mark.encode() in (entry / "cmdline").read_bytes():
                 found.append(int(entry.name))
         except OSError:
             continue
@@ -192,17 +211,17 @@ def test_hostile_programs_cost_a_verdict_each(box):
         assert outcome.status in expected, f"{name}: {outcome}"
     assert [outcome.status for outcome in outcomes[1::2]] == ["passed"] * len(honest)
     servers.close()
-    assert running() == []
+    assert running(MARK) == []
 
 
 def test_programs_leave_nothing_behind(box):
     """Neither processes nor files, for as long as the one that ran them goes on."""
     run_programs([Program("pass")])
-    before = running()
+    before = running(MARK)
     for name, source in UNTIDY.items():
         assert status(source) == "passed", name
         assert run_programs([Program("import os\nassert not os.listdir()")])[0].passed, name
-    assert running() == before
+    assert running(MARK) == before
 
 
 def test_programs_see_no_secrets(box, monkeypatch, tmp_path):
@@ -313,10 +332,10 @@ def test_a_program_waits_for_its_core():
     with patched.context() as patch:
         patch.setattr(inside, "seconds_waiting", lambda process: 2.5)
         patch.setattr(inside, "is_alone", lambda process: True)
-        assert inside._time_due(1, 3.0, 3.0) == pytest.approx(1.0)
-        assert inside._time_due(1, inside.PATIENCE * 3.0, 3.0) <= 0
+        assert inside._time_due(1, 3.0, 3.0, 12.0) == pytest.approx(1.0)
+        assert inside._time_due(1, 12.0, 3.0, 12.0) <= 0
         patch.setattr(inside, "is_alone", lambda process: False)
-        assert inside._time_due(1, 3.0, 3.0) <= 0
+        assert inside._time_due(1, 3.0, 3.0, 12.0) <= 0
 
 
 def test_limits_must_be_more_than_nothing():
@@ -339,6 +358,18 @@ def test_servers_that_run_nothing_are_an_error(monkeypatch):
     monkeypatch.setattr(servers.Server, "run", lambda self, program, limits: None)
     with pytest.raises(WiseMergeError, match="ends without a word, with any program"):
         run_programs([Program("pass")])
+    assert not servers._idle
+
+
+def test_what_a_program_writes_where_the_verdict_stands_must_make_sense():
+    """It is no verdict, and the server goes on."""
+    page = new_page()
+    writer = Writer(page)
+    for one in (["end", "fine", ""], ["end"], ["value", 7, "x"], ["value", 0, None], {"end": 1}, ["value", 0, "1"]):
+        writer.write(record(*one))
+    assert inside._read(page, 1) == (None, ["1"])
+    writer.write(record("end", "failed", "E"))
+    assert inside._read(page, 1) == (("failed", "E"), ["1"])
 
 
 def test_a_sandbox_that_does_not_work_is_not_used(monkeypatch, tmp_path):
@@ -361,15 +392,17 @@ def test_a_sandbox_that_does_not_work_is_not_used(monkeypatch, tmp_path):
 @pytest.mark.parametrize("how", ["exit", "kill", "interrupt"])
 def test_nothing_runs_on_when_nobody_waits(how):
     """At the end of whoever asked, if it is killed, and at Ctrl-C within a program."""
+    mark = f"{MARK} on {how}"
     code = f"""
-        import os, signal
+        import signal
+        from wise_merge.execution import sandbox, servers
         from wise_merge.execution.outcome import Limits, Program
         from wise_merge.execution.programs import run_programs
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        servers.command = lambda *args: [*sandbox.command(*args)[:-1], "{mark!r}; " + sandbox.command(*args)[-1]]
         print(run_programs([Program("pass")])[0].status, flush=True)
         {"" if how == "exit" else "run_programs([Program('while True: pass')], Limits(seconds=60.0))"}
     """
-    before = running()
     parent = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
         stdout=subprocess.PIPE,
@@ -378,6 +411,7 @@ def test_nothing_runs_on_when_nobody_waits(how):
         start_new_session=True,
     )
     assert parent.stdout.readline() == "passed\n"
+    assert how == "exit" or running(mark)
     if how == "kill":
         time.sleep(0.3)
         parent.kill()
@@ -387,7 +421,7 @@ def test_nothing_runs_on_when_nobody_waits(how):
     _, errors = parent.communicate(timeout=60)
     assert errors.count("Traceback") == (how == "interrupt")
     deadline = time.monotonic() + 20
-    while running() != before:
+    while running(mark):
         assert time.monotonic() < deadline, "something runs on"
         time.sleep(0.1)
 

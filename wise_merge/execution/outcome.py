@@ -7,6 +7,9 @@ from wise_merge.errors import WiseMergeError
 
 Status = Literal["passed", "failed", "timed out", "killed"]
 
+#: A program that waited for a core more than half of its time gets up to so many times its seconds of wall clock.
+PATIENCE = 4
+
 _MIB = 1024**2
 
 

@@ -80,7 +80,10 @@ def _run_all(programs: list[Program], limits: Limits, count: int) -> dict[Progra
             server.close()
         raise
     for server in taken:
-        give_back(server)
+        if failures:
+            server.close()
+        else:
+            give_back(server)
     if failures:
         raise failures[0]
     return outcomes

@@ -14,8 +14,7 @@ import threading
 from typing import Any
 
 from wise_merge.errors import WiseMergeError
-from wise_merge.execution.inside.server import PATIENCE
-from wise_merge.execution.outcome import Limits, Outcome, Program
+from wise_merge.execution.outcome import PATIENCE, Limits, Outcome, Program
 from wise_merge.execution.sandbox import ENVIRONMENT, Sandbox, choose_sandbox, command
 
 # Seconds beyond its longest time after which a program's server is given up.
@@ -88,14 +87,15 @@ class Server:
 
     def run(self, program: Program, limits: Limits) -> Outcome | None:
         """Return what became of the program; None if the server was lost over it."""
-        request = {**vars(program), "limits": vars(limits)}
+        longest = PATIENCE * limits.seconds
+        request = {**vars(program), "limits": {**vars(limits), "longest": longest}}
         try:
             assert self._process.stdin
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except OSError:
             return None
-        said = self._hear(PATIENCE * limits.seconds + _SILENCE)
+        said = self._hear(longest + _SILENCE)
         return None if said is None else Outcome(**{**said, "values": tuple(said["values"])})
 
     def close(self) -> None:

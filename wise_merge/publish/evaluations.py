@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wise_merge.checkpoints.files import read_json, weight_files
+from wise_merge.checkpoints.files import read_json
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.evaluated import Evaluated
 from wise_merge.publish.evidence import MODEL, Evidence, Row, TaskEvidence, place_of
@@ -93,12 +93,23 @@ def _of_path(
                 warn(f"{role} on {task}: {run.path.name} counts, which is newer than {earlier.path.name}")
             newest[str(role), task] = run
     _check_age(known, [run for (role, _), run in newest.items() if role == MODEL], warn)
-    return [evaluated(run, task, role) for (role, task), run in newest.items()]
+    return [_read(run, task, role) for (role, task), run in newest.items()]
+
+
+def _read(run: Run, task: str, role: str) -> Evaluated:
+    try:
+        return evaluated(run, task, role)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise WiseMergeError(
+            f"{run.path} has figures of {task} that are not as lm-eval writes them ({reason}); evaluate it again"
+        ) from error
 
 
 def _check_age(known: Known, runs: Sequence[Run], warn: Callable[[str], object]) -> None:
     """Warn if the weights are younger than an evaluation of theirs; copying them makes them younger, too."""
-    changed = max(path.stat().st_mtime for path in weight_files(known.merged.folder))
+    files = [path for pattern in ("*.safetensors", "*.bin") for path in known.merged.folder.glob(pattern)]
+    changed = max((path.stat().st_mtime for path in files), default=0.0)
     for path in dict.fromkeys(run.path for run in runs if 0 < run.started < changed):
         warn(
             f"warning: the weights in {known.merged.folder} are younger than {path}; if they are others now, evaluate "

@@ -82,7 +82,10 @@ class Run:
 
 def is_run(document: Any) -> bool:
     """Return whether a JSON document is a results file of lm-eval."""
-    return isinstance(document, dict) and isinstance(document.get("results"), dict) and "configs" in document
+    results = document.get("results") if isinstance(document, dict) else None
+    return (
+        isinstance(results, dict) and "configs" in document and all(isinstance(one, dict) for one in results.values())
+    )
 
 
 def runs_in(path: Path) -> list[Run]:

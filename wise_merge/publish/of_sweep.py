@@ -14,6 +14,12 @@ from wise_merge.recipes.models import is_ours
 from wise_merge.recipes.reading import load_yaml
 from wise_merge.results.summary import Summary
 
+#: The sentences that `wise_merge.search.best.recipe` and `wise_merge.search.soup.recipe` write.
+_CHOSEN = re.compile(
+    r"(?:the mean of (?P<mean>.*?) )?(?P<how>(?:Chosen for|Kept in this order,) .*?)(?P<confirmed>On the other .*?) ?"
+    r"Sample it at temperature (?P<temperature>\S+), as it was chosen"
+)
+
 
 def is_of_sweep(path: Path) -> bool:
     """Return whether a folder is that of a sweep."""
@@ -140,23 +146,22 @@ def _alone(results: Results, merged: Merged, role: str, mine: Point) -> list[Poi
 
 
 def _chosen(folder: Path, merged: Merged) -> tuple[tuple[str, ...], float] | None:
-    """Return how `wise-merge best` chose this model, and the temperature it named; None if it chose another one."""
-    path = folder / "best.yml"
-    if not path.is_file():
-        return None
-    recipe = load_yaml(path, "recipe")
-    try:
-        if not same_recipe(recipe, merged.recipe):
-            return None
-    except (WiseMergeError, KeyError, ValueError):
-        return None
-    lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
-    head = " ".join(lines)
-    # The sentences that `wise_merge.search.best.recipe` writes.
-    match = re.search(r"(Chosen for .*?)(On the other .*?) ?Sample it at temperature (\S+), as it was chosen", head)
-    if match is None:
-        return None
-    return (match[1].strip(), match[2].strip()), float(match[3])
+    """Return how a command chose this model, and the temperature it named; None if none did."""
+    for path in (folder / "best.yml", folder / "soup.yml"):
+        if not path.is_file():
+            continue
+        recipe = load_yaml(path, "recipe")
+        try:
+            if not same_recipe(recipe, merged.recipe):
+                continue
+        except (WiseMergeError, KeyError, ValueError):
+            continue
+        lines = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+        match = _CHOSEN.search(" ".join(lines))
+        if match is not None:
+            mean = f"The mean of {match['mean']}. " if match["mean"] else ""
+            return (mean + match["how"].strip(), match["confirmed"].strip()), float(match["temperature"])
+    return None
 
 
 def _temperature(sampled: Sequence[float], asked: float | None, chosen: tuple[tuple[str, ...], float] | None) -> float:

@@ -50,7 +50,7 @@ def of_ones_own(uid: int | None, home: str, needed: Sequence[str], *, namespaces
         needed: places that must stay visible.
         namespaces: whether to try them.
     """
-    become = uid if os.geteuid() == 0 else None
+    become = uid if sys.platform.startswith("linux") and os.geteuid() == 0 else None
     if namespaces and _can_unshare(home, needed):
         _go_on_in_namespaces()
         covered = _cover(home, needed)

@@ -4,7 +4,6 @@ import collections
 import os
 import shutil
 import stat
-from typing import Any
 
 from wise_merge.execution.inside import kernel
 from wise_merge.execution.inside.box import Box
@@ -81,12 +80,8 @@ def _fits(folder: str, most: int) -> bool:
 
 
 def _remove(folder: str) -> None:
-    def allow(function: Any, path: str, _: Any) -> None:
-        try:
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
-            function(path)
-        except OSError:
-            pass
-
-    shutil.rmtree(folder, onerror=allow)
+    for parent, names, _ in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)  # before it is walked into: a program may have forbidden that
+    shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ import importlib
 import itertools  # noqa: F401
 import json
 import math  # noqa: F401
+import mmap
 import operator  # noqa: F401
 import os
 import re  # noqa: F401
@@ -36,9 +37,6 @@ from wise_merge.execution.inside.child import become_program, open_streams
 from wise_merge.execution.inside.descendants import descendants, end_all, is_alone, memory_of, seconds_waiting
 from wise_merge.execution.inside.folder import Folder
 from wise_merge.execution.inside.page import Writer, new_page, read_records
-
-#: A program that waited for a core more than half of its time gets up to so many times its seconds of wall clock.
-PATIENCE = 4
 
 # How often a running program's memory and files are looked at, and, on systems that cannot say it, whether it ended.
 _LOOK_EVERY = 0.1
@@ -93,7 +91,6 @@ def main(settings: dict[str, Any]) -> None:
         request = json.loads(line)
         # The system counts those of a user, whoever started them.
         request["limits"]["processes"] += others
-        request["limits"]["longest"] = PATIENCE * request["limits"]["seconds"]
         say(run(request, box, folder))
     folder.remove()
 
@@ -114,15 +111,23 @@ def run(request: dict[str, Any], box: Box, folder: Folder) -> dict[str, Any]:
     _end_all(program, box)
     _drain(read_end, output, limits["output_bytes"])
     os.close(read_end)
-    values: list[str | None] = [None] * len(request["calls"])
-    status, error = stopped or ("killed", _reason(code))
-    for record in read_records(page):
-        if record[0] == "value":
-            values[record[1]] = record[2]
-        elif record[0] == "end" and stopped is None:
-            status, error = record[1:]
+    ended, values = _read(page, len(request["calls"]))
     page.close()
+    status, error = stopped or ended or ("killed", _reason(code))
     return {"status": status, "output": output.decode("utf-8", "replace"), "error": error, "values": values}
+
+
+def _read(page: mmap.mmap, calls: int) -> tuple[tuple[str, str] | None, list[str | None]]:
+    """Return status and error, None if the program did not come to say, and the values of its calls."""
+    ended: tuple[str, str] | None = None
+    values: list[str | None] = [None] * calls
+    for record in read_records(page):
+        match record:  # whatever else stands there was not written by us
+            case ["value", int(i), str(text)] if 0 <= i < calls:
+                values[i] = text
+            case ["end", "passed" | "failed" as status, str(error)]:
+                ended = status, error
+    return ended, values
 
 
 def _watch(
@@ -141,7 +146,7 @@ def _watch(
                 return None, os.waitstatus_to_exitcode(code)
             now = time.monotonic()
             if now >= deadline:
-                more = _time_due(program, now - begin, limits["seconds"])
+                more = _time_due(program, now - begin, limits["seconds"], limits["longest"])
                 if more <= 0:
                     return ("timed out", f"did not end in {limits['seconds']:g} seconds"), 0
                 deadline = now + more
@@ -201,14 +206,14 @@ def _ending(process: int) -> int | None:
         return None
 
 
-def _time_due(program: int, spent: float, seconds: float) -> float:
+def _time_due(program: int, spent: float, seconds: float, longest: float) -> float:
     """Return how many more seconds a program gets whose time is over: it shall have had a core for half of it.
 
     Only a program that is alone: others wait for those that they started themselves.
     """
-    if spent >= PATIENCE * seconds or not is_alone(program):
+    if spent >= longest or not is_alone(program):
         return 0.0
-    return min(seconds / 2 - (spent - seconds_waiting(program)), PATIENCE * seconds - spent)
+    return min(seconds / 2 - (spent - seconds_waiting(program)), longest - spent)
 
 
 def _end_all(program: int, box: Box) -> None:
