@@ -12,6 +12,7 @@ from support.sweeps import SAMPLING, sweep
 
 from wise_merge.cli import main
 from wise_merge.points import read_results
+from wise_merge.results.export import read_json
 from wise_merge.results.reading.samples import read_samples
 from wise_merge.results.verdicts import judge
 from wise_merge.tasks.gold import solutions_of
@@ -86,6 +87,7 @@ def test_score_takes_the_verdicts_and_votes_of_the_task(evaluated, tmp_path):
     assert " ".join(done.stdout.split()).count(f"answers and verdicts are the file's own, by {JUDGED_BY}") == 1
     (file,) = json.loads((tmp_path / "own.json").read_text())["files"]
     assert (file["benchmark"], file["judged_by"]) == (None, JUDGED_BY)
+    assert [one.judged_by for one in read_json(tmp_path / "own.json")] == [JUDGED_BY]
     curves = {curve["name"]: curve["value"] for curve in file["summary"]["curves"]}
     assert 0 < curves["pass@k"][0] == pytest.approx(figures["pass@1,samples"])
     assert curves["maj@k"][-1] == pytest.approx(figures["maj@6,samples"])

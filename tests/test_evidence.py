@@ -228,6 +228,15 @@ def test_figures_are_those_of_the_samples(tmp_path):
             assert np.isfinite(widths).all()
 
 
+def test_what_judged_is_told_where_it_is_none_of_our_benchmarks(tmp_path):
+    """The metric and task of lm-eval that stand in the outcomes; nothing where a benchmark of ours judged."""
+    points = grid()
+    judged = [dataclasses.replace(outcome(point), judged_by="acc,none of lm-eval's t") for point in points]
+    leave(tmp_path, points, [*judged, *(outcome(point, task="other") for point in points)], tasks=(TASK, "other"))
+    tasks = evidence_of_sweep(merged_of(points[1]), tmp_path).tasks
+    assert [task.judge for task in tasks] == ["the metric acc,none of lm-eval's t", None]
+
+
 def test_points_with_fewer_samples_say_so(tmp_path):
     """A point that the sweep has stopped early keeps its own K; a single problem has no interval."""
     points = grid()

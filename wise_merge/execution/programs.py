@@ -12,8 +12,8 @@ from wise_merge.execution.servers import Server, check_system, give_back, take_s
 # Starting a server costs as much as so many programs; for fewer, none is started.
 _PROGRAMS_PER_SERVER = 8
 
-# HumanEval's harness runs four programs at once, whatever the machine; so do we on the two cores of a small one.
-_SERVERS_PER_CORE = 2
+# Those that never end take their time beside others; whoever waits for a core is given time for it (`inside.server`).
+_SERVERS_PER_CORE = 3
 
 
 def run_programs(
@@ -24,7 +24,7 @@ def run_programs(
     Args:
         programs: see `Program`.
         limits: of each program; None means `Limits()`.
-        processes: that may run programs at once; None means two per core.
+        processes: that may run programs at once; None means three per core.
     """
     check_system()
     distinct = list(dict.fromkeys(programs))

@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import wise_merge
 from wise_merge.errors import first_line
+from wise_merge.execution.outcome import Limits
 
 #: Where each program has its folder in a sandbox.
 _WORK = "/tmp"
@@ -66,23 +68,33 @@ def choose_sandbox() -> Sandbox:
     if shown is not None:
         return Sandbox("none", remark=f"bubblewrap is not used: Python needs {shown}, which holds the home folder")
     sandbox = Sandbox("bubblewrap", _bubblewrap(where))
-    try:
-        tried = subprocess.run(
-            command(sandbox, 0),
-            input="",
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
-            cwd="/",
-            timeout=60,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Sandbox("none", remark=f"bubblewrap does not work here ({first_line(error)})")
-    if tried.returncode != 0 or not tried.stdout:
-        last = (tried.stderr.strip().splitlines() or ["no output"])[-1]
-        return Sandbox("none", remark=f"bubblewrap does not work here ({last})")
+    fault = _try(command(sandbox, 0))
+    if fault is not None:
+        return Sandbox("none", remark=f"bubblewrap does not work here ({fault})")
     return sandbox
+
+
+def _try(arguments: list[str]) -> str | None:
+    """Return why a server that is started so cannot run programs; None if it can."""
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(
+            arguments, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT, cwd="/", start_new_session=True
+        )
+    except OSError as error:
+        return first_line(error)
+    impatience = threading.Timer(60.0, process.kill)
+    impatience.start()
+    try:
+        assert process.stdout
+        said = process.stdout.readline()  # its input stays open meanwhile
+        _, errors = process.communicate()
+    finally:
+        impatience.cancel()
+    if not said:
+        return (errors.strip().splitlines() or ["it says nothing"])[-1]
+    fault: str | None = json.loads(said)["fault"]
+    return fault
 
 
 def command(sandbox: Sandbox, number: int) -> list[str]:
@@ -94,6 +106,7 @@ def command(sandbox: Sandbox, number: int) -> list[str]:
         "uid": _FIRST_USER + (os.getpid() * 61 + number) % _USERS,
         "home": os.path.realpath(Path.home()),
         "needed": _needed(),
+        "limits": {**vars(Limits(seconds=10.0)), "longest": 60.0},
     }
     # What a program can import is what this process can, as far as it lies in the installation.
     visible = [path for path in sys.path if any(f"{path}/".startswith(f"{place}/") for place in _installation())]

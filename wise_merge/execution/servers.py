@@ -57,6 +57,9 @@ class Server:
             shown = " ".join(arguments[: arguments.index("-c")])
             raise WiseMergeError(f"the process that runs programs does not start; try: {shown} -c 'print(1)'")
         self.box: dict[str, Any] = box
+        if box["fault"] is not None and box["unreadable"] is None:
+            self.close()
+            raise WiseMergeError(f"programs cannot be run here, not even one that does nothing: {box['fault']}")
         if box["unreadable"] is not None:
             self.close()
             raise WiseMergeError(

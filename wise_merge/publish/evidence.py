@@ -24,6 +24,17 @@ def place_of(role: str) -> int:
     return len(SHOWN) + (int(role.rpartition(" ")[2]) if " " in role else 0)
 
 
+def judge_in_words(judged_by: str) -> str:
+    """Return what judged samples as a sentence has it.
+
+    >>> judge_in_words("exact_match,strict-match of lm-eval's gsm8k_cot")
+    "the metric exact_match,strict-match of lm-eval's gsm8k_cot"
+    >>> judge_in_words("the tests of livecodebench_passk")
+    'the tests of livecodebench_passk'
+    """
+    return f"the metric {judged_by}" if " of lm-eval's " in judged_by else judged_by
+
+
 @dataclass(frozen=True)
 class Counts:
     """How many of a problem's samples are correct: c of n."""

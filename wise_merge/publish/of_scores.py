@@ -12,6 +12,7 @@ from typing import Any
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.publish.evaluated import Evaluated, counts_of
+from wise_merge.publish.evidence import judge_in_words
 from wise_merge.publish.of_lm_eval import Run, evaluated, runs_in
 from wise_merge.publish.privacy import last_part, published
 from wise_merge.results.export import ReadAgain, read_json
@@ -51,7 +52,7 @@ def _evaluated(path: Path, file: ReadAgain, role_of: Callable[[Run], str | None]
             f"{run.model}"
         )
     task = file.task or last_part(file.name)
-    judge = "the verdicts of the file of samples"
+    judge = judge_in_words(file.judged_by) if file.judged_by else "the verdicts of the file of samples"
     if not file.by_file:
         judge = f"`wise-merge score`, with answers read as those of {file.benchmark}"
     # Notes, which the first files of this kind do not have, tell of samples that lack something, too.

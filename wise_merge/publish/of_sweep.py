@@ -8,7 +8,7 @@ from wise_merge.errors import WiseMergeError
 from wise_merge.methods import METHODS
 from wise_merge.points import Outcome, Point, Results, read_results
 from wise_merge.points.summary import summary_of
-from wise_merge.publish.evidence import MODEL, Counts, Evidence, Row, TaskEvidence, place_of
+from wise_merge.publish.evidence import MODEL, Counts, Evidence, Row, TaskEvidence, judge_in_words, place_of
 from wise_merge.publish.merged import Merged, same_recipe
 from wise_merge.recipes.models import is_ours
 from wise_merge.recipes.reading import load_yaml
@@ -65,7 +65,9 @@ def evidence_of_sweep(
         rows = [row for row in rows if row.temperature in sampled]
         rows.sort(key=lambda row: (row.temperature or 0.0, place_of(row.role)))
         if any(row.role == MODEL for row in rows):
-            tasks.append(TaskEvidence(task, tuple(rows), first, results.settings))
+            by = next((one.judged_by for _, one in sampled_as if one.task == task and one.judged_by), None)
+            judge = None if by is None else judge_in_words(by)
+            tasks.append(TaskEvidence(task, tuple(rows), first, results.settings, judge=judge))
         else:
             unsampled.append(task)
     runs = {

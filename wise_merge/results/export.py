@@ -42,6 +42,7 @@ class ReadAgain:
         task: that an lm-eval file is named after, else None.
         benchmark: by which answers were read; None = they are the file's own.
         by_file: whether the verdicts are the file's own; None = it is not recorded.
+        judged_by: the metric and task of lm-eval whose verdicts they are, None where they are ours or of any file.
         rejected: how many rows could not be used.
         missing: see `wise_merge.results.reading.problem.Samples`.
         notes: sentences that the reader of the figures should see.
@@ -53,6 +54,7 @@ class ReadAgain:
     task: str | None
     benchmark: str | None
     by_file: bool | None
+    judged_by: str | None
     rejected: int
     missing: Mapping[str, int]
     notes: tuple[str, ...]
@@ -148,6 +150,7 @@ def _read_again(file: Mapping[str, Any]) -> ReadAgain:
         task=file["task"],
         benchmark=file["benchmark"],
         by_file=None if verdicts is None else verdicts == "file",
+        judged_by=file.get("judged_by"),
         rejected=len(file["rejected"]),
         missing=dict(file["missing"]),
         notes=tuple(file.get("notes", ())),

@@ -50,7 +50,7 @@ def main(settings: dict[str, Any]) -> None:
 
     Settings are: sandboxed, whether a sandbox is around this process; work, the folder in it that programs start in;
     uid, that programs become where this process is root; home and needed, see `box.of_ones_own`; namespaces, whether
-    to try them.
+    to try them; limits, of a program that is tried first.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _LINUX:
@@ -86,7 +86,13 @@ def main(settings: dict[str, Any]) -> None:
         "covered": box.covered,
         "filters": box.filters,
     }
-    say({**about, "unreadable": None if box.uid is None else _unreadable(box.uid)})
+    say(
+        {
+            **about,
+            "unreadable": None if box.uid is None else _unreadable(box.uid),
+            "fault": _fault(settings["limits"], box, folder),
+        }
+    )
     while line := requests.readline():
         request = json.loads(line)
         # The system counts those of a user, whoever started them.
@@ -179,6 +185,13 @@ def _import_numpy() -> None:
             return
         gc.collect()
         gc.freeze()
+
+
+def _fault(limits: dict[str, Any], box: Box, folder: Folder) -> str | None:
+    """Return what is wrong with a program that does nothing: then no program can be judged; None if all is well."""
+    limits = {**limits, "processes": limits["processes"] + 4096}
+    done = run({"source": "", "stdin": "x", "calls": ["1"], "limits": limits}, box, folder)
+    return None if done["status"] == "passed" and done["values"] == ["1"] else done["error"] or "it returns nothing"
 
 
 def _unreadable(uid: int) -> str | None:

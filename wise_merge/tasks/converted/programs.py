@@ -27,6 +27,10 @@ from wise_merge.execution import (
 _CODE_EVAL = "code_eval"
 
 
+#: What votes, in words.
+VOTES = "what a program does on the inputs that the problem shows"
+
+
 class CodeEval:
     """What `evaluate.load("code_eval")` returns, as far as lm-eval's tasks use it."""
 

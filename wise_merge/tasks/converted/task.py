@@ -229,7 +229,7 @@ class ConvertedTask(SampledTask):
                 "completion, which is no text to vote with"
             )
         said = [scored.values.get(self._metric) for scored in probed]
-        if not any(said) and not all(isinstance(value, bool) for value in said):
+        if not any(said) and not self._code_eval and not all(isinstance(value, bool) for value in said):
             log.warning(
                 "%s: no made-up completion is right by %s; should it turn out to give anything but 0 and 1, the run "
                 "ends after the sampling, with all completions kept",
@@ -240,7 +240,7 @@ class ConvertedTask(SampledTask):
             for other in dict.fromkeys(other for scored in probed for other in scored.values)
             if other != self._metric
         }
-        ballot = votes.described(self._metric, config.filter_list)
+        ballot = programs.VOTES if self._code_eval else votes.described(self._metric, config.filter_list)
         config.metadata |= {
             "converted_from": self._base,
             "metric": str(self._metric),
