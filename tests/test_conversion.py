@@ -16,7 +16,7 @@ from wise_merge.hosts.lm_eval.messages import TaskInputError
 from wise_merge.tasks import tasks_directory
 from wise_merge.tasks.converted import settings
 from wise_merge.tasks.converted.metric import Metric, choose
-from wise_merge.tasks.requests import check_names
+from wise_merge.tasks.requests import find_tasks
 
 #: A generation task of a user's.
 CAPITALS = """
@@ -133,7 +133,7 @@ def test_a_group_a_tag_and_a_pattern_stand_for_their_generation_tasks(folder, ca
     # Two samples of two problems of two tasks: one of each two of Peru is right, none of France.
     assert results["results"]["all_passk"][f"pass@1,{FILTER}"] == pytest.approx(0.5)
     assert results["samples"]["rivers_passk"][0]["arguments"][0][0].startswith("Seas. Capital of")
-    assert check_names(["all_passk"], str(folder[0])) == ("capitals_passk", "rivers_passk")
+    assert find_tasks(["all_passk"], str(folder[0])).names == ("capitals_passk", "rivers_passk")
     # Asked again, as `lm_eval` asks when it matches names and when it loads them.
     assert manager.match_tasks(["all_passk"]) == ["all_passk"]
     assert manager.match_tasks("places_passk") == ["places_passk"]
