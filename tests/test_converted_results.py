@@ -9,6 +9,7 @@ from lm_eval import simple_evaluate
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 from support.sweeps import SAMPLING, sweep
+from support.tasks import Scripted
 
 from wise_merge.cli import main
 from wise_merge.points import read_results
@@ -132,6 +133,22 @@ def test_a_sweep_finds_what_lm_eval_finds(evaluated, place, tasks, tmp_path):
     assert f'"judged_by":"{JUDGED_BY}"' in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_verdicts_outlive_an_error_after_the_judging(tasks, tmp_path, monkeypatch):
+    """The rescued file holds them, as no other judge could give them."""
+
+    def out_of_memory(judged):
+        raise MemoryError("of the figures")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("wise_merge.tasks.scores.whole_curve", out_of_memory)
+    manager = TaskManager(include_defaults=False, include_path=[str(tasks)], metadata={"repeats": 2})
+    with pytest.raises(MemoryError, match="of the figures"):
+        simple_evaluate(Scripted(lambda prompt: ["It is 3, 4.", "It is 4, 3."]), tasks=[TASK], task_manager=manager)
+    (path,) = tmp_path.glob("samples_*.jsonl")
+    problems = {problem.id: problem for problem in judge(read_samples(path)).problems}
+    assert (problems["3"].answers, problems["3"].correct) == (("3", "4"), (True, False))
+
+
 def row(number, **curve):
     """A row of lm-eval with two samples of a problem."""
     return {
@@ -151,7 +168,7 @@ def write(path, rows):
 
 def test_votes_are_taken_as_they_are_written(tmp_path):
     """What other files write where there is no answer is one here; a padded row has as many samples as verdicts."""
-    curve = {"answers": ["None", None], "correct": [True, False], "finish_reason": ["stop", "stop"]}
+    curve = {"answers": ["None", None], "correct": [True, False]}
     rows = [row(1, **curve), {**row(2, **curve), "resps": [["a", "b", "a", "b"]]}]
     (one, two) = judge(read_samples(write(tmp_path / "rows.jsonl", rows))).problems
     assert (one.answers, one.correct) == (two.answers, two.correct) == (("None", None), (True, False))

@@ -136,10 +136,14 @@ def _scores(columns: Columns, column: str, row: Row, steps: str | None) -> list[
 def _count_without_repetitions(row: Row, columns: Columns) -> int | None:
     """Return how many samples of lm-eval's row are no repetitions, None if all.
 
-    In a data-parallel run lm-eval may repeat the last problem of a process; our models return the same samples.
+    In a data-parallel run lm-eval may repeat the last problem of a process; our models return the same samples, and
+    our tasks leave out those that other models draw.
     """
-    reasons = dig(row, columns["finish_reason"] or "")
-    return len(reasons) if isinstance(reasons, list) and reasons else None
+    for column in (columns["finish_reason"], columns["labels"] if columns.judged_by else None):
+        counted = dig(row, column or "")
+        if isinstance(counted, list) and counted:
+            return len(counted)
+    return None
 
 
 def _number(score: Any) -> float | None:
