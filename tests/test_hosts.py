@@ -76,7 +76,7 @@ def test_without_any_part_of_the_loop_samples_are_drawn_in_the_parents_way(
     only_without(monkeypatch, place)
     ours = load(HFPassK, checkpoints("llama"), seed=1)
     assert ask(ours, PROMPTS, **GREEDY) == greedy_texts
-    samples = ask(ours, PROMPTS[:2], repeats=8, **SAMPLED)
+    samples = ask(ours, PROMPTS[:2], repeats=8, **{**SAMPLED, "max_gen_toks": 8})
     assert all(len(set(texts)) > 4 for texts in samples)
     assert {text.finish_reason for texts in samples for text in texts} <= {"stop", "length"}
     (line,) = [record.getMessage() for record in caplog.records if HOST_CHANGED in record.getMessage()]

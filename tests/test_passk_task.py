@@ -395,9 +395,10 @@ class ScriptedChat(Scripted):
 
 
 def asked(task, model=Scripted, *, chat=False, num_fewshot=None, gen_kwargs=None, **metadata):
-    """Return prompt, settings and results of a task, for its first problem."""
+    """Return prompt, settings and results of a task, for its first problem, of three where they are generated."""
     model = model(lambda prompt: ["1"] * 2)
-    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata={"repeats": 2, **metadata})
+    metadata = {"repeats": 2, "problems": 3, **metadata}
+    manager = TaskManager(include_defaults=False, include_path=tasks_directory(), metadata=metadata)
     results = simple_evaluate(
         model,
         tasks=[task],
@@ -431,7 +432,7 @@ def test_every_task_has_two_prompts(task, tmp_path):
 @pytest.mark.parametrize("task", TASKS)
 def test_the_worked_examples_are_right(task, prompt, tmp_path):
     """What examples show as an answer is read, correct where they can be judged, and marked as the prompt asks."""
-    loaded = load(task, data_file=file_of(tmp_path, ONE_PROBLEM[task]), repeats=1, prompt=prompt)
+    loaded = load(task, data_file=file_of(tmp_path, ONE_PROBLEM[task]), problems=3, repeats=1, prompt=prompt)
     for example in loaded.sampler.df:
         shown = loaded.doc_to_target(example, loaded.fewshot_cfg.doc_to_target)
         if prompt == "instruct":
@@ -544,7 +545,7 @@ def test_sudoku_puzzles_are_shown_row_by_row(task, size):
 def test_columns_are_found_under_their_other_names(tmp_path):
     """AIME's Problem and Answer, AMC's question, CountDown's nums, Sudoku's puzzle, and cells written as dots."""
     for task, row in ONE_PROBLEM.items():
-        loaded = load(task, data_file=file_of(tmp_path, row))
+        loaded = load(task, data_file=file_of(tmp_path, row), problems=3)
         assert len(loaded.eval_docs) == 1
     assert load("sudoku4_passk", data_file=file_of(tmp_path, ONE_PROBLEM["sudoku4_passk"])).eval_docs[0][
         "question"

@@ -295,13 +295,17 @@ def test_without_an_alpha_points_go_by_their_names(tmp_path):
     assert {point.alpha for point in task.points} == {None}
 
 
-@pytest.mark.parametrize("steps", [(25, 400, 800), (None, None, None)], ids=["steps", "no steps"])
-def test_without_an_alpha_no_picture_speaks_of_one(steps, tmp_path):
+@pytest.mark.parametrize(
+    ("steps", "temperatures", "endings"),
+    [((25, 400, 800), (0.7, 1.0), ("-T-0.7", "-T-1")), ((None, None, None), (1.0,), ("",))],
+    ids=["steps", "no steps"],
+)
+def test_without_an_alpha_no_picture_speaks_of_one(steps, temperatures, endings, tmp_path):
     """Marks with names; a line only along training, where the steps are known."""
-    results = make_soup(tmp_path / "results", steps=steps, temperatures=(0.7, 1.0))
+    results = make_soup(tmp_path / "results", steps=steps, temperatures=temperatures)
     paths = [path for path in draw(numbers_of(results), tmp_path / "figures") if path.suffix == ".svg"]
     training = ["along-training"] if steps[0] else []
-    kinds = [f"{kind}-T-{t}" for t in ("0.7", "1") for kind in ["curves", "by-model", *training, "histogram"]]
+    kinds = [f"{kind}{ending}" for ending in endings for kind in ["curves", "by-model", *training, "histogram"]]
     assert [path.stem for path in paths] == ["plane", *kinds]
     for path in paths:
         written = texts_in(path)

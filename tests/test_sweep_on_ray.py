@@ -15,6 +15,20 @@ from wise_merge.points import read_results
 pytest.importorskip("ray", reason="Ray is an extra: pip install wise-merge[ray]")
 
 
+def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):
+    """A sweep in one process works where Ray is not installed."""
+    code = (
+        "import sys; assert 'ray' not in sys.modules; sys.modules['ray'] = None\n"
+        "from click.testing import CliRunner; from wise_merge.cli import main\n"
+        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x'])\n"
+        "assert done.exit_code == 0, done.output\n"
+        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x', '--ray', 'auto'])\n"
+        "assert 'pip install \"wise-merge[ray]\"' in done.output, done.output\n"
+    )
+    done = forked.run([sys.executable, "-c", code], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture
 def cluster(monkeypatch):
     """A cluster of two machines."""
@@ -79,17 +93,3 @@ def test_an_address_where_no_cluster_is_is_said_before_anything_else(place, tmp_
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("Error: no Ray cluster at 127.0.0.1:1 (")
     assert not (tmp_path / "results").exists()
-
-
-def test_without_an_address_nothing_of_ray_is_imported(place, tmp_path):
-    """A sweep in one process works where Ray is not installed."""
-    code = (
-        "import sys; assert 'ray' not in sys.modules; sys.modules['ray'] = None\n"
-        "from click.testing import CliRunner; from wise_merge.cli import main\n"
-        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x'])\n"
-        "assert done.exit_code == 0, done.output\n"
-        f"done = CliRunner().invoke(main, ['sweep', {str(write(place))!r}, '--check', '--out', 'x', '--ray', 'auto'])\n"
-        "assert 'pip install \"wise-merge[ray]\"' in done.output, done.output\n"
-    )
-    done = forked.run([sys.executable, "-c", code], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
