@@ -10,7 +10,7 @@ NEWEST := $(ENVIRONMENTS)/newest
 OLDEST := $(ENVIRONMENTS)/oldest
 # The tests that a new release of a host may break; those of the start-up file have stand-ins for hosts, and doctor has
 # the real ones.
-HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts conversion converted_tasks decode hf_passk merged_hf sampler \
+HOST_TESTS := $(addprefix tests/test_,$(addsuffix .py,hosts conversion decode hf_passk merged_hf sampler \
 	passk_host passk_task mergekit_methods mergekit_lora mergekit_plan heads merge_through_mergekit merge_any_method uniform_soup widen \
 	early_checkpoints mixup label_smoothing adapters hub_entries hub_log_args sweep_on_ray scorers))
 

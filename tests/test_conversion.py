@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import sys
 
 import pytest
@@ -348,3 +349,27 @@ def test_without_any_part_the_name_ends_with_the_reason_and_our_own_tasks_go_on(
     assert manager.match_tasks(["countdown_passk"]) == ["countdown_passk"]
     assert manager.match_tasks(["countd*_passk"]) == ["countdown_passk"]
     assert manager.match_tasks(["capitals"]) == ["capitals"]
+
+
+def test_choices_that_a_task_shuffles_are_shuffled_alike_in_every_process(tmp_path):
+    """Whatever was drawn before: the processes of a sweep ask the same prompts, and so does one that goes on."""
+    (tmp_path / "shuffle.py").write_text(
+        "import random\n\n\ndef shuffled(docs):\n"
+        "    return docs.map(lambda row: {'order': random.sample(range(20), 20)})\n"
+    )
+    (tmp_path / "odd.yaml").write_text(
+        "task: odd\ndataset_path: unused\ntest_split: test\nprocess_docs: !function shuffle.shuffled\n"
+        "doc_to_text: '{{order}}'\ndoc_to_target: '1'\nmetric_list: [{metric: exact_match}]\n"
+        "generation_kwargs: {until: ['x']}\n"
+    )
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"a": 1}\n{"a": 2}\n')
+    orders = []
+    for seed in (1, 2):
+        random.seed(seed)
+        manager = TaskManager(
+            include_defaults=False, include_path=str(tmp_path), metadata={"data_file": str(data), "repeats": 2}
+        )
+        task = manager.load(["odd_passk"])["tasks"]["odd_passk"]
+        orders.append([doc["order"] for doc in task.eval_docs])
+    assert orders[0] == orders[1]

@@ -1,18 +1,23 @@
 """The configuration of the task that another is made from, with its functions, as lm-eval reads it."""
 
 import contextlib
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
+import datasets
 from lm_eval.tasks._yaml_loader import load_yaml
 from packaging.requirements import Requirement
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.tasks.converted.programs import CodeEval
+
+#: The seed that lm-eval's defaults start a run with.
+_SEED = 0
 
 #: Keys of a file that are for lm-eval's index, not for a task.
 _OF_THE_INDEX = ("tag", "group", "task_list")
@@ -42,6 +47,24 @@ def configuration(original: Mapping[str, Any], code_eval: CodeEval | None = None
     if path:
         config["metadata"]["config_source"] = str(path)
     return {key: value for key, value in config.items() if key not in _OF_THE_INDEX}
+
+
+@contextlib.contextmanager
+def seeded() -> Iterator[None]:
+    """Have a task that shuffles choices while it loads its problems shuffle them in one way, on every machine.
+
+    lm-eval seeds once, for all tasks of a run; a sweep has many processes, whose prompts must be the same. The cache of
+    `datasets` is not asked either, as it may hold another shuffle.
+    """
+    state, cached = random.getstate(), datasets.is_caching_enabled()
+    random.seed(_SEED)
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if cached:
+            datasets.enable_caching()
 
 
 def reason(error: BaseException) -> str:

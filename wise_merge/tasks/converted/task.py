@@ -104,11 +104,12 @@ class ConvertedTask(SampledTask):
         self._metric: Metric | None = None
         #: All others, and whether each is there of every completion.
         self._others: dict[Metric, bool] = {}
-        self._docs: dict[str, Any] = {}
+        self._docs: dict[str | None, Any] = {}
         # It would show the name of the original.
         whole.pop("task_alias", None)
         repeats = whole.get("repeats", 1)
-        super().__init__(whole, repeats=repeats if repeats > 1 else settings.REPEATS)
+        with original.seeded():
+            super().__init__(whole, repeats=repeats if repeats > 1 else settings.REPEATS)
         self._task_filters: list[Any] = self._filters
         self._filters: list[Any] = [build_filter_ensemble(FILTER, [])]
 
@@ -137,18 +138,18 @@ class ConvertedTask(SampledTask):
 
     def training_docs(self) -> Any:
         """Return the problems of the training split."""
-        return self._once("training", super().training_docs)
+        return self._once(self.config.training_split, super().training_docs)
 
     def validation_docs(self) -> Any:
         """Return the problems of the validation split."""
-        return self._once("validation", super().validation_docs)
+        return self._once(self.config.validation_split, super().validation_docs)
 
     def test_docs(self) -> Any:
         """Return the problems of the test split."""
-        return self._once("test", super().test_docs)
+        return self._once(self.config.test_split, super().test_docs)
 
-    def _once(self, split: str, prepared: Callable[[], Any]) -> Any:
-        """Return problems as the task prepares them, always the same: some shuffle their choices each time."""
+    def _once(self, split: str | None, prepared: Callable[[], Any]) -> Any:
+        """Return problems of a split as the task prepares them, always the same: some shuffle choices each time."""
         if split not in self._docs:
             self._docs[split] = prepared()
         return self._docs[split]
