@@ -2,5 +2,6 @@
 
 `task` is the class; `original` reads the configuration of the task that it is made from, `settings` says what of it is
 changed, `judging` sends completions through its filters and metrics, `metric` finds the one that says right or wrong,
-and `votes` makes votes of its filtered responses.
+`others` averages the other metrics, `votes` makes votes of filtered responses, `programs` runs those of tasks that have
+them.
 """

@@ -1,8 +1,6 @@
 """The class of `<task>_passk`: the prompts, filters and metric of a task that lm-eval has, with K completions."""
 
 import json
-import math
-import numbers
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -18,7 +16,7 @@ from wise_merge.answers.benchmarks import Document, Judged
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.messages import TaskInputError, log
 from wise_merge.tasks import problems, scores
-from wise_merge.tasks.converted import judging, metric, original, programs, settings, votes
+from wise_merge.tasks.converted import judging, metric, original, others, programs, settings, votes
 from wise_merge.tasks.converted.judging import JudgedByTask, Scored
 from wise_merge.tasks.converted.metric import Metric
 from wise_merge.tasks.converted.programs import CodeEval
@@ -122,17 +120,17 @@ class ConvertedTask(SampledTask):
             self.load_from_hub(dataset_kwargs, **kwargs)
             return
         split = config.test_split or config.validation_split
-        others = {config.training_split, config.validation_split, config.fewshot_split, self.fewshot_cfg.split}
+        further = {config.training_split, config.validation_split, config.fewshot_split, self.fewshot_cfg.split}
         if not path.is_dir():
             self.dataset = {split: self.read_data_file()}
         else:
-            files = {name: path / f"{name}.jsonl" for name in (split, *sorted(filter(None, others - {split})))}
+            files = {name: path / f"{name}.jsonl" for name in (split, *sorted(filter(None, further - {split})))}
             self._data_file = files.pop(split)
             self.dataset = {split: self.read_data_file()}
             self.dataset |= {
                 name: problems.read_file(file, config.task) for name, file in files.items() if file.is_file()
             }
-        for name in filter(None, others):
+        for name in filter(None, further):
             # Without worked examples; whether there must be some is known later.
             self.dataset.setdefault(name, self.dataset[split].select([]))
 
@@ -300,10 +298,10 @@ class ConvertedTask(SampledTask):
             None if one is None else votes.vote(one.responses[by.filter], right=right, no_answer=no_answer, equal=equal)
             for one, right in zip(samples, correct, strict=True)
         ]
-        others = {
+        said = {
             other: tuple(None if one is None else one.values.get(other) for one in samples) for other in self._others
         }
-        return JudgedByTask(tuple(answers), tuple(correct), others)
+        return JudgedByTask(tuple(answers), tuple(correct), said)
 
     def _score(self, pairs: Sequence[tuple[Document, str]], processes: int | None) -> list[Scored | Exception]:
         process_results = partial(ConfigurableTask.process_results, self)
@@ -329,7 +327,7 @@ class ConvertedTask(SampledTask):
         """Return the mean of each other metric over the completions, or all values where it is no mean of problems."""
         assert isinstance(judged, JudgedByTask)
         return {
-            self._title(other): _mean_of_known(values) if self._is_mean(other) else list(values)
+            self._title(other): others.mean_of_known(values) if self._is_mean(other) else list(values)
             for other, values in judged.others.items()
         }
 
@@ -343,8 +341,8 @@ class ConvertedTask(SampledTask):
     def _aggregate(self, other: Metric, everywhere: bool) -> Callable[..., Any]:
         if self._is_mean(other):
             # lm-eval knows the standard error of its own mean.
-            return mean if everywhere else _mean_of_known
-        return _of_one_completion_each(self._aggregation_list[other.name])
+            return mean if everywhere else others.mean_of_known
+        return others.of_one_completion_each(self._aggregation_list[other.name])
 
     def _is_mean(self, other: Metric) -> bool:
         return metric.is_mean(self._aggregation_list.get(other.name, mean))
@@ -358,30 +356,3 @@ class ConvertedTask(SampledTask):
 def _without_source(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return metadata without what lm-eval says of their source: that of the original is told."""
     return {key: value for key, value in metadata.items() if key != "config_source"}
-
-
-def _mean_of_known(values: Sequence[Any]) -> float:
-    """Return the mean of the numbers among values, NaN without any: some metrics are of some problems only."""
-    known = [float(value) for value in values if isinstance(value, numbers.Real) and not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
-
-
-def _of_one_completion_each(aggregation: Callable[[list[Any]], Any]) -> Callable[[Sequence[Sequence[Any]]], Any]:
-    """Return how other metrics are aggregated: the mean of their figures for the first, second, ... completions.
-
-    One that is no number, such as a table, stands for the first completions alone.
-    """
-
-    def aggregate(problems: Sequence[Sequence[Any]]) -> Any:
-        draws = [[value for value in draw if value is not None] for draw in zip(*problems, strict=True)]
-        try:
-            figures = [aggregation(draw) for draw in draws if draw]
-        # Figures beside ours are not worth the samples.
-        except Exception as error:
-            log.warning("a metric of lm-eval cannot be aggregated (%s)", original.reason(error))
-            return math.nan
-        if all(isinstance(figure, numbers.Real) for figure in figures):
-            return _mean_of_known(figures)
-        return figures[0]
-
-    return aggregate
