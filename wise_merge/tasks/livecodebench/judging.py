@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 
 from wise_merge.answers.benchmarks import Question, Verdict
 from wise_merge.execution import Limits, Outcome, Program, run_programs
-from wise_merge.tasks.livecodebench.tests import Test, Tests
+from wise_merge.tasks.livecodebench.cases import Test, Tests
 
 #: For each test, as in LiveCodeBench.
 LIMITS = Limits(seconds=6.0)
