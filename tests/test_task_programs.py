@@ -17,8 +17,8 @@ from support.tasks import evaluate as evaluate_ours
 
 from wise_merge.errors import WiseMergeError
 from wise_merge.hosts.lm_eval.messages import TaskInputError
-from wise_merge.tasks.livecodebench.judging import same_output
 from wise_merge.tasks.livecodebench.cases import read_tests
+from wise_merge.tasks.livecodebench.judging import same_output
 
 LM_EVAL = Path(lm_eval.tasks.__file__).parent
 

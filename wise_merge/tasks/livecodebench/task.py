@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from wise_merge.answers.benchmarks import Benchmark
-from wise_merge.tasks.livecodebench.judging import classify, program_in
 from wise_merge.tasks.livecodebench.cases import Tests, read_tests
+from wise_merge.tasks.livecodebench.judging import classify, program_in
 from wise_merge.tasks.permission import check_permission
 from wise_merge.tasks.task import PassKTask
 
