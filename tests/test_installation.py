@@ -197,7 +197,8 @@ def test_a_users_include_path_works_beside_ours(installed, tmp_path):
             "print(*sorted(index), index['gsm8k_passk'].yaml_path)"
         )
         run = installed.run("python", "-c", code)
-        assert run.stdout == f"{' '.join(sorted(['mine', 'passk', *TASKS]))} {tmp_path / 'gsm8k_passk.yaml'}\n"
+        names = " ".join(sorted(["mine", "passk", "passk_competitions", *TASKS]))
+        assert run.stdout == f"{names} {tmp_path / 'gsm8k_passk.yaml'}\n"
     run = installed.run("lm_eval", "validate", "--tasks", "countdown_passk,mine", "--include_path", tmp_path)
     assert "All tasks found and valid" in run.stdout
 
