@@ -12,6 +12,7 @@ import lm_eval.tasks
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
+from support.programs import why_none_can_be_run
 from support.tasks import FILTER, Scripted
 from support.tasks import evaluate as evaluate_ours
 
@@ -39,6 +40,12 @@ MBPP = {
 }
 
 
+@pytest.fixture(scope="module")
+def _sandbox():
+    if reason := why_none_can_be_run():
+        pytest.skip(reason)
+
+
 def write(path, *rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -57,6 +64,7 @@ def run(task, folder, completions, **metadata):
     return results["samples"][task]
 
 
+@pytest.mark.usefixtures("_sandbox")
 def test_programs_of_humaneval_are_judged_by_its_tests_and_vote_by_what_they_do(tmp_path):
     """Two that add, one that subtracts, one right on the examples only, one that ends its process."""
     bodies = ["a + b", "b + a", "a - b", "5 if a == 2 else 0"]
@@ -73,6 +81,7 @@ def test_programs_of_humaneval_are_judged_by_its_tests_and_vote_by_what_they_do(
     assert not any(name.startswith("lm_eval.tasks.humaneval.") for name in sys.modules)
 
 
+@pytest.mark.usefixtures("_sandbox")
 def test_programs_of_mbpp_come_out_of_its_own_filters(tmp_path):
     """The instruct form takes what stands between fences, by lm-eval's own function."""
     completions = [
@@ -106,6 +115,7 @@ def test_a_task_that_runs_programs_by_itself_is_refused():
         run("cruxeval_input_passk", "cruxeval", ["1"])
 
 
+@pytest.mark.usefixtures("_sandbox")
 def test_the_task_itself_keeps_its_own_code_eval(tmp_path, monkeypatch):
     """A run of `humaneval` beside `humaneval_passk`, in either order, asks the package `evaluate` as ever."""
     data = write(tmp_path / "humaneval.jsonl", HUMANEVAL)
@@ -160,6 +170,7 @@ def fenced(code):
     return f"Here it is:\n```python\n{code}\n```\n"
 
 
+@pytest.mark.usefixtures("_sandbox")
 def test_programs_are_judged_by_hidden_tests(tmp_path):
     """Scripts by what they print, numbers as numbers; functions by what they return, a tuple for a list, too."""
     adds = "a, b = map(float, input().split())\nprint(a + b)"
