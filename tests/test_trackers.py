@@ -176,7 +176,7 @@ def test_a_bad_tracker_is_named_once_and_stalls_nobody(tmp_path, monkeypatch):
     monkeypatch.setenv("RECORDED", str(tmp_path / "told"))
     warned, said = [], []
     kinds = ("Hanging", "Failing", "Recording", "Hanging")
-    orders = [Order(f"{kind} {n}", f"support.trackers:{kind}", tmp_path, "r", {}, 0.5) for n, kind in enumerate(kinds)]
+    orders = [Order(f"{kind} {n}", f"support.trackers:{kind}", tmp_path, "r", {}, 4.0) for n, kind in enumerate(kinds)]
     trackers = Trackers(orders, warned.append)
     killed = trackers._children[3].process
     os.kill(killed.pid, signal.SIGKILL)
@@ -185,12 +185,16 @@ def test_a_bad_tracker_is_named_once_and_stalls_nobody(tmp_path, monkeypatch):
         trackers.log(f"key {number}", f"point {number}", {"pass@1": 0.5})
     # Far more than a pipe holds.
     trackers.log_curves("pass@k", [Curve("a" * 100, tuple(range(9999)), (0.5,) * 9999, (None,) * 9999, (None,) * 9999)])
-    assert time.monotonic() - started < 2
-    assert trackers.close(0.5, said.append) == ["Recording 2"]
+    # One that waited for the hanging one would wait for an hour.
+    assert time.monotonic() - started < 30
+    # The two that listen have heard everything before the rest of it is waited for, however busy the machine is.
+    while len(recorded(tmp_path / "told").get("curves", ())) < 2 and time.monotonic() - started < 60:
+        time.sleep(0.05)
+    assert trackers.close(1.0, said.append) == ["Recording 2"]
     assert [one.partition(":")[0] for one in sorted(warned)] == [f"report to {kinds[n]} {n}" for n in (1, 0, 3)]
     assert any("ConnectionError: the network is gone; everything else goes on" in one for one in warned)
     assert not any("long story" in one for one in warned)
-    assert said == ["Waiting for Hanging 0 to take the rest, 0.5 s at most ..."]
+    assert said == ["Waiting for Hanging 0 to take the rest, 1 s at most ..."]
     steps = recorded(tmp_path / "told")["log"]
     assert [step for step, title, _ in steps if title != "point 0"] == [1, 2, 3]
     assert [step for step, title, _ in steps if title == "point 0"] == [0, 0]  # of two trackers

@@ -9,11 +9,12 @@ class Recording:
     """Appends what it is told to RECORDED, a line each, the run first."""
 
     def __init__(self, run):
-        self._file = open(os.environ["RECORDED"], "a")  # noqa: SIM115
+        # Unbuffered: what two write at the same time must not be mixed.
+        self._file = open(os.environ["RECORDED"], "ab", buffering=0)  # noqa: SIM115
         self._write("run", run.key, run.resumed, run.name)
 
     def _write(self, *what):
-        print(json.dumps(what), file=self._file, flush=True)
+        self._file.write(json.dumps(what).encode() + b"\n")
 
     def log(self, step, title, figures):
         self._write("log", step, title, figures)
@@ -45,6 +46,9 @@ class Hanging(Recording):
 
 
 def recorded(path):
-    """What has been told: the first word of each line -> the rest of these lines."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    """What has been told: the first word of each line -> the rest of these lines; nothing before there is a file."""
+    if not path.exists():
+        return {}
+    # The last line may be one that is being written.
+    lines = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return {what: [rest for first, *rest in lines if first == what] for what in dict.fromkeys(one[0] for one in lines)}
