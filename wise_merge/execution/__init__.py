@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wise_merge.execution.behaviour import Candidate, behaviours
+    from wise_merge.execution.behaviour import Candidate, behaviours, label
     from wise_merge.execution.description import describe_sandbox
     from wise_merge.execution.outcome import Limits, Outcome, Program
     from wise_merge.execution.programs import run_programs
@@ -25,6 +25,7 @@ __all__ = [
     "calls_in_assertions",
     "calls_in_prompt",
     "describe_sandbox",
+    "label",
     "run_programs",
 ]
 
@@ -34,6 +35,7 @@ _MODULES = {
     "calls_in_assertions": "public_inputs",
     "calls_in_prompt": "public_inputs",
     "describe_sandbox": "description",
+    "label": "behaviour",
     "run_programs": "programs",
 }
 

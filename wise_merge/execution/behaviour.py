@@ -53,7 +53,7 @@ def behaviours(
         for program in some:
             outcome = next(outcomes)
             seen += outcome.values if program.calls else (_written(outcome),)
-        labels.append(_label(seen))
+        labels.append(label(seen))
     return labels
 
 
@@ -69,7 +69,7 @@ def _written(outcome: Outcome) -> str | None:
     return "\n".join(line.rstrip() for line in outcome.output.rstrip().splitlines())
 
 
-def _label(outputs: Sequence[str | None]) -> str | None:
+def label(outputs: Sequence[str | None]) -> str | None:
     """Return a readable text that is equal for equal outputs, None if there is none."""
     if all(output is None for output in outputs):
         return None

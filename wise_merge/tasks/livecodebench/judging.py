@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from wise_merge.answers.benchmarks import Question, Verdict
-from wise_merge.execution import Limits, Outcome, Program, run_programs
+from wise_merge.execution import Limits, Outcome, Program, label, run_programs
 from wise_merge.tasks.livecodebench.cases import Test, Tests
 
 #: For each test, as in LiveCodeBench.
@@ -24,9 +24,6 @@ _PRELUDE = (
     "import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, functools\n"
     "import operator, io, sys, json\nsys.setrecursionlimit(50000)\n"
 )
-
-#: How much of what a program prints is shown of a vote.
-_SHOWN = 60
 
 #: A candidate: the problem's number and its program.
 _Candidate = tuple[int, str]
@@ -67,7 +64,7 @@ def classify(
         for one, runs in _run(some, tests, processes).items():
             right[one] = all(_passes(*run, test) for test, run in runs)
         start, size = start + size, 2 * size
-    labels = {one: _label([run for _, run in public.get(one, ())], text=one[1]) for one in candidates}
+    labels = {one: _vote([run for _, run in public.get(one, ())], text=one[1]) for one in candidates}
     return [
         [(labels[number, text], right[number, text]) for text in texts] for number, (_, texts) in enumerate(questions)
     ]
@@ -143,12 +140,10 @@ def _output(text: str) -> str:
     )
 
 
-def _label(runs: Iterable[_Run], *, text: str) -> str | None:
+def _vote(runs: Iterable[_Run], *, text: str) -> str | None:
     """Return the vote of a program: what it did on the public tests, or the program itself where there are none."""
     did = [
         outcome.values[0] if function is not None else _output(outcome.output) if outcome.passed else None
         for function, outcome in runs
     ]
-    if not did:
-        return text
-    return None if all(one is None for one in did) else json.dumps(did)
+    return label(did) if did else text
